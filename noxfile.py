@@ -1,0 +1,105 @@
+"""Every check of the project: `nox` runs those that gate a change, `nox -s NAME` one of them.
+
+The sessions run the tools of the environment that nox itself lives in (`pip install -e '.[dev]'`) and make
+none of their own, so that what an editor shows is what these report.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).resolve().parent
+BIN = Path(sys.executable).parent
+os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"
+
+nox.needs_version = ">=2026.2.9"
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "proto", "breaking", "tests", "wheel"]
+nox.options.error_on_external_run = False
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, formatting, who may import whom, and the style of the wire contract."""
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports")
+    session.run("buf", "lint")
+    session.run("buf", "format", "--diff", "--exit-code")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Both type checkers, strict."""
+    session.run("mypy")
+    session.run("basedpyright", "--pythonpath", sys.executable)
+
+
+@nox.session
+def proto(session: nox.Session) -> None:
+    """The committed code of proto/gen is what dev/generate-proto makes of proto/isthmus."""
+    session.run(sys.executable, "dev/generate-proto", "--check")
+
+
+@nox.session
+def breaking(session: nox.Session) -> None:
+    """The wire contract breaks nobody who speaks the newest release (before the first one: branch main)."""
+    base = _earlier_contract(session)
+    if base is None:
+        session.skip("no earlier wire contract in this clone to compare with")
+    session.run("buf", "breaking", "--against", f".git#{base}")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests, with coverage; arguments after -- go to pytest."""
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks, or those whose names follow --; each prints JSON."""
+    available = sorted((ROOT / "tests" / "benchmarks").glob("bench_*.py"))
+    chosen = [path for path in available if not session.posargs or path.stem in session.posargs]
+    if not chosen:
+        session.skip("no such benchmark in tests/benchmarks")
+    for path in chosen:
+        session.run(sys.executable, str(path))
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """The sdist builds the wheel, and the wheel alone gives a light SDK that imports."""
+    with tempfile.TemporaryDirectory() as scratch:
+        session.run(sys.executable, "-m", "build", "--no-isolation", "--outdir", scratch, silent=True)
+        (built,) = Path(scratch).glob("*.whl")
+        session.run(sys.executable, "-m", "venv", f"{scratch}/venv")
+        python = f"{scratch}/venv/bin/python"
+        session.run(python, "-m", "pip", "install", "--quiet", str(built), silent=True)
+        with session.chdir(scratch):
+            session.run(python, str(ROOT / "dev" / "check-light-install"))
+
+
+def _earlier_contract(session: nox.Session) -> str | None:
+    """Return what buf compares with, as `tag=…` or `branch=…`; None where git has no earlier contract."""
+    tags = _git(session, "tag", "--list", "v*", "--merged", "HEAD", "--sort=-version:refname").split()
+    candidates = [f"tag={tag}" for tag in tags[:1]] or ["branch=main"]
+    for candidate in candidates:
+        name = candidate.partition("=")[2]
+        if ".proto" in _git(session, "ls-tree", "-r", "--name-only", name, "--", "proto/isthmus"):
+            return candidate
+    return None
+
+
+def _git(session: nox.Session, *arguments: str) -> str:
+    """Return what git prints; nothing where there is no repository, or no such name in it."""
+    output = session.run("git", *arguments, silent=True, success_codes=[0, 128], log=False)
+    return output if isinstance(output, str) and not output.startswith("fatal:") else ""
