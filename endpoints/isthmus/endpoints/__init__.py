@@ -1,0 +1,1 @@
+"""Endpoints: their registry, their contracts and the rules of compatibility."""

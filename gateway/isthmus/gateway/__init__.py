@@ -1,0 +1,1 @@
+"""The gateway: the blind relay between namespaces, which stores, authorizes, delivers and audits operations."""

@@ -1,0 +1,1 @@
+"""Policies: the Cedar schema, the engine, plans and explanations."""

@@ -1,0 +1,1 @@
+"""Call the operations of other namespaces."""

@@ -1,0 +1,1 @@
+"""The sealed envelope: what the ends seal and open, and the gateway cannot."""

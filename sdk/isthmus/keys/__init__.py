@@ -1,0 +1,1 @@
+"""Keysets, keyrings and trust."""

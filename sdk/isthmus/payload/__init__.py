@@ -1,0 +1,1 @@
+"""Values to bytes and back: the payload inside an envelope."""

@@ -1,0 +1,1 @@
+"""Serve operations to other namespaces."""
