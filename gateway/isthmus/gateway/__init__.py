@@ -1,1 +1,1 @@
-"""The gateway: the blind relay between namespaces, which stores, authorizes, delivers and audits operations."""
+"""The gateway: the blind relay that stores, authorizes, delivers and audits operations."""
