@@ -1,1 +1,1 @@
-"""The pure core of the gateway: state machines, failures and records, without input or output."""
+"""The pure core: what an operation is and how it lives. No clock, no I/O, no randomness."""

@@ -1,0 +1,51 @@
+"""An endpoint: a named route to a namespace and a task queue, and who may call it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from isthmus.wire.names import EndpointName, NamespaceName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowRule:
+    """One entry of an allow list. An empty service or operation means every one."""
+
+    namespace: NamespaceName
+    service: str = ""
+    operation: str = ""
+
+    def permits(self, namespace: str, service: str, operation: str) -> bool:
+        """Whether this entry lets the namespace call the operation."""
+        return (
+            self.namespace == namespace
+            and self.service in {"", service}
+            and self.operation in {"", operation}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    """How failed attempts are repeated. ``max_attempts`` 0 means no limit."""
+
+    initial_interval: timedelta = timedelta(seconds=1)
+    max_interval: timedelta = timedelta(minutes=5)
+    max_attempts: int = 0
+    park_when_exhausted: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A named route, owned by one namespace. ``etag`` changes with every update."""
+
+    name: EndpointName
+    namespace: NamespaceName
+    task_queue: str
+    description: str = ""
+    allow: tuple[AllowRule, ...] = ()
+    retry: RetrySettings = field(default_factory=RetrySettings)
+    max_payload_bytes: int = 0
+    max_schedule_to_close: timedelta = timedelta(hours=24)
+    etag: str
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None

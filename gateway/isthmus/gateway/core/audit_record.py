@@ -1,0 +1,188 @@
+"""What the audit log records, as plain values.
+
+Every change is described by exactly one record, committed in the same transaction. Encoding to the stored bytes
+happens in ``isthmus.gateway.audit``; here is only what there is to say.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from isthmus.gateway.core.operation import Operation, OperationKey, State, Statement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who did it: an authenticated principal, or the gateway itself (both fields empty)."""
+
+    namespace: str = ""
+    principal: str = ""
+
+
+GATEWAY = Actor()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationRef:
+    """The operation that a record is about."""
+
+    key: OperationKey
+    handler: str
+    endpoint: str
+    service: str
+    operation: str
+
+
+def ref(operation: Operation) -> OperationRef:
+    """Return the reference of an operation."""
+    return OperationRef(
+        key=operation.key,
+        handler=operation.handler,
+        endpoint=operation.endpoint,
+        service=operation.service,
+        operation=operation.operation,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationStarted:
+    """A start was accepted."""
+
+    operation: OperationRef
+    request_digest: bytes
+    request_bytes: int
+    rule: str
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestDenied:
+    """Somebody was refused."""
+
+    action: str
+    rule: str
+    endpoint: str = ""
+    handler: str = ""
+    service: str = ""
+    operation: str = ""
+    operation_id: bytes = b""
+    digest: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskDispatched:
+    """A task was leased to a worker session."""
+
+    operation: OperationRef
+    attempt: int
+    session_id: bytes
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded:
+    """An attempt ended without an outcome."""
+
+    operation: OperationRef
+    attempt: int
+    cause: str
+    error_type: str
+    next_attempt_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerStarted:
+    """The handler went asynchronous."""
+
+    operation: OperationRef
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested:
+    """The caller asked to cancel."""
+
+    operation: OperationRef
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationEnded:
+    """The operation reached its outcome."""
+
+    operation: OperationRef
+    state: State
+    request_digest: bytes
+    outcome_digest: bytes
+    outcome_bytes: int
+    statement: Statement | None
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateOutcomeRefused:
+    """An outcome came after the end."""
+
+    operation: OperationRef
+    attempt: int
+    outcome_digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceCreated:
+    """A namespace was created."""
+
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointChanged:
+    """An endpoint was created, updated or deleted."""
+
+    endpoint: str
+    namespace: str
+    change: str
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysetPublished:
+    """A keyset was published."""
+
+    namespace: str
+    version: int
+    keyset_hash: bytes
+    root_fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticationFailed:
+    """Credentials were refused, counted per source, reason and second."""
+
+    reason: str
+    source: str
+    count: int
+
+
+Happening = (
+    OperationStarted
+    | RequestDenied
+    | TaskDispatched
+    | AttemptEnded
+    | HandlerStarted
+    | CancelRequested
+    | OperationEnded
+    | LateOutcomeRefused
+    | NamespaceCreated
+    | EndpointChanged
+    | KeysetPublished
+    | AuthenticationFailed
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """One thing that happened, when, and who did it."""
+
+    occurred_at: datetime
+    actor: Actor
+    happening: Happening

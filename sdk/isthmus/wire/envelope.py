@@ -1,0 +1,116 @@
+"""An envelope taken apart, without opening it: what gateway and ends read and hash alike."""
+
+import hashlib
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from isthmus.v1 import envelope_pb2
+from isthmus.wire import limits, names
+from isthmus.wire.errors import WireFormatError
+from isthmus.wire.header import Header, parse_header
+from isthmus.wire.pae import pae
+
+SIGNATURE_BYTES = 64
+MAX_WRAP_BYTES = 4096
+_SIGNATURE_CONTEXT = "ise1/sig"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedWrap:
+    """The message key, encapsulated for one recipient."""
+
+    namespace: str
+    key_id: bytes
+    ciphertext: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedEnvelope:
+    """A parsed envelope. The header is kept as transmitted beside its parsed form."""
+
+    header: Header
+    header_bytes: bytes
+    wraps: tuple[SealedWrap, ...]
+    body: bytes
+    signature: bytes
+
+    @property
+    def body_digest(self) -> bytes:
+        """SHA-256 of the sealed body."""
+        return hashlib.sha256(self.body).digest()
+
+    @property
+    def digest(self) -> bytes:
+        """What names this message for good: stable when a recipient re-wraps."""
+        return message_digest(header_hash(self.header_bytes), self.body_digest)
+
+
+def header_hash(header_bytes: bytes) -> bytes:
+    """``hh``: SHA-256 of the header as transmitted."""
+    return hashlib.sha256(header_bytes).digest()
+
+
+def signed_bytes(header_hash_: bytes, body_digest: bytes) -> bytes:
+    """Return what the sender signs: PAE("ise1/sig", hh, SHA256(body))."""
+    return pae(_SIGNATURE_CONTEXT, header_hash_, body_digest)
+
+
+def message_digest(header_hash_: bytes, body_digest: bytes) -> bytes:
+    """SHA-256 of the signed bytes: what answers, receipts and audit events refer to."""
+    return hashlib.sha256(signed_bytes(header_hash_, body_digest)).digest()
+
+
+def encode_envelope(envelope: SealedEnvelope) -> bytes:
+    """Serialize an envelope for the wire."""
+    return _serialize(envelope.header_bytes, envelope.wraps, envelope.body, envelope.signature)
+
+
+def parse_envelope(data: bytes) -> SealedEnvelope:
+    """Parse an envelope as transmitted. Raises WireFormatError for anything that is not canonical and valid."""
+    if len(data) > limits.MAX_ENVELOPE_BYTES:
+        raise WireFormatError(f"the envelope is larger than {limits.MAX_ENVELOPE_BYTES} bytes")
+    message = envelope_pb2.Envelope()
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        raise WireFormatError("the envelope is not a protobuf message") from None
+    if len(message.body) > limits.MAX_BODY_BYTES:
+        raise WireFormatError(f"the body is larger than {limits.MAX_BODY_BYTES} bytes")
+    if not message.body:
+        raise WireFormatError("the body is empty")
+    if len(message.signature) != SIGNATURE_BYTES:
+        raise WireFormatError(f"the signature is not {SIGNATURE_BYTES} bytes")
+    header = parse_header(message.header)
+    wraps = tuple(
+        SealedWrap(namespace=wrap.namespace, key_id=wrap.key_id, ciphertext=wrap.ciphertext)
+        for wrap in message.wraps
+    )
+    if tuple(wrap.namespace for wrap in wraps) != header.recipients:
+        raise WireFormatError("the wraps are not those of the recipients, in their order")
+    for wrap in wraps:
+        if len(wrap.key_id) != names.KEY_ID_BYTES or not 0 < len(wrap.ciphertext) <= MAX_WRAP_BYTES:
+            raise WireFormatError("a wrap has a key id or ciphertext of the wrong size")
+    # Without its unknown fields the message is what its values alone serialize to.
+    message.DiscardUnknownFields()
+    if message.SerializeToString(deterministic=True) != data:
+        raise WireFormatError("the envelope is not in its canonical serialization")
+    return SealedEnvelope(
+        header=header,
+        header_bytes=message.header,
+        wraps=wraps,
+        body=message.body,
+        signature=message.signature,
+    )
+
+
+def _serialize(header: bytes, wraps: tuple[SealedWrap, ...], body: bytes, signature: bytes) -> bytes:
+    return envelope_pb2.Envelope(
+        header=header,
+        wraps=[
+            envelope_pb2.Wrap(namespace=wrap.namespace, key_id=wrap.key_id, ciphertext=wrap.ciphertext)
+            for wrap in wraps
+        ],
+        body=body,
+        signature=signature,
+    ).SerializeToString(deterministic=True)

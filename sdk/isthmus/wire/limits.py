@@ -1,0 +1,40 @@
+"""Sizes and durations that both sides enforce."""
+
+MAX_ENVELOPE_BYTES = 4 * 1024 * 1024 + 256 * 1024
+"""Largest serialized Envelope: a 4 MiB body and room for header and wraps."""
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Largest sealed body."""
+
+MAX_HEADER_BYTES = 64 * 1024
+"""Largest serialized EnvelopeHeader."""
+
+MAX_RECIPIENTS = 16
+"""Most recipients of one envelope."""
+
+MAX_LABELS = 64
+"""Most labels of one header."""
+
+MAX_LABEL_CHARS = 1024
+"""Longest name or value of a label."""
+
+MAX_PRINCIPAL_CHARS = 1024
+"""Longest principal."""
+
+MAX_REQUEST_ID_BYTES = 256
+"""Longest request id (the caller's idempotency key)."""
+
+MAX_OPERATION_TOKEN_BYTES = 4096
+"""Longest operation token of an asynchronous handler."""
+
+MAX_SCHEDULE_TO_CLOSE_MS = 60 * 24 * 3600 * 1000
+"""Longest life of an operation."""
+
+DEFAULT_SCHEDULE_TO_CLOSE_MS = 24 * 3600 * 1000
+"""Life of an operation unless the caller says otherwise."""
+
+CLOCK_SKEW_MS = 60_000
+"""How far in the future an issued_at may lie."""
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+"""Largest gRPC message: a frame of envelopes."""

@@ -1,0 +1,99 @@
+"""Names and ids: what is valid, and how ids are shown.
+
+The rules follow Temporal's for endpoints and services, so that one name works in both worlds.
+"""
+
+import base64
+import binascii
+import re
+from typing import NewType
+
+from isthmus.wire.errors import WireFormatError
+
+NamespaceName = NewType("NamespaceName", str)
+EndpointName = NewType("EndpointName", str)
+OperationId = NewType("OperationId", bytes)
+KeyId = NewType("KeyId", bytes)
+
+OPERATION_ID_BYTES = 16
+KEY_ID_BYTES = 16
+DIGEST_BYTES = 32
+MAX_NAME_CHARS = 200
+MAX_SERVICE_CHARS = 1000
+MAX_TRUST_DOMAIN_CHARS = 255
+
+_NAMESPACE = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_ENDPOINT = re.compile(r"[a-zA-Z](?:[a-zA-Z0-9-]{0,198}[a-zA-Z0-9])?")
+_TASK_QUEUE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9._/-]{0,198}[a-zA-Z0-9])?")
+_TRUST_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?")
+_OPERATION_ID_PREFIX = "op-"
+
+
+def check_namespace(name: str) -> NamespaceName:
+    """Return the name, or raise WireFormatError when it is not a valid namespace name."""
+    if not _NAMESPACE.fullmatch(name):
+        msg = "a namespace is 1 to 63 lower-case letters, digits and hyphens, beginning with a letter"
+        raise WireFormatError(msg)
+    return NamespaceName(name)
+
+
+def check_endpoint(name: str) -> EndpointName:
+    """Return the name, or raise WireFormatError when it is not a valid endpoint name."""
+    if not _ENDPOINT.fullmatch(name):
+        msg = "an endpoint is 1 to 200 letters, digits and hyphens, beginning with a letter"
+        raise WireFormatError(msg)
+    return EndpointName(name)
+
+
+def check_task_queue(name: str) -> str:
+    """Return the name, or raise WireFormatError when it is not a valid task queue name."""
+    if not _TASK_QUEUE.fullmatch(name):
+        msg = "a task queue is 1 to 200 letters, digits and . _ / -, beginning and ending with a letter or digit"
+        raise WireFormatError(msg)
+    return name
+
+
+def check_trust_domain(name: str) -> str:
+    """Return the name, or raise WireFormatError when it is not a valid trust domain."""
+    if not _TRUST_DOMAIN.fullmatch(name):
+        msg = "a trust domain is 1 to 255 lower-case letters, digits, dots, hyphens and underscores"
+        raise WireFormatError(msg)
+    return name
+
+
+def check_service(name: str, what: str = "service") -> str:
+    """Return the name of a service or an operation, or raise WireFormatError.
+
+    Any printable text of up to 1000 characters: contracts of other worlds use spaces and slashes.
+    """
+    if not 0 < len(name) <= MAX_SERVICE_CHARS or not name.isprintable():
+        msg = f"the name of the {what} must be 1 to {MAX_SERVICE_CHARS} printable characters"
+        raise WireFormatError(msg)
+    return name
+
+
+def check_operation_id(value: bytes) -> OperationId:
+    """Return the id, or raise WireFormatError when it is not 16 bytes."""
+    if len(value) != OPERATION_ID_BYTES:
+        msg = f"an operation id is {OPERATION_ID_BYTES} bytes"
+        raise WireFormatError(msg)
+    return OperationId(value)
+
+
+def format_operation_id(value: bytes) -> str:
+    """Show an operation id as ``op-`` and lower-case base32 without padding: URL-safe."""
+    return _OPERATION_ID_PREFIX + base64.b32encode(value).decode().rstrip("=").lower()
+
+
+def parse_operation_id(text: str) -> OperationId:
+    """Read what format_operation_id wrote. Raises WireFormatError."""
+    digits = text.removeprefix(_OPERATION_ID_PREFIX)
+    if digits != text:
+        try:
+            value = base64.b32decode(digits.upper() + "=" * (-len(digits) % 8))
+        except binascii.Error:
+            value = b""
+        if format_operation_id(value) == text:
+            return check_operation_id(value)
+    msg = "an operation id looks like op-… followed by 26 lower-case base32 characters"
+    raise WireFormatError(msg)
