@@ -67,7 +67,7 @@ def encode_envelope(envelope: SealedEnvelope) -> bytes:
 
 
 def parse_envelope(data: bytes) -> SealedEnvelope:
-    """Parse an envelope as transmitted. Raises WireFormatError for anything that is not canonical and valid."""
+    """Parse an envelope as transmitted. Raises WireFormatError unless it is canonical and valid."""
     if len(data) > limits.MAX_ENVELOPE_BYTES:
         raise WireFormatError(f"the envelope is larger than {limits.MAX_ENVELOPE_BYTES} bytes")
     message = envelope_pb2.Envelope()

@@ -32,32 +32,34 @@ _OPERATION_ID_PREFIX = "op-"
 def check_namespace(name: str) -> NamespaceName:
     """Return the name, or raise WireFormatError when it is not a valid namespace name."""
     if not _NAMESPACE.fullmatch(name):
-        msg = "a namespace is 1 to 63 lower-case letters, digits and hyphens, beginning with a letter"
-        raise WireFormatError(msg)
+        raise WireFormatError(
+            "a namespace is 1 to 63 lower-case letters, digits and hyphens, beginning with a letter"
+        )
     return NamespaceName(name)
 
 
 def check_endpoint(name: str) -> EndpointName:
     """Return the name, or raise WireFormatError when it is not a valid endpoint name."""
     if not _ENDPOINT.fullmatch(name):
-        msg = "an endpoint is 1 to 200 letters, digits and hyphens, beginning with a letter"
-        raise WireFormatError(msg)
+        raise WireFormatError("an endpoint is 1 to 200 letters, digits and hyphens, beginning with a letter")
     return EndpointName(name)
 
 
 def check_task_queue(name: str) -> str:
     """Return the name, or raise WireFormatError when it is not a valid task queue name."""
     if not _TASK_QUEUE.fullmatch(name):
-        msg = "a task queue is 1 to 200 letters, digits and . _ / -, beginning and ending with a letter or digit"
-        raise WireFormatError(msg)
+        raise WireFormatError(
+            "a task queue is 1 to 200 letters, digits and . _ / -, not beginning or ending with punctuation"
+        )
     return name
 
 
 def check_trust_domain(name: str) -> str:
     """Return the name, or raise WireFormatError when it is not a valid trust domain."""
     if not _TRUST_DOMAIN.fullmatch(name):
-        msg = "a trust domain is 1 to 255 lower-case letters, digits, dots, hyphens and underscores"
-        raise WireFormatError(msg)
+        raise WireFormatError(
+            "a trust domain is 1 to 255 lower-case letters, digits, dots, hyphens and underscores"
+        )
     return name
 
 
@@ -67,16 +69,14 @@ def check_service(name: str, what: str = "service") -> str:
     Any printable text of up to 1000 characters: contracts of other worlds use spaces and slashes.
     """
     if not 0 < len(name) <= MAX_SERVICE_CHARS or not name.isprintable():
-        msg = f"the name of the {what} must be 1 to {MAX_SERVICE_CHARS} printable characters"
-        raise WireFormatError(msg)
+        raise WireFormatError(f"the name of the {what} must be 1 to {MAX_SERVICE_CHARS} printable characters")
     return name
 
 
 def check_operation_id(value: bytes) -> OperationId:
     """Return the id, or raise WireFormatError when it is not 16 bytes."""
     if len(value) != OPERATION_ID_BYTES:
-        msg = f"an operation id is {OPERATION_ID_BYTES} bytes"
-        raise WireFormatError(msg)
+        raise WireFormatError(f"an operation id is {OPERATION_ID_BYTES} bytes")
     return OperationId(value)
 
 
@@ -95,5 +95,4 @@ def parse_operation_id(text: str) -> OperationId:
             value = b""
         if format_operation_id(value) == text:
             return check_operation_id(value)
-    msg = "an operation id looks like op-… followed by 26 lower-case base32 characters"
-    raise WireFormatError(msg)
+    raise WireFormatError("an operation id looks like op-… followed by 26 lower-case base32 characters")

@@ -1,0 +1,103 @@
+"""Seals a payload: a fresh key for each message, wrapped for each recipient, signed as a whole."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cryptography.cobblestone import Cobblestone256Encryptor
+
+from isthmus.envelope.binding import body_context, wrap_info
+from isthmus.envelope.errors import NeverSealError
+from isthmus.envelope.inner import encode_inner
+from isthmus.envelope.key_material import EncryptionPublicKey, SigningPrivateKey
+from isthmus.payload.payload import Payload
+from isthmus.wire import limits
+from isthmus.wire.envelope import SealedEnvelope, SealedWrap, encode_envelope, header_hash, signed_bytes
+from isthmus.wire.errors import WireFormatError
+from isthmus.wire.header import Header, encode_header
+
+MESSAGE_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientKey:
+    """Whom to seal for, and the active encryption key of its verified keyset."""
+
+    namespace: str
+    key: EncryptionPublicKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """A sealed message: what travels, and what its sender remembers in order to verify the answer."""
+
+    envelope: bytes = field(repr=False)
+    """Serialized Envelope. A transport retry sends these very bytes again."""
+    digest: bytes
+    """What every answer must carry as its request digest."""
+    header: Header
+    header_bytes: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    body_digest: bytes
+
+
+def seal(
+    header: Header, payload: Payload, *, signer: SigningPrivateKey, recipients: Sequence[RecipientKey]
+) -> Sealed:
+    """Seal a payload under a header for its recipients.
+
+    The header names the signer's key id and exactly these recipients; its message id is fresh for each
+    sealing.
+
+    Raises:
+        NeverSealError: header, signer and recipients disagree, or the payload is too large or malformed.
+
+    """
+    if header.sender_key_id != signer.key_id:
+        raise NeverSealError("the header names another signing key")
+    if header.recipients != tuple(recipient.namespace for recipient in recipients):
+        raise NeverSealError("the header names other recipients")
+    try:
+        header_bytes = encode_header(header)
+    except WireFormatError as error:
+        raise NeverSealError(f"the header is not valid: {error}") from None
+    hashed_header = header_hash(header_bytes)
+    message_key = os.urandom(MESSAGE_KEY_BYTES)
+    body = seal_body(encode_inner(payload), message_key=message_key, hashed_header=hashed_header)
+    body_digest = hashlib.sha256(body).digest()
+    wraps = tuple(
+        SealedWrap(
+            namespace=recipient.namespace,
+            key_id=recipient.key.key_id,
+            ciphertext=recipient.key.wrap(
+                message_key, wrap_info(hashed_header, recipient.namespace, recipient.key.key_id)
+            ),
+        )
+        for recipient in recipients
+    )
+    signed = signed_bytes(hashed_header, body_digest)
+    signature = signer.sign(signed)
+    return Sealed(
+        envelope=encode_envelope(
+            SealedEnvelope(
+                header=header, header_bytes=header_bytes, wraps=wraps, body=body, signature=signature
+            )
+        ),
+        digest=hashlib.sha256(signed).digest(),
+        header=header,
+        header_bytes=header_bytes,
+        signature=signature,
+        body_digest=body_digest,
+    )
+
+
+def seal_body(plaintext: bytes, *, message_key: bytes, hashed_header: bytes) -> bytes:
+    """Encrypt a padded plaintext under a message key. Raises NeverSealError when the result is too large."""
+    encryptor = Cobblestone256Encryptor(message_key, body_context(hashed_header))
+    body = encryptor.update(plaintext) + encryptor.finalize()
+    if len(body) > limits.MAX_BODY_BYTES:
+        raise NeverSealError(
+            f"the sealed body is larger than {limits.MAX_BODY_BYTES} bytes: use a claim check"
+        )
+    return body
