@@ -1,0 +1,1 @@
+"""The configuration of a gateway: one TOML file and its environment, read strictly, refused when unsafe."""
