@@ -1,8 +1,9 @@
 """What the use cases need of the world, as protocols with documented promises.
 
-The store is the only truth. A command is a plain function ``command(unit_of_work, …) -> result`` without I/O of its
-own: everything it reads and writes goes through the unit of work. One contract test suite holds every store to what
-is written here.
+The store is the only truth. A command is a plain function ``command(unit_of_work, …) -> result`` without I/O
+of its
+own: everything it reads and writes goes through the unit of work. One contract test suite holds every store
+to what is written here.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,8 +49,8 @@ class QueueKey:
 class Task:
     """Work that waits in a queue (no session) or is leased to a worker session.
 
-    At most one task of each kind exists for an operation. ``attempt`` is the attempt under way when it is leased,
-    and the number of attempts so far while it waits.
+    At most one task of each kind exists for an operation. ``attempt`` is the attempt under way when it is
+    leased, and the number of attempts so far while it waits.
     """
 
     key: OperationKey
@@ -93,7 +94,7 @@ class StoredKeyset:
     published_at: datetime
 
 
-# --- what is told to this process after a commit ------------------------------------------------------------------
+# --- what is told to this process after a commit ------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,7 @@ class AuditAppended:
 Signal = TasksReady | TaskInterrupted | OperationClosed | RegistryChanged | AuditAppended
 
 
-# --- unit of work -------------------------------------------------------------------------------------------------
+# --- unit of work -------------------------------------------------------------------------------------------
 
 
 class OperationUnit(Protocol):
@@ -260,7 +261,7 @@ class UnitOfWork(OperationUnit, TaskUnit, RegistryUnit, AuditUnit, Protocol):
 Command = Callable[[UnitOfWork], T]
 
 
-# --- reading ------------------------------------------------------------------------------------------------------
+# --- reading ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,10 +368,11 @@ class Store(Protocol):
     async def transact(self, command: Command[T]) -> T:
         """Run a command and return its result after its changes are on disk.
 
-        Commands see the changes of those before them. A command that raises changes nothing, and its error is
-        raised here; it does not disturb others that share the commit. When the commit fails, every command in it
-        gets UnavailableError and nothing of any of them is visible. Signals are delivered after the commit,
-        in commit order, before this call returns. If the caller is cancelled, the command may still commit.
+        Commands see the changes of those before them. A command that raises changes nothing, and its error
+        is raised here; it does not disturb others that share the commit. When the commit fails, every command
+        in it gets UnavailableError and nothing of any of them is visible. Signals are delivered after the
+        commit, in commit order, before this call returns. If the caller is cancelled, the command may still
+        commit.
 
         Raises:
             UnavailableError: the store cannot commit now; nothing was changed.
@@ -400,7 +402,7 @@ class Store(Protocol):
         ...
 
 
-# --- the rest of the world ----------------------------------------------------------------------------------------
+# --- the rest of the world ----------------------------------------------------------------------------------
 
 
 class Clock(Protocol):
@@ -421,5 +423,3 @@ class Randomness(Protocol):
     def etag(self) -> str:
         """Draw a short unique text."""
         ...
-
-

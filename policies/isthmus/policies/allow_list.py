@@ -18,6 +18,8 @@ class AllowList:
             case Action.START | Action.CANCEL | Action.READ:
                 for rule in endpoint.allow:
                     if rule.permits(question.namespace, question.service, question.operation):
-                        scope = "/".join(part for part in (rule.namespace, rule.service, rule.operation) if part)
+                        scope = "/".join(
+                            part for part in (rule.namespace, rule.service, rule.operation) if part
+                        )
                         return Decision(allowed=True, rule=f"allow:{endpoint.name}:{scope}")
         return Decision(allowed=False, rule=DEFAULT_DENY)

@@ -1,7 +1,7 @@
 """What the audit log records, as plain values.
 
-Every change is described by exactly one record, committed in the same transaction. Encoding to the stored bytes
-happens in ``isthmus.gateway.audit``; here is only what there is to say.
+Every change is described by exactly one record, committed in the same transaction. Encoding to the stored
+bytes happens in ``isthmus.gateway.audit``; here is only what there is to say.
 """
 
 from dataclasses import dataclass

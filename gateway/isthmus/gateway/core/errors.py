@@ -1,8 +1,8 @@
 """The one error hierarchy of the gateway.
 
-Each error says what kind of trouble it is (``code``, rendered as a gRPC or HTTP status at the edge only), which
-trouble exactly (``reason``, stable, for programs), what happened (the message) and what would fix it (``fix``).
-Neither ever contains payload or secrets.
+Each error says what kind of trouble it is (``code``, rendered as a gRPC or HTTP status at the edge only),
+which trouble exactly (``reason``, stable, for programs), what happened (the message) and what would fix it
+(``fix``). Neither ever contains payload or secrets.
 """
 
 from enum import Enum

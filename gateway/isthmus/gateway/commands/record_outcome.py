@@ -1,0 +1,134 @@
+"""Record what a handler's namespace sealed about an operation: its outcome, or that it finishes later.
+
+An outcome counts whichever attempt or process it comes from, as long as the operation is open: the first one
+wins.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from isthmus.gateway.commands.transition import audit_happening, perform
+from isthmus.gateway.core import machine
+from isthmus.gateway.core.audit_record import Actor, AuditRecord, HandlerStarted, LateOutcomeRefused, ref
+from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError, PreconditionError
+from isthmus.gateway.core.events import AsyncStarted, OutcomeReceived
+from isthmus.gateway.core.operation import Operation, OperationKey, State
+from isthmus.gateway.ports import EnvelopeSlot, UnitOfWork
+from isthmus.wire.header import OUTCOMES, Direction, Header
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedOutcome:
+    """A sealed answer of the handler: ``envelope`` as transmitted, ``digest`` its message digest."""
+
+    key: OperationKey
+    header: Header
+    envelope: bytes
+    digest: bytes
+    actor: Actor
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Whether the answer was recorded; a late one is audited instead, and refused by whoever asked."""
+
+    operation: Operation
+    late: bool = False
+
+    def raise_if_late(self) -> None:
+        """Raise PreconditionError for an answer that came after the end."""
+        if self.late:
+            msg = f"the operation had already ended: {self.operation.state.value}"
+            raise PreconditionError(msg, reason="OPERATION_ENDED", fix="nothing: its first outcome stands")
+
+
+def record_outcome(uow: UnitOfWork, outcome: SealedOutcome, *, now: datetime) -> Recorded:
+    """Record an outcome or an asynchronous start. The same bytes again are recorded already.
+
+    Raises:
+        NotFoundError: there is no such operation, or another namespace handles it.
+        InvalidRequestError: the answer is about another request, or is no answer.
+    """
+    operation = handled_operation(uow, outcome.key, outcome.actor.namespace)
+    check_answers(operation, outcome.header)
+    if operation.outcome_digest == outcome.digest:
+        return Recorded(operation=operation)
+    if operation.state.is_terminal or operation.state is State.REVIEW:
+        audit_happening(
+            uow,
+            AuditRecord(
+                occurred_at=now,
+                actor=outcome.actor,
+                happening=LateOutcomeRefused(
+                    operation=ref(operation), attempt=outcome.attempt, outcome_digest=outcome.digest
+                ),
+            ),
+        )
+        return Recorded(operation=operation, late=True)
+    if outcome.header.direction is Direction.STARTED:
+        return Recorded(operation=_start_async(uow, operation, outcome, now))
+    if outcome.header.direction not in OUTCOMES:
+        msg = "the direction of this envelope is no outcome"
+        raise InvalidRequestError(msg, reason="WRONG_DIRECTION")
+    event = OutcomeReceived(
+        direction=outcome.header.direction, digest=outcome.digest, outcome_bytes=len(outcome.envelope)
+    )
+    after, effects = machine.apply(operation, event, now)
+    uow.put_envelope(operation.key, EnvelopeSlot.OUTCOME, outcome.envelope)
+    uow.update_operation(after)
+    perform(uow, after, effects, now, outcome.actor, outcome.envelope)
+    return Recorded(operation=after)
+
+
+def handled_operation(uow: UnitOfWork, key: OperationKey, handler: str) -> Operation:
+    """Return an operation that the namespace handles; to others it does not exist. Raises NotFoundError."""
+    operation = uow.operation(key)
+    if operation is None or operation.handler != handler:
+        msg = "there is no such operation among those that this namespace handles"
+        raise NotFoundError(msg, reason="OPERATION_NOT_FOUND")
+    return operation
+
+
+def check_answers(operation: Operation, header: Header) -> None:
+    """Check that a sealed answer is about this operation. Raises InvalidRequestError."""
+    to_self = header.direction in {Direction.STARTED, Direction.DETAILS}
+    expected = (
+        operation.key.operation_id,
+        operation.request_digest,
+        operation.handler,
+        operation.handler if to_self else operation.key.caller,
+        operation.endpoint,
+        operation.service,
+        operation.operation,
+    )
+    answered = (
+        header.operation_id,
+        header.request_digest,
+        header.sender_namespace,
+        header.recipient_namespace,
+        header.endpoint,
+        header.service,
+        header.operation,
+    )
+    if answered != expected:
+        msg = "the header of the answer does not match the operation"
+        raise InvalidRequestError(msg, reason="HEADER_MISMATCH")
+
+
+def _start_async(uow: UnitOfWork, operation: Operation, outcome: SealedOutcome, now: datetime) -> Operation:
+    after, effects = machine.apply(operation, AsyncStarted(), now)
+    if operation.state is State.STARTED:
+        return after
+    uow.put_envelope(operation.key, EnvelopeSlot.STARTED, outcome.envelope)
+    uow.update_operation(after)
+    audit_happening(
+        uow,
+        AuditRecord(
+            occurred_at=now,
+            actor=outcome.actor,
+            happening=HandlerStarted(operation=ref(operation), attempt=outcome.attempt),
+        ),
+    )
+    perform(uow, after, effects, now, outcome.actor)
+    return after

@@ -1,0 +1,65 @@
+"""Record a caller's signed cancel; what happens then depends on where the operation is."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from isthmus.gateway.commands.transition import audit_happening, transition
+from isthmus.gateway.core import audit_record
+from isthmus.gateway.core.audit_record import Actor, AuditRecord, ref
+from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError
+from isthmus.gateway.core.events import CancelRequested
+from isthmus.gateway.core.operation import Operation, OperationKey
+from isthmus.gateway.ports import EnvelopeSlot, UnitOfWork
+from isthmus.wire.header import Header
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestCancel:
+    """A sealed cancel: ``envelope`` as transmitted, ``digest`` its message digest."""
+
+    header: Header
+    envelope: bytes
+    digest: bytes
+    actor: Actor
+
+
+def request_cancel(uow: UnitOfWork, request: RequestCancel, *, now: datetime) -> Operation:
+    """Record the cancel. A repeated one, or one after the end, changes nothing.
+
+    Raises:
+        NotFoundError: the caller's namespace has no such operation.
+        InvalidRequestError: the cancel is about another request.
+    """
+    header = request.header
+    operation = uow.operation(OperationKey(caller=header.sender_namespace, operation_id=header.operation_id))
+    if operation is None:
+        msg = "there is no such operation"
+        raise NotFoundError(msg, reason="OPERATION_NOT_FOUND")
+    target = (
+        operation.request_digest,
+        operation.handler,
+        operation.endpoint,
+        operation.service,
+        operation.operation,
+    )
+    if target != (
+        header.request_digest,
+        header.recipient_namespace,
+        header.endpoint,
+        header.service,
+        header.operation,
+    ):
+        msg = "the header of the cancel does not match the operation"
+        raise InvalidRequestError(msg, reason="HEADER_MISMATCH")
+    if operation.cancel_requested or operation.state.is_terminal:
+        return operation
+    uow.put_envelope(operation.key, EnvelopeSlot.CANCEL, request.envelope)
+    audit_happening(
+        uow,
+        AuditRecord(
+            occurred_at=now,
+            actor=request.actor,
+            happening=audit_record.CancelRequested(operation=ref(operation), digest=request.digest),
+        ),
+    )
+    return transition(uow, operation, CancelRequested(), now, request.actor)

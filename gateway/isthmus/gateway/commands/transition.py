@@ -1,0 +1,128 @@
+"""One step of an operation's life, written down: the operation, its tasks, and who is told after the commit."""
+
+from datetime import datetime
+from typing import assert_never
+
+from isthmus.gateway.core import machine
+from isthmus.gateway.core.audit_record import GATEWAY, Actor, AuditRecord, OperationEnded, ref
+from isthmus.gateway.core.effects import (
+    CloseOperation,
+    Effect,
+    EnqueueCancelTask,
+    EnqueueTask,
+    InterruptTask,
+    LeaseTask,
+    RemoveTasks,
+)
+from isthmus.gateway.core.events import Event
+from isthmus.gateway.core.operation import Operation
+from isthmus.gateway.ports import (
+    AuditAppended,
+    EnvelopeSlot,
+    OperationClosed,
+    QueueKey,
+    Task,
+    TaskInterrupted,
+    TaskKind,
+    TasksReady,
+    UnitOfWork,
+)
+
+
+def transition(
+    uow: UnitOfWork, operation: Operation, event: Event, now: datetime, actor: Actor = GATEWAY
+) -> Operation:
+    """Apply an event to an operation and write down what follows from it.
+
+    If that ends the operation, the ending is audited here, in the name of the actor.
+
+    Raises:
+        IllegalEventError: nothing is written.
+    """
+    after, effects = machine.apply(operation, event, now)
+    if after is not operation:
+        uow.update_operation(after)
+    perform(uow, after, effects, now, actor)
+    return after
+
+
+def perform(
+    uow: UnitOfWork,
+    operation: Operation,
+    effects: tuple[Effect, ...],
+    now: datetime,
+    actor: Actor = GATEWAY,
+    outcome: bytes | None = None,
+) -> None:
+    """Write down the effects of a step; ``outcome`` spares reading back what was just written."""
+    for effect in effects:
+        match effect:
+            case EnqueueTask(ready_at=ready_at):
+                _put(uow, operation, TaskKind.START, ready_at)
+            case EnqueueCancelTask():
+                _put(uow, operation, TaskKind.CANCEL, now)
+            case LeaseTask(session_id=session_id):
+                uow.put_task(_task(operation, TaskKind.START, now, session_id))
+            case RemoveTasks():
+                uow.remove_task(operation.key, TaskKind.START)
+                uow.remove_task(operation.key, TaskKind.CANCEL)
+            case InterruptTask(session_id=session_id, attempt=attempt):
+                cancel = None
+                if operation.cancel_requested:
+                    cancel = uow.envelope(operation.key, EnvelopeSlot.CANCEL)
+                uow.signal(
+                    TaskInterrupted(session_id=session_id, key=operation.key, attempt=attempt, cancel=cancel)
+                )
+            case CloseOperation():
+                _close(uow, operation, now, actor, outcome)
+            case _:
+                assert_never(effect)
+
+
+def audit_happening(uow: UnitOfWork, record: AuditRecord) -> None:
+    """Append a record and tell those who follow the log."""
+    uow.append_audit(record)
+    uow.signal(AuditAppended())
+
+
+def queue_of(operation: Operation) -> QueueKey:
+    """Return the queue that the operation's tasks wait in."""
+    return QueueKey(namespace=operation.handler, task_queue=operation.task_queue)
+
+
+def _task(operation: Operation, kind: TaskKind, ready_at: datetime, session_id: bytes | None = None) -> Task:
+    return Task(
+        key=operation.key,
+        kind=kind,
+        queue=queue_of(operation),
+        attempt=operation.attempt,
+        ready_at=ready_at,
+        session_id=session_id,
+    )
+
+
+def _put(uow: UnitOfWork, operation: Operation, kind: TaskKind, ready_at: datetime) -> None:
+    uow.put_task(_task(operation, kind, ready_at))
+    uow.signal(TasksReady(queue=queue_of(operation), ready_at=ready_at))
+
+
+def _close(uow: UnitOfWork, operation: Operation, now: datetime, actor: Actor, outcome: bytes | None) -> None:
+    audit_happening(
+        uow,
+        AuditRecord(
+            occurred_at=now,
+            actor=actor,
+            happening=OperationEnded(
+                operation=ref(operation),
+                state=operation.state,
+                request_digest=operation.request_digest,
+                outcome_digest=operation.outcome_digest if operation.statement is None else b"",
+                outcome_bytes=operation.outcome_bytes if operation.statement is None else 0,
+                statement=operation.statement,
+                attempts=operation.attempt,
+            ),
+        ),
+    )
+    if operation.statement is None and outcome is None:
+        outcome = uow.envelope(operation.key, EnvelopeSlot.OUTCOME)
+    uow.signal(OperationClosed(operation=operation, outcome=outcome if operation.statement is None else None))
