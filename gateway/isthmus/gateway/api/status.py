@@ -1,9 +1,9 @@
 """The only mapping of errors to statuses in the gateway.
 
 A status carries ``google.rpc`` details: an ``ErrorInfo`` with the stable reason, the domain ``isthmus`` and,
-in its metadata, ``fix``: one sentence that says what would help. A ``RetryInfo`` says when the same request may
-succeed. What nobody foresaw becomes INTERNAL: its cause stays in the log, the client gets the incident id to
-ask about.
+in its metadata, ``fix``: one sentence that says what would help. A ``RetryInfo`` says when the same request
+may succeed. What nobody foresaw becomes INTERNAL: its cause stays in the log, the client gets the incident id
+to ask about.
 """
 
 import logging
@@ -17,6 +17,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
+from isthmus.gateway.api.caller import current_method, current_principal_name
 from isthmus.gateway.core.errors import Code, GatewayError
 from isthmus.wire.errors import UnknownSuiteError, WireFormatError
 
@@ -86,14 +87,18 @@ def refusal_of(error: Exception) -> Refusal:
 
 
 def status_bytes(error: Exception) -> bytes:
-    """Return a serialized ``google.rpc.Status``, as frames carry errors."""
-    serialized: bytes = refusal_of(error).status().SerializeToString()
+    """Return a serialized ``google.rpc.Status``, as frames carry errors, and log the refusal."""
+    refusal = refusal_of(error)
+    log_refusal(refusal)
+    serialized: bytes = refusal.status().SerializeToString()
     return serialized
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
-    """End an RPC with the status of an error."""
-    await abort_with(context, refusal_of(error))
+    """End an RPC with the status of an error, and log the refusal."""
+    refusal = refusal_of(error)
+    log_refusal(refusal)
+    await abort_with(context, refusal)
 
 
 async def abort_with(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> NoReturn:
@@ -101,6 +106,21 @@ async def abort_with(context: grpc.aio.ServicerContext[Any, Any], refusal: Refus
     details = ((DETAILS_KEY, refusal.status().SerializeToString()),)
     await context.abort(refusal.code, refusal.message, details)
     raise AssertionError  # abort raises
+
+
+def log_refusal(refusal: Refusal) -> None:
+    """Write the one line that an operator needs to help somebody who was refused."""
+    _LOG.info(
+        "refused: %s",
+        refusal.message,
+        extra={
+            "reason": refusal.reason,
+            "status": refusal.code.name,
+            "fix": refusal.fix,
+            "method": current_method(),
+            "principal": current_principal_name(),
+        },
+    )
 
 
 def _pack(

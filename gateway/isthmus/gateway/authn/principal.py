@@ -11,7 +11,7 @@ from isthmus.wire.names import NamespaceName
 class Principal:
     """A subject of a namespace. ``platform`` subjects administer the deployment besides.
 
-    ``authenticated_at`` and ``expires_at`` are those of the credential, aware and in UTC: a stream has to drain
+    ``authenticated_at`` and ``expires_at`` are those of the credential, aware and in UTC: a stream drains
     before ``expires_at``.
     """
 
