@@ -1,4 +1,4 @@
-"""End an attempt that brought no outcome: it is repeated later, parked or, by the endpoint's choice, final."""
+"""End an attempt that brought no outcome: it is repeated, parked or, by the endpoint's choice, final."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta

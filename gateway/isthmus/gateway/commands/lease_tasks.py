@@ -12,7 +12,7 @@ from isthmus.gateway.ports import EnvelopeSlot, Task, TaskKind, UnitOfWork, Work
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasedTask:
-    """A task with everything that its worker needs; ``cancel`` and ``started`` only when there is a cancel."""
+    """A task with everything that its worker needs; ``cancel`` and ``started`` only for a cancel."""
 
     task: Task
     operation: Operation

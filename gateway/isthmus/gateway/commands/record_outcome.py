@@ -77,7 +77,7 @@ def record_outcome(uow: UnitOfWork, outcome: SealedOutcome, *, now: datetime) ->
     after, effects = machine.apply(operation, event, now)
     uow.put_envelope(operation.key, EnvelopeSlot.OUTCOME, outcome.envelope)
     uow.update_operation(after)
-    perform(uow, after, effects, now, outcome.actor, outcome.envelope)
+    perform(uow, after, effects, now, actor=outcome.actor, outcome=outcome.envelope)
     return Recorded(operation=after)
 
 
@@ -130,5 +130,5 @@ def _start_async(uow: UnitOfWork, operation: Operation, outcome: SealedOutcome, 
             happening=HandlerStarted(operation=ref(operation), attempt=outcome.attempt),
         ),
     )
-    perform(uow, after, effects, now, outcome.actor)
+    perform(uow, after, effects, now, actor=outcome.actor)
     return after

@@ -137,7 +137,7 @@ def _check_reuse(existing: Operation, request: StartOperation) -> None:
         raise ConflictError(
             msg,
             reason="OPERATION_CONFLICT",
-            fix="use another id for another input, or switch the fingerprint off if the input's order is not stable",
+            fix="use another id for another input; switch the fingerprint off if its order is not stable",
         )
     if request.reuse is ReusePolicy.REJECT:
         msg = "an operation with this id exists"

@@ -1,4 +1,4 @@
-"""One step of an operation's life, written down: the operation, its tasks, and who is told after the commit."""
+"""One step of an operation's life, written down: operation, tasks, and who is told after the commit."""
 
 from datetime import datetime
 from typing import assert_never
@@ -42,7 +42,7 @@ def transition(
     after, effects = machine.apply(operation, event, now)
     if after is not operation:
         uow.update_operation(after)
-    perform(uow, after, effects, now, actor)
+    perform(uow, after, effects, now, actor=actor)
     return after
 
 
@@ -51,6 +51,7 @@ def perform(
     operation: Operation,
     effects: tuple[Effect, ...],
     now: datetime,
+    *,
     actor: Actor = GATEWAY,
     outcome: bytes | None = None,
 ) -> None:
