@@ -423,3 +423,19 @@ class Randomness(Protocol):
     def etag(self) -> str:
         """Draw a short unique text."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementSignature:
+    """A signature of the gateway, and which of its keys made it."""
+
+    key_id: bytes
+    signature: bytes
+
+
+class StatementSigner(Protocol):
+    """Signs endings that no handler signed."""
+
+    def sign(self, body: bytes) -> StatementSignature:
+        """Sign a serialized StatementBody. The same body always gets the same signature."""
+        ...
