@@ -51,42 +51,50 @@ def recipients(header: Header, expected: Expected) -> None:
 
 def endpoint(header: Header, expected: Expected) -> None:
     """The endpoint that was called."""
-    _match(expected.endpoint, header.endpoint, RejectionReason.ENDPOINT)
+    if expected.endpoint not in (None, header.endpoint):
+        raise EnvelopeRejectedError(RejectionReason.ENDPOINT)
 
 
 def service(header: Header, expected: Expected) -> None:
     """The service that was called."""
-    _match(expected.service, header.service, RejectionReason.SERVICE)
+    if expected.service not in (None, header.service):
+        raise EnvelopeRejectedError(RejectionReason.SERVICE)
 
 
 def operation(header: Header, expected: Expected) -> None:
     """The operation that was called."""
-    _match(expected.operation, header.operation, RejectionReason.OPERATION)
+    if expected.operation not in (None, header.operation):
+        raise EnvelopeRejectedError(RejectionReason.OPERATION)
 
 
 def operation_id(header: Header, expected: Expected) -> None:
     """The very operation, and the very generation, that this is about."""
-    _match(expected.operation_id, header.operation_id, RejectionReason.OPERATION_ID)
+    if expected.operation_id not in (None, header.operation_id):
+        raise EnvelopeRejectedError(RejectionReason.OPERATION_ID)
 
 
 def request_digest(header: Header, expected: Expected) -> None:
     """The very request that this answers."""
-    _match(expected.request_digest, header.request_digest, RejectionReason.REQUEST_DIGEST)
+    if expected.request_digest not in (None, header.request_digest):
+        raise EnvelopeRejectedError(RejectionReason.REQUEST_DIGEST)
 
 
 def principal(header: Header, expected: Expected) -> None:
     """Who sent it, where that is known."""
-    _match(expected.principal, header.principal, RejectionReason.PRINCIPAL)
+    if expected.principal not in (None, header.principal):
+        raise EnvelopeRejectedError(RejectionReason.PRINCIPAL)
 
 
 def contract(header: Header, expected: Expected) -> None:
     """The contract that both sides speak, where it is pinned."""
-    _match(expected.contract_hash, header.contract_hash, RejectionReason.CONTRACT)
+    if expected.contract_hash not in (None, header.contract_hash):
+        raise EnvelopeRejectedError(RejectionReason.CONTRACT)
 
 
 def labels(header: Header, expected: Expected) -> None:
     """The labels that a decision was based on."""
-    _match(expected.labels, header.labels, RejectionReason.LABELS)
+    if expected.labels not in (None, header.labels):
+        raise EnvelopeRejectedError(RejectionReason.LABELS)
 
 
 def not_expired(header: Header, now_ms: int) -> None:
@@ -158,11 +166,6 @@ def recipient_key(wrap: SealedWrap, decrypter: Decrypter) -> EncryptionPrivateKe
         )
     _require(key.key_id == wrap.key_id, RejectionReason.RECIPIENT_KEY)
     return key
-
-
-def _match(expected: object, actual: object, reason: RejectionReason) -> None:
-    if expected is not None and actual != expected:
-        raise EnvelopeRejectedError(reason)
 
 
 def _require(condition: bool, reason: RejectionReason) -> None:  # noqa: FBT001 - it reads like an assertion

@@ -75,42 +75,36 @@ def parse_envelope(data: bytes) -> SealedEnvelope:
         message.ParseFromString(data)
     except DecodeError:
         raise WireFormatError("the envelope is not a protobuf message") from None
-    if len(message.body) > limits.MAX_BODY_BYTES:
+    # Each access copies the bytes out of the message.
+    header_bytes, body, signature = message.header, message.body, message.signature
+    if len(body) > limits.MAX_BODY_BYTES:
         raise WireFormatError(f"the body is larger than {limits.MAX_BODY_BYTES} bytes")
-    if not message.body:
+    if not body:
         raise WireFormatError("the body is empty")
-    if len(message.signature) != SIGNATURE_BYTES:
+    if len(signature) != SIGNATURE_BYTES:
         raise WireFormatError(f"the signature is not {SIGNATURE_BYTES} bytes")
-    header = parse_header(message.header)
-    wraps = tuple(
-        SealedWrap(namespace=wrap.namespace, key_id=wrap.key_id, ciphertext=wrap.ciphertext)
-        for wrap in message.wraps
-    )
-    if tuple(wrap.namespace for wrap in wraps) != header.recipients:
+    header = parse_header(header_bytes)
+    wraps = tuple([_read_wrap(wrap) for wrap in message.wraps])
+    if tuple([wrap.namespace for wrap in wraps]) != header.recipients:
         raise WireFormatError("the wraps are not those of the recipients, in their order")
-    for wrap in wraps:
-        if len(wrap.key_id) != names.KEY_ID_BYTES or not 0 < len(wrap.ciphertext) <= MAX_WRAP_BYTES:
-            raise WireFormatError("a wrap has a key id or ciphertext of the wrong size")
     # Without its unknown fields the message is what its values alone serialize to.
     message.DiscardUnknownFields()
     if message.SerializeToString(deterministic=True) != data:
         raise WireFormatError("the envelope is not in its canonical serialization")
     return SealedEnvelope(
-        header=header,
-        header_bytes=message.header,
-        wraps=wraps,
-        body=message.body,
-        signature=message.signature,
+        header=header, header_bytes=header_bytes, wraps=wraps, body=body, signature=signature
     )
 
 
+def _read_wrap(message: envelope_pb2.Wrap) -> SealedWrap:
+    wrap = SealedWrap(namespace=message.namespace, key_id=message.key_id, ciphertext=message.ciphertext)
+    if len(wrap.key_id) != names.KEY_ID_BYTES or not 0 < len(wrap.ciphertext) <= MAX_WRAP_BYTES:
+        raise WireFormatError("a wrap has a key id or ciphertext of the wrong size")
+    return wrap
+
+
 def _serialize(header: bytes, wraps: tuple[SealedWrap, ...], body: bytes, signature: bytes) -> bytes:
-    return envelope_pb2.Envelope(
-        header=header,
-        wraps=[
-            envelope_pb2.Wrap(namespace=wrap.namespace, key_id=wrap.key_id, ciphertext=wrap.ciphertext)
-            for wrap in wraps
-        ],
-        body=body,
-        signature=signature,
-    ).SerializeToString(deterministic=True)
+    message = envelope_pb2.Envelope(header=header, body=body, signature=signature)
+    for wrap in wraps:
+        message.wraps.add(namespace=wrap.namespace, key_id=wrap.key_id, ciphertext=wrap.ciphertext)
+    return message.SerializeToString(deterministic=True)

@@ -6,14 +6,13 @@ to the same bytes, so no part can borrow bytes from its neighbor.
 
 import struct
 
-_U64 = struct.Struct(">Q")
+_U64 = struct.Struct(">Q").pack
 
 
 def pae(*parts: bytes | str) -> bytes:
     """Encode parts unambiguously; text is encoded as UTF-8."""
-    pieces = [_U64.pack(len(parts))]
+    pieces = [_U64(len(parts))]
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
-        pieces.append(_U64.pack(len(data)))
-        pieces.append(data)
+        pieces += (_U64(len(data)), data)
     return b"".join(pieces)
