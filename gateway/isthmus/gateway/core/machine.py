@@ -251,7 +251,7 @@ Transition = Callable[[Operation, Any, datetime], Step]
 
 _RUNNABLE = (State.SCHEDULED, State.DISPATCHED, State.STARTED, State.PARKED)
 
-# What is not listed is illegal. A timeout, a terminate or a cancel may meet an operation in any open state. An
+# What is not listed is illegal. Timeout, terminate and cancel may meet an operation in any open state. An
 # outcome may come from an attempt whose lease was lost, and a completion before the start that it completes.
 _TABLE: Mapping[tuple[State, type[Event]], Transition] = {
     (State.HELD, Approved): _approve,
