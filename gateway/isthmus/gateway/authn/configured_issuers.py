@@ -1,0 +1,40 @@
+"""The issuers that the configuration names, ready to verify."""
+
+from datetime import timedelta
+
+from isthmus.gateway.authn.development import DevelopmentIssuer
+from isthmus.gateway.authn.jwt_issuer import JwtIssuer
+from isthmus.gateway.authn.subjects import ConfiguredSubjects
+from isthmus.gateway.authn.verification_keys import KeyFile
+from isthmus.gateway.config.settings import DEVELOPMENT, GatewayConfig, IssuerSettings
+from isthmus.gateway.core.errors import ConfigurationError
+
+
+def configured_issuers(config: GatewayConfig) -> list[JwtIssuer]:
+    """Read the keys of every issuer.
+
+    Raises:
+        ConfigurationError: a key file is missing, or is not what its issuer needs.
+    """
+    return [
+        DevelopmentIssuer.load_or_create(config.data_dir).profile()
+        if settings.kind == DEVELOPMENT
+        else _profile(settings)
+        for settings in config.issuers
+    ]
+
+
+def _profile(settings: IssuerSettings) -> JwtIssuer:
+    path = settings.jwks_file or settings.key_file
+    if path is None:
+        raise ConfigurationError(f"the issuer {settings.issuer!r} has no keys")
+    return JwtIssuer(
+        issuer=settings.issuer,
+        algorithm=settings.algorithm,
+        audience=settings.audience,
+        types=frozenset(settings.types),
+        max_lifetime=timedelta(seconds=settings.max_lifetime_seconds),
+        leeway=timedelta(seconds=settings.leeway_seconds),
+        keys=KeyFile(path, algorithm=settings.algorithm, jwks=settings.jwks_file is not None),
+        subjects=ConfiguredSubjects(settings.subjects, otherwise=settings.namespace),
+    )

@@ -1,0 +1,95 @@
+"""What can be configured, with its defaults: the sections of ``isthmus.toml`` as typed values.
+
+A field is an option: ``listen.address`` in the file, ``ISTHMUS_GATEWAY_LISTEN_ADDRESS`` in the environment.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from isthmus.wire import limits
+
+DEVELOPMENT = "development"
+JWT = "jwt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenSettings:
+    """Where the gateway listens. Port 0 takes any free one. TLS is for every address beyond loopback."""
+
+    address: str = "127.0.0.1:7243"
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSettings:
+    """How much one gateway process takes on."""
+
+    max_frame_bytes: int = limits.MAX_FRAME_BYTES
+    max_waiters: int = 100_000
+    max_in_flight: int = 20_000
+    max_streams_per_connection: int = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What is logged and how: ``json`` lines, ``text`` for people, ``auto`` chooses by the terminal."""
+
+    level: str = "info"
+    format: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectRule:
+    """Subjects of an issuer and what they are here. ``subject`` is exact, or ends with one ``*``."""
+
+    subject: str
+    namespace: str
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerSettings:
+    """One issuer of tokens, and what is believed of it.
+
+    ``kind`` is ``jwt``, or ``development``: the gateway's own issuer, on loopback only, whose subjects are
+    ``namespace/subject``. ``namespace`` is for subjects that no rule names; empty, those are refused.
+    """
+
+    kind: str = JWT
+    issuer: str = ""
+    algorithm: str = ""
+    audience: str = ""
+    key_file: Path | None = None
+    jwks_file: Path | None = None
+    types: tuple[str, ...] = ("JWT",)
+    max_lifetime_seconds: int = 600
+    leeway_seconds: int = 30
+    namespace: str = ""
+    subjects: tuple[SubjectRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """Everything that a gateway needs to know before it starts.
+
+    ``database`` is a file; None means ``isthmus.db`` in the data directory. ``lease_seconds`` is how long a
+    worker session lives without a sign of life, ``drain_seconds`` how long a stopping gateway finishes what
+    is under way.
+    """
+
+    trust_domain: str
+    data_dir: Path
+    database: Path | None = None
+    lease_seconds: int = 30
+    drain_seconds: int = 30
+    reflection: bool = True
+    listen: ListenSettings = field(default_factory=ListenSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    issuers: tuple[IssuerSettings, ...] = ()
+
+    @property
+    def database_file(self) -> Path:
+        """The file that holds the store."""
+        return self.database if self.database is not None else self.data_dir / "isthmus.db"
