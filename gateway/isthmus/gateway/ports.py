@@ -425,17 +425,14 @@ class Randomness(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatementSignature:
-    """A signature of the gateway, and which of its keys made it."""
-
-    key_id: bytes
-    signature: bytes
-
-
 class StatementSigner(Protocol):
     """Signs endings that no handler signed."""
 
-    def sign(self, body: bytes) -> StatementSignature:
-        """Sign a serialized StatementBody. The same body always gets the same signature."""
+    @property
+    def key_id(self) -> bytes:
+        """Which key it signs with: 16 bytes."""
+        ...
+
+    def sign(self, body: bytes) -> bytes:
+        """Sign a serialized StatementBody: 64 bytes. The same body always gets the same signature."""
         ...

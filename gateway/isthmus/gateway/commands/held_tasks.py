@@ -9,7 +9,8 @@ def open_session(uow: UnitOfWork, session: WorkerSession) -> tuple[LeasedTask, .
     """Open or renew the session and return its tasks, to be delivered again.
 
     A task may have been leased and never have reached its worker: the connection broke, or the gateway did.
-    Leases live as long as the session, so nobody else would ever get it. Workers ignore what they run already.
+    Leases live as long as the session, so nobody else would ever get it. Workers ignore what they run
+    already.
 
     Raises:
         AccessDeniedError: the id belongs to a session of another queue or principal.

@@ -1,0 +1,1 @@
+"""Brings tasks to workers and outcomes to waiters: in memory, on top of the store."""

@@ -1,0 +1,224 @@
+"""Hands tasks to connected workers, with one commit for a start that finds one waiting.
+
+A start that finds a session with a credit and no backlog commits its operation already leased to that
+session, then delivers. Otherwise the operation waits in the store and the queue's pump leases it as soon as a
+credit is there. Whatever goes wrong between lease and delivery gives the task back; whatever goes wrong with
+this process is mended when the session comes back or its lease runs out.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from isthmus.gateway.commands.end_attempt import retry_cancel, return_task
+from isthmus.gateway.commands.lease_tasks import LeasedTask
+from isthmus.gateway.commands.start_operation import StartOperation, StartResult, start_operation
+from isthmus.gateway.core.audit_record import Actor
+from isthmus.gateway.core.errors import GatewayError
+from isthmus.gateway.dispatch.interrupt_box import InterruptBox
+from isthmus.gateway.dispatch.live_session import LiveSession
+from isthmus.gateway.dispatch.pump import Pump
+from isthmus.gateway.dispatch.task_queue import TaskQueue
+from isthmus.gateway.dispatch.timers import Timers
+from isthmus.gateway.ports import (
+    Clock,
+    QueueKey,
+    Signal,
+    Store,
+    TaskInterrupted,
+    TaskKind,
+    TasksReady,
+    UnitOfWork,
+    WorkerSession,
+)
+
+_LOG = logging.getLogger(__name__)
+SAFETY_INTERVAL = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Served:
+    queue: TaskQueue
+    pump: Pump
+
+
+class Dispatcher:
+    """All connected workers of this process. Lives on the event loop that runs the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        timers: Timers,
+        safety_interval: timedelta = SAFETY_INTERVAL,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._timers = timers
+        self._safety_interval = safety_interval
+        self._served: dict[QueueKey, _Served] = {}
+        self._live: dict[bytes, LiveSession] = {}
+        self._jobs: set[asyncio.Task[object]] = set()
+        self.interrupts = InterruptBox()
+
+    # --- sessions -----------------------------------------------------------------------------------------
+
+    def connect(self, live: LiveSession) -> None:
+        """Serve a session from now on; an older connection of the same session is closed."""
+        older = self._live.get(live.session.session_id)
+        if older is not None:
+            self.disconnect(older)
+            older.outlet.close()
+        self._live[live.session.session_id] = live
+        served = self._served.get(live.session.queue)
+        if served is None:
+            queue = TaskQueue(live.session.queue)
+            pump = Pump(
+                queue,
+                store=self._store,
+                clock=self._clock,
+                timers=self._timers,
+                deliver=self._deliver,
+                safety_interval=self._safety_interval,
+            )
+            served = self._served[live.session.queue] = _Served(queue=queue, pump=pump)
+        served.queue.add(live)
+
+    def disconnect(self, live: LiveSession, undelivered: Sequence[LeasedTask] = ()) -> None:
+        """Serve a connection no longer; what was not sent on it goes to another one. Leases stay."""
+        if not live.closed:
+            live.closed = True
+            session = live.session
+            if self._live.get(session.session_id) is live:
+                del self._live[session.session_id]
+            served = self._served.get(session.queue)
+            if served is not None:
+                served.queue.discard(live)
+                if not len(served.queue):
+                    served.pump.close()
+                    del self._served[session.queue]
+        if undelivered:
+            self._redirect(live.session.session_id, undelivered)
+
+    def grant(self, live: LiveSession, count: int) -> None:
+        """Add credits to a session."""
+        live.credits += count
+        served = self._served.get(live.session.queue)
+        if served is not None and served.queue.backlog and live.credits > 0:
+            served.pump.wake()
+
+    def drop(self, sessions: Iterable[WorkerSession]) -> None:
+        """Close the connections of sessions whose lease ran out: their tasks belong to nobody now."""
+        for session in sessions:
+            self.interrupts.forget(session.session_id)
+            live = self._live.get(session.session_id)
+            if live is not None:
+                self.disconnect(live)
+                live.outlet.close()
+
+    def pollers(self, queue: QueueKey) -> int:
+        """How many sessions of a queue are connected."""
+        served = self._served.get(queue)
+        return 0 if served is None else len(served.queue)
+
+    async def close(self) -> None:
+        """Lease nothing more, and wait for what is under way."""
+        for served in self._served.values():
+            served.pump.close()
+        if self._jobs:
+            await asyncio.wait(self._jobs)
+
+    # --- starts -------------------------------------------------------------------------------------------
+
+    async def start(self, request: StartOperation) -> StartResult:
+        """Commit a start, and deliver its task if a worker waits. Cancelling the caller stops neither.
+
+        Raises:
+            GatewayError: as start_operation and Store.transact.
+        """
+        endpoint = request.endpoint
+        key = QueueKey(namespace=endpoint.namespace, task_queue=endpoint.task_queue)
+        served = self._served.get(key)
+        live = served.queue.reserve_one(self._clock.now()) if served is not None else None
+        session = None if live is None else live.session
+        job = asyncio.ensure_future(self._store.transact(partial(_start, request, session, self._clock)))
+        if live is not None:
+            job.add_done_callback(partial(self._started, live))
+        return await asyncio.shield(job)
+
+    def _started(self, live: LiveSession, job: "asyncio.Future[StartResult]") -> None:
+        leased: tuple[LeasedTask, ...] = ()
+        if not job.cancelled() and job.exception() is None:
+            task = job.result().leased
+            leased = () if task is None else (task,)
+        self._deliver(live, leased, 1)
+        if not leased:
+            self.grant(live, 0)
+
+    # --- signals ------------------------------------------------------------------------------------------
+
+    def on_signals(self, signals: Sequence[Signal]) -> None:
+        """Wake pumps and pass interrupts on."""
+        for signal in signals:
+            if type(signal) is TasksReady:
+                served = self._served.get(signal.queue)
+                if served is not None:
+                    served.pump.ready_at(signal.ready_at)
+            elif type(signal) is TaskInterrupted:
+                live = self._live.get(signal.session_id)
+                if live is None:
+                    self.interrupts.put(signal)
+                else:
+                    live.outlet.interrupt(signal)
+
+    # --- delivery -----------------------------------------------------------------------------------------
+
+    def _deliver(self, live: LiveSession, tasks: Sequence[LeasedTask], reserved: int) -> None:
+        if tasks and not live.closed:
+            live.outlet.deliver(tasks)
+        live.settle(reserved, used=len(tasks))
+        if tasks and live.closed:
+            self._redirect(live.session.session_id, tasks)
+
+    def _redirect(self, session_id: bytes, tasks: Sequence[LeasedTask]) -> None:
+        """Send tasks on the session's newer connection, or give them back."""
+        live = self._live.get(session_id)
+        if live is not None:
+            live.credits -= len(tasks)
+            live.outlet.deliver(tasks)
+            return
+        for leased in tasks:
+            job = asyncio.get_running_loop().create_task(self._give_back(leased))
+            self._jobs.add(job)
+            job.add_done_callback(self._jobs.discard)
+
+    async def _give_back(self, leased: LeasedTask) -> None:
+        task = leased.task
+        actor = Actor(namespace=task.queue.namespace)
+
+        def command(uow: UnitOfWork) -> None:
+            if task.kind is TaskKind.CANCEL:
+                retry_cancel(uow, task.key, actor, now=self._clock.now(), delay=timedelta(0))
+            else:
+                return_task(uow, task.key, task.attempt, actor, now=self._clock.now())
+
+        try:
+            await self._store.transact(command)
+        except GatewayError as error:
+            # Not lost: the task belongs to a session that nobody renews.
+            _LOG.info("a task that was not delivered waits for its lease: %s", error.message)
+
+
+def _start(
+    request: StartOperation, session: WorkerSession | None, clock: Clock, uow: UnitOfWork
+) -> StartResult:
+    # Read here, the time is never older than a loss of the session that was committed before: an operation is
+    # not leased to a session that is gone.
+    now = clock.now()
+    if session is not None and session.expires_at <= now:
+        session = None
+    return start_operation(uow, request, now=now, session=session)

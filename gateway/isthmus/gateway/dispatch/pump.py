@@ -1,0 +1,147 @@
+"""Moves tasks that wait in the store to the sessions of one queue, as far as their credits reach.
+
+It runs only while there is a backlog and a free credit. In between it sleeps on one timer: until the next
+task becomes ready, or for the safety interval, in case a wake-up was lost.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from isthmus.gateway.commands.lease_tasks import LeasedTask, lease_tasks
+from isthmus.gateway.core.errors import GatewayError
+from isthmus.gateway.dispatch.live_session import LiveSession
+from isthmus.gateway.dispatch.task_queue import Reservation, TaskQueue
+from isthmus.gateway.dispatch.timers import Timer, Timers
+from isthmus.gateway.ports import Clock, Store, UnitOfWork
+
+_LOG = logging.getLogger(__name__)
+RETRY_AFTER_TROUBLE = timedelta(seconds=1)
+
+Deliver = Callable[[LiveSession, Sequence[LeasedTask], int], None]
+"""(session, tasks, credits that were reserved for them)."""
+
+
+class Pump:
+    """The pump of one queue. Lives on the event loop."""
+
+    def __init__(
+        self,
+        queue: TaskQueue,
+        *,
+        store: Store,
+        clock: Clock,
+        timers: Timers,
+        deliver: Deliver,
+        safety_interval: timedelta,
+    ) -> None:
+        self._queue = queue
+        self._store = store
+        self._clock = clock
+        self._timers = timers
+        self._deliver = deliver
+        self._safety_interval = safety_interval
+        self._job: asyncio.Task[None] | None = None
+        self._timer: Timer | None = None
+        self._due: datetime | None = None
+        self._closed = False
+
+    def wake(self) -> None:
+        """Run, unless it runs already or there is nothing to move."""
+        if self._job is None and self._queue.backlog and not self._closed:
+            self._job = asyncio.get_running_loop().create_task(self._run())
+            self._job.add_done_callback(self._ended)
+
+    def ready_at(self, when: datetime) -> None:
+        """A task of the queue becomes ready at ``when``."""
+        if when <= self._clock.now():
+            self._queue.note_backlog()
+            self.wake()
+        else:
+            self._arm(when)
+
+    def close(self) -> None:
+        """Stop. A lease that is under way ends by itself, and its tasks are delivered or given back."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _run(self) -> None:
+        while self._queue.backlog and not self._closed:
+            turn = self._queue.reserve_turn(self._clock.now())
+            if not turn:
+                return
+            seen = self._queue.wakeups
+            if await self._lease(turn) or self._queue.wakeups != seen:
+                continue
+            self._queue.backlog = False
+            await self._sleep_until_next()
+
+    async def _lease(self, turn: list[Reservation]) -> bool:
+        """Lease for each session and deliver; return whether more tasks may wait."""
+
+        def command(uow: UnitOfWork) -> list[tuple[LeasedTask, ...]]:
+            # Read here, the time is never older than a loss of the session that was committed before.
+            now = self._clock.now()
+            leased = []
+            for entry in turn:
+                session = entry.live.session
+                is_alive = session.expires_at > now
+                leased.append(
+                    lease_tasks(uow, session=session, limit=entry.count, now=now) if is_alive else ()
+                )
+            return leased
+
+        try:
+            batches = await self._store.transact(command)
+        except BaseException:
+            for entry in turn:
+                entry.live.settle(entry.count, used=0)
+            raise
+        for entry, batch in zip(turn, batches, strict=True):
+            self._deliver(entry.live, batch, entry.count)
+        return all(len(batch) == entry.count for entry, batch in zip(turn, batches, strict=True))
+
+    async def _sleep_until_next(self) -> None:
+        key = self._queue.key
+        ready_at = await self._store.read(lambda reader: reader.next_ready_at(key))
+        now = self._clock.now()
+        if ready_at is not None and ready_at <= now:
+            self._queue.note_backlog()
+        else:
+            safety = now + self._safety_interval
+            self._arm(safety if ready_at is None else min(ready_at, safety))
+
+    def _arm(self, when: datetime) -> None:
+        if self._closed or (self._due is not None and self._due <= when):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = when
+        self._timer = self._timers.call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._due = None
+        self._queue.note_backlog()
+        self.wake()
+
+    def _ended(self, job: asyncio.Task[None]) -> None:
+        self._job = None
+        if self._closed or job.cancelled():
+            return
+        error = job.exception()
+        if error is None:
+            # Credits or tasks may have come between its last look and its end.
+            if self._queue.backlog and self._has_credit():
+                self.wake()
+            return
+        if isinstance(error, GatewayError):
+            _LOG.warning("tasks of %s wait: %s", self._queue.key.task_queue, error.message)
+        else:
+            _LOG.error("tasks of %s could not be leased", self._queue.key.task_queue, exc_info=error)
+        self._arm(self._clock.now() + RETRY_AFTER_TROUBLE)
+
+    def _has_credit(self) -> bool:
+        return self._queue.free(self._clock.now()) > 0

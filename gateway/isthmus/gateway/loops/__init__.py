@@ -1,0 +1,1 @@
+"""What the gateway does by itself: ends what is overdue, and takes back what lost workers held."""

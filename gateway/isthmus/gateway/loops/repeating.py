@@ -1,0 +1,61 @@
+"""A loop that survives its store: step after step, with a pause that grows while there is trouble."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from isthmus.gateway.core.errors import GatewayError
+
+_LOG = logging.getLogger(__name__)
+MAX_TROUBLE_SECONDS = 5.0
+
+Step = Callable[[], Awaitable[bool]]
+"""Does some work; returns whether more is waiting right now."""
+
+
+class RepeatingLoop:
+    """Runs a step again and again until it is stopped.
+
+    ``pause_seconds`` is the time between two steps when nothing waits. After errors the pause doubles, up to
+    five seconds; the first success resets it.
+    """
+
+    def __init__(self, name: str, step: Step, *, pause_seconds: float) -> None:
+        self._name = name
+        self._step = step
+        self._pause_seconds = pause_seconds
+        self._stopping = asyncio.Event()
+        self._troubles = 0
+
+    async def run(self) -> None:
+        """Run until ``stop``."""
+        while not self._stopping.is_set():
+            pause = await self.turn()
+            if pause > 0:
+                await self._sleep(pause)
+
+    def stop(self) -> None:
+        """End the loop after the step under way; it may be called more than once."""
+        self._stopping.set()
+
+    async def turn(self) -> float:
+        """Run one step; return how many seconds to pause before the next one."""
+        try:
+            more = await self._step()
+        except GatewayError as error:
+            _LOG.warning("%s: %s", self._name, error.message)
+        except Exception:  # noqa: BLE001
+            # Whatever it is, a gateway that never times anything out again would be worse.
+            _LOG.exception("%s failed and goes on", self._name)
+        else:
+            self._troubles = 0
+            return 0.0 if more else self._pause_seconds
+        self._troubles += 1
+        return float(min(self._pause_seconds * 2 ** min(self._troubles, 10), MAX_TROUBLE_SECONDS))
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
