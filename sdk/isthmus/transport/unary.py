@@ -1,0 +1,121 @@
+"""The calls of a session as unary RPCs: for the sync stack, and where streams do not work."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+
+from isthmus.transport.backoff import Backoff
+from isthmus.transport.connection import Connection, SyncConnection
+from isthmus.transport.errors import DeadlineExceededError, GatewayError
+from isthmus.v1 import operation_service_pb2, operation_service_pb2_grpc
+
+ATTEMPT_SECONDS: Final = 75.0
+"""Longest single RPC: more than the gateway's longest wait, so that only a dead connection reaches it."""
+
+_METHODS: Final = {
+    "start": "StartOperation",
+    "execute": "ExecuteOperation",
+    "wait": "WaitOperation",
+    "cancel": "CancelOperation",
+    "get": "GetOperation",
+}
+
+
+async def call_unary(
+    stub: object,
+    connection: Connection,
+    call: operation_service_pb2.SessionCall,
+) -> operation_service_pb2.SessionReply:
+    """Make one call of a session as a unary RPC of the stub, once. Raises GatewayError."""
+    kind, request = _take_apart(call)
+    method = getattr(stub, _METHODS[kind])
+    response = await connection.call(method, request, timeout_seconds=ATTEMPT_SECONDS)
+    return _reply(kind, response)
+
+
+class UnarySession:
+    """The calls of one sync client. Thread-safe; needs no event loop; usable after a fork.
+
+    Args:
+        connection: the connection; the session does not close it.
+        backoff: between the attempts of a call.
+        randomness: uniform in [0, 1).
+        monotonic: seconds.
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        connection: SyncConnection,
+        *,
+        backoff: Backoff | None = None,
+        randomness: Callable[[], float] = random.random,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._connection = connection
+        self._backoff = backoff or Backoff()
+        self._randomness = randomness
+        self._monotonic = monotonic
+        self._sleep = sleep
+
+    def call(
+        self, call: operation_service_pb2.SessionCall, *, timeout_seconds: float, size_bytes: int = 0
+    ) -> operation_service_pb2.SessionReply:
+        """Make one call, repeated with the same bytes while that makes sense and time is left.
+
+        Raises:
+            GatewayError: the gateway refused, or no answer came in time (DeadlineExceededError).
+            ClientClosedError: the client is closed.
+        """
+        del size_bytes  # there are no frames to keep small
+        kind, request = _take_apart(call)
+        name = _METHODS[kind]
+        deadline = self._monotonic() + timeout_seconds
+        attempt = 0
+        while True:
+            left = deadline - self._monotonic()
+            try:
+                response = self._connection.call(
+                    lambda channel: _method(channel, name),
+                    request,
+                    timeout_seconds=min(max(left, 0.001), ATTEMPT_SECONDS),
+                )
+                return _reply(kind, response)
+            except GatewayError as error:
+                attempt += 1
+                delay = self._backoff.delay_seconds(
+                    attempt, self._randomness(), at_least_seconds=error.retry_after_seconds
+                )
+                # An attempt that ran out of its own time is repeated like a lost connection.
+                repeat = error.retryable or isinstance(error, DeadlineExceededError)
+                if repeat and self._monotonic() + delay < deadline:
+                    self._sleep(delay)
+                    continue
+                if not repeat:
+                    raise
+                address = self._connection.settings.address
+                raise DeadlineExceededError(
+                    f"no answer from {address} within {timeout_seconds:g} s (last: {error})"
+                ) from error
+
+
+def _method(channel: grpc.Channel, name: str) -> Any:  # noqa: ANN401 - requests and responses differ by name
+    return getattr(operation_service_pb2_grpc.OperationServiceStub(channel), name)
+
+
+def _take_apart(call: operation_service_pb2.SessionCall) -> tuple[str, Any]:
+    kind = call.WhichOneof("call")
+    if kind is None or kind not in _METHODS:
+        msg = "a session call asks for something"
+        raise ValueError(msg)
+    return kind, getattr(call, kind)
+
+
+def _reply(kind: str, response: Any) -> operation_service_pb2.SessionReply:  # noqa: ANN401
+    reply = operation_service_pb2.SessionReply()
+    getattr(reply, kind).CopyFrom(response)
+    return reply
