@@ -1,0 +1,76 @@
+"""What an owner decides about an endpoint, and what makes sense there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from isthmus.endpoints.endpoint import AllowRule, Endpoint, RetrySettings
+from isthmus.wire import limits
+from isthmus.wire.errors import WireFormatError
+from isthmus.wire.names import check_namespace, check_service, check_task_queue
+
+MAX_DESCRIPTION_CHARS = 4096
+MAX_ALLOW_RULES = 1000
+_LONGEST_LIFE = timedelta(milliseconds=limits.MAX_SCHEDULE_TO_CLOSE_MS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSettings:
+    """The part of an endpoint that its owner may change."""
+
+    task_queue: str
+    description: str = ""
+    allow: tuple[AllowRule, ...] = ()
+    retry: RetrySettings = field(default_factory=RetrySettings)
+    max_payload_bytes: int = 0
+    max_schedule_to_close: timedelta = timedelta(hours=24)
+
+    def problems(self) -> Iterator[str]:
+        """Yield what does not make sense, each as one sentence."""
+        try:
+            check_task_queue(self.task_queue)
+        except WireFormatError as error:
+            yield str(error)
+        if len(self.description) > MAX_DESCRIPTION_CHARS or not _is_text(self.description):
+            yield f"a description is at most {MAX_DESCRIPTION_CHARS} printable characters and line breaks"
+        yield from self._allow_problems()
+        if not timedelta(0) < self.retry.initial_interval <= self.retry.max_interval:
+            yield "the intervals of the retry policy are positive, and the initial one is not the longer one"
+        if self.retry.max_attempts < 0:
+            yield "the attempts of the retry policy are 0 (no limit) or more"
+        if not 0 <= self.max_payload_bytes <= limits.MAX_ENVELOPE_BYTES:
+            yield f"the largest payload is 0 (the gateway's limit) to {limits.MAX_ENVELOPE_BYTES} bytes"
+        if not timedelta(0) < self.max_schedule_to_close <= _LONGEST_LIFE:
+            yield f"the longest life of an operation is positive and at most {_LONGEST_LIFE.days} days"
+
+    def _allow_problems(self) -> Iterator[str]:
+        if len(self.allow) > MAX_ALLOW_RULES:
+            yield f"an allow list has at most {MAX_ALLOW_RULES} entries"
+            return
+        if len(set(self.allow)) != len(self.allow):
+            yield "the allow list repeats an entry"
+        for number, rule in enumerate(self.allow, 1):
+            try:
+                check_namespace(rule.namespace)
+                if rule.service:
+                    check_service(rule.service)
+                if rule.operation:
+                    check_service(rule.operation, "operation")
+            except WireFormatError as error:
+                yield f"entry {number} of the allow list: {error}"
+
+
+def settings_of(endpoint: Endpoint) -> EndpointSettings:
+    """Return what the owner decided about an endpoint."""
+    return EndpointSettings(
+        task_queue=endpoint.task_queue,
+        description=endpoint.description,
+        allow=endpoint.allow,
+        retry=endpoint.retry,
+        max_payload_bytes=endpoint.max_payload_bytes,
+        max_schedule_to_close=endpoint.max_schedule_to_close,
+    )
+
+
+def _is_text(text: str) -> bool:
+    return all(char.isprintable() or char == "\n" for char in text)

@@ -1,0 +1,86 @@
+"""Create an endpoint."""
+
+from datetime import datetime
+
+from isthmus.endpoints.endpoint import Endpoint
+from isthmus.endpoints.settings import EndpointSettings
+from isthmus.gateway.commands.transition import audit_happening
+from isthmus.gateway.core.audit_record import Actor, AuditRecord, EndpointChanged
+from isthmus.gateway.core.errors import AlreadyExistsError, InvalidRequestError
+from isthmus.gateway.ports import RegistryChanged, UnitOfWork
+from isthmus.wire.names import EndpointName, NamespaceName
+
+
+def create_endpoint(
+    uow: UnitOfWork,
+    *,
+    name: EndpointName,
+    settings: EndpointSettings,
+    etag: str,
+    actor: Actor,
+    now: datetime,
+) -> Endpoint:
+    """Create an endpoint in the actor's namespace.
+
+    Names are unique in the whole deployment. The name of a deleted endpoint is free for its owner only: what
+    callers pinned under it cannot be taken over.
+
+    Raises:
+        InvalidRequestError: a setting does not make sense.
+        AlreadyExistsError: the name is taken.
+    """
+    check_settings(settings)
+    existing = uow.endpoint(name)
+    if existing is not None and (existing.deleted_at is None or existing.namespace != actor.namespace):
+        own = existing.namespace == actor.namespace
+        raise AlreadyExistsError(
+            f"the name {name} is taken",
+            reason="ENDPOINT_EXISTS",
+            fix="Update the endpoint instead." if own else "Choose another name.",
+        )
+    endpoint = Endpoint(
+        name=name,
+        namespace=NamespaceName(actor.namespace),
+        task_queue=settings.task_queue,
+        description=settings.description,
+        allow=settings.allow,
+        retry=settings.retry,
+        max_payload_bytes=settings.max_payload_bytes,
+        max_schedule_to_close=settings.max_schedule_to_close,
+        etag=etag,
+        created_at=now,
+        updated_at=now,
+    )
+    put_endpoint(uow, endpoint, change="created", actor=actor, now=now)
+    return endpoint
+
+
+def check_settings(settings: EndpointSettings) -> None:
+    """Refuse settings that do not make sense, naming every problem. Raises InvalidRequestError."""
+    problems = list(settings.problems())
+    if problems:
+        raise InvalidRequestError("; ".join(problems), reason="ENDPOINT_SETTINGS")
+
+
+def put_endpoint(
+    uow: UnitOfWork,
+    endpoint: Endpoint,
+    *,
+    change: str,
+    actor: Actor,
+    now: datetime,
+    fields: tuple[str, ...] = (),
+) -> None:
+    """Write an endpoint together with the record of what changed."""
+    uow.put_endpoint(endpoint)
+    audit_happening(
+        uow,
+        AuditRecord(
+            occurred_at=now,
+            actor=actor,
+            happening=EndpointChanged(
+                endpoint=endpoint.name, namespace=endpoint.namespace, change=change, fields=fields
+            ),
+        ),
+    )
+    uow.signal(RegistryChanged(namespace=endpoint.namespace, endpoint=endpoint.name))

@@ -1,0 +1,89 @@
+"""Publish the next keyset of a namespace."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from isthmus.gateway.commands.transition import audit_happening
+from isthmus.gateway.core.audit_record import Actor, AuditRecord, KeysetPublished
+from isthmus.gateway.core.errors import AccessDeniedError, ConflictError, PreconditionError
+from isthmus.gateway.ports import RegistryChanged, StoredKeyset, UnitOfWork
+from isthmus.wire.keyset import root_fingerprint
+from isthmus.wire.names import NamespaceName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedKeyset:
+    """A keyset that is well-formed, in date, and carries a valid signature of ``root_public_key``."""
+
+    namespace: NamespaceName
+    version: int
+    previous_hash: bytes
+    keyset: bytes
+    root_public_key: bytes
+    signature: bytes
+
+
+def publish_keyset(uow: UnitOfWork, signed: SignedKeyset, *, actor: Actor, now: datetime) -> None:
+    """Append a keyset to its namespace's chain. Publishing the newest one again changes nothing.
+
+    Raises:
+        AccessDeniedError: it is another namespace's.
+        PreconditionError: another root signed the keyset before.
+        ConflictError: it does not follow the newest keyset.
+    """
+    if signed.namespace != actor.namespace:
+        raise AccessDeniedError(
+            f"the keyset is of the namespace {signed.namespace}", reason="NOT_THE_NAMESPACE"
+        )
+    newest = uow.keyset(signed.namespace)
+    if newest is not None and newest.keyset == signed.keyset:
+        if newest.root_public_key != signed.root_public_key:
+            raise _root_changed()
+        return
+    _check_chain(newest, signed)
+    uow.insert_keyset(
+        StoredKeyset(
+            namespace=signed.namespace,
+            version=signed.version,
+            keyset=signed.keyset,
+            root_public_key=signed.root_public_key,
+            signature=signed.signature,
+            published_at=now,
+        )
+    )
+    happening = KeysetPublished(
+        namespace=signed.namespace,
+        version=signed.version,
+        keyset_hash=hashlib.sha256(signed.keyset).digest(),
+        root_fingerprint=root_fingerprint(signed.root_public_key),
+    )
+    audit_happening(uow, AuditRecord(occurred_at=now, actor=actor, happening=happening))
+    uow.signal(RegistryChanged(namespace=signed.namespace))
+
+
+def _check_chain(newest: StoredKeyset | None, signed: SignedKeyset) -> None:
+    version = 0 if newest is None else newest.version
+    if newest is not None and newest.root_public_key != signed.root_public_key:
+        raise _root_changed()
+    if signed.version != version + 1:
+        raise ConflictError(
+            f"the next version is {version + 1}, not {signed.version}",
+            reason="KEYSET_VERSION",
+            fix="Fetch the newest keyset, and build the next one on it.",
+        )
+    expected = b"" if newest is None else hashlib.sha256(newest.keyset).digest()
+    if signed.previous_hash != expected:
+        raise ConflictError(
+            "the keyset does not name the one before it",
+            reason="KEYSET_PREVIOUS_HASH",
+            fix="Fetch the newest keyset, and build the next one on it.",
+        )
+
+
+def _root_changed() -> PreconditionError:
+    return PreconditionError(
+        "another root signed the keysets of this namespace so far",
+        reason="ROOT_CHANGED",
+        fix="Sign with the root that peers have pinned.",
+    )
