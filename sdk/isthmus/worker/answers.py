@@ -1,0 +1,87 @@
+"""What comes of a task, as outcomes: sealed for the caller, or a bare code when there is nobody to trust."""
+
+import nexusrpc
+
+from isthmus.envelope.errors import EnvelopeRejectedError, KeyUnavailableError, NeverSealError
+from isthmus.payload.failures import failure_payload
+from isthmus.payload.payload import Payload
+from isthmus.v1 import worker_service_pb2
+from isthmus.wire.header import Direction
+from isthmus.worker.envelopes import RequestFacts, TaskEnvelopes
+from isthmus.worker.errors import UntrustedNamespaceError
+from isthmus.worker.report import report_failure, report_rejection
+from isthmus.worker.tasks import RunningTask
+
+REJECTIONS = (EnvelopeRejectedError, KeyUnavailableError, UntrustedNamespaceError)
+
+Refusal = EnvelopeRejectedError | KeyUnavailableError | UntrustedNamespaceError
+
+
+class Answers:
+    """Makes the outcomes of tasks."""
+
+    def __init__(self, envelopes: TaskEnvelopes) -> None:
+        self._envelopes = envelopes
+
+    async def value(
+        self, running: RunningTask, request: RequestFacts, direction: Direction, payload: Payload
+    ) -> worker_service_pb2.TaskOutcome:
+        """Answer with a RESULT or STARTED. Raises REJECTIONS when it cannot be sealed."""
+        try:
+            envelope = await self._envelopes.seal(direction, payload, request=request)
+        except NeverSealError as error:
+            # It would be as large the next time.
+            too_large = nexusrpc.HandlerError(
+                f"the result cannot be sealed: {error}",
+                type=nexusrpc.HandlerErrorType.INTERNAL,
+                retryable_override=False,
+            )
+            return await self.error(running, request, too_large)
+        return worker_service_pb2.TaskOutcome(task=running.ref(), envelope=envelope)
+
+    async def error(
+        self, running: RunningTask, request: RequestFacts, error: BaseException
+    ) -> worker_service_pb2.TaskOutcome:
+        """Answer with what the handler raised. Raises REJECTIONS when it cannot be sealed.
+
+        OperationErrors and HandlerErrors that are not retryable end the operation. Everything else is tried
+        again; what is no Nexus error counts as INTERNAL.
+        """
+        if isinstance(error, nexusrpc.OperationError):
+            canceled = error.state is nexusrpc.OperationErrorState.CANCELED
+            direction = Direction.CANCELED if canceled else Direction.FAILURE
+            report_failure(running, error, outcome=error.state.value, advice="the operation ended")
+            return await self._ending(running, request, direction, error)
+        if isinstance(error, nexusrpc.HandlerError) and not error.retryable:
+            report_failure(
+                running, error, outcome="failed", advice="the operation ended; it is not tried again"
+            )
+            return await self._ending(running, request, Direction.FAILURE, error)
+        report_failure(running, error, outcome="failed", advice="the gateway tries it again")
+        return await self.retry(running, request, error)
+
+    async def retry(
+        self, running: RunningTask, request: RequestFacts, error: BaseException
+    ) -> worker_service_pb2.TaskOutcome:
+        """Ask for another attempt. Raises REJECTIONS when the reason cannot be sealed."""
+        known = error.type if isinstance(error, nexusrpc.HandlerError) else nexusrpc.HandlerErrorType.INTERNAL
+        retry = worker_service_pb2.RetryableFailure(
+            envelope=await self._envelopes.seal(Direction.FAILURE, failure_payload(error), request=request),
+            error_type=known.value,
+        )
+        return worker_service_pb2.TaskOutcome(task=running.ref(), retry=retry)
+
+    def rejection(self, running: RunningTask, error: Refusal) -> worker_service_pb2.TaskOutcome:
+        """Answer that an envelope was refused, without saying why."""
+        report_rejection(running, error)
+        missing = isinstance(error, KeyUnavailableError)
+        code = KeyUnavailableError.code if missing else EnvelopeRejectedError.code
+        return worker_service_pb2.TaskOutcome(
+            task=running.ref(), rejection=worker_service_pb2.Rejection(code=code)
+        )
+
+    async def _ending(
+        self, running: RunningTask, request: RequestFacts, direction: Direction, error: BaseException
+    ) -> worker_service_pb2.TaskOutcome:
+        envelope = await self._envelopes.seal(direction, failure_payload(error), request=request)
+        return worker_service_pb2.TaskOutcome(task=running.ref(), envelope=envelope)

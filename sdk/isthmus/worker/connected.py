@@ -1,0 +1,126 @@
+"""What a worker needs of a client: the way to the gateway, and the keys on its own side."""
+
+import logging
+from typing import Protocol
+
+from isthmus.envelope.errors import KeyUnavailableError, MissingKey
+from isthmus.envelope.expected import Decrypter, VerifiedKeys
+from isthmus.envelope.key_material import SigningPrivateKey
+from isthmus.envelope.seal import RecipientKey
+from isthmus.keys.errors import KeysError, TrustError
+from isthmus.keys.keyring import Keyring
+from isthmus.keys.keyset import VerifiedKeyset
+from isthmus.payload.converter import PayloadConverter
+from isthmus.transport.connection import Connection
+from isthmus.wire.names import NamespaceName
+from isthmus.worker.errors import UntrustedNamespaceError
+
+logger = logging.getLogger("isthmus.worker")
+
+
+class PeerKeysets(Protocol):
+    """Keysets of other namespaces, verified against pins."""
+
+    async def keyset(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeyset:
+        """Return the keyset of a pinned namespace; ``key_id`` is a signing key that should be in it.
+
+        Raises:
+            TrustError: it is not pinned.
+            KeyUnavailableError: its keyset cannot be fetched.
+            KeysError: its keyset is refused.
+        """
+        ...
+
+
+class WorkerClient(Protocol):
+    """What a worker takes from ``isthmus.client.Client``."""
+
+    @property
+    def namespace(self) -> NamespaceName:
+        """The namespace that serves."""
+        ...
+
+    @property
+    def trust_domain(self) -> str:
+        """The deployment that it belongs to."""
+        ...
+
+    @property
+    def principal(self) -> str:
+        """Who this process is to the gateway; outcomes carry it."""
+        ...
+
+    @property
+    def connection(self) -> Connection:
+        """The way to the gateway."""
+        ...
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys of the namespace."""
+        ...
+
+    @property
+    def key_directory(self) -> PeerKeysets:
+        """The keys of its callers."""
+        ...
+
+    @property
+    def payload_converter(self) -> PayloadConverter:
+        """How values become payloads."""
+        ...
+
+
+class ClientKeys:
+    """The keys of a client, as tasks need them."""
+
+    def __init__(self, client: WorkerClient) -> None:
+        self._namespace = client.namespace
+        self._keyring = client.keyring
+        self._directory = client.key_directory
+
+    @property
+    def decrypter(self) -> Decrypter:
+        """Private encryption keys of the worker's namespace."""
+        return self._keyring
+
+    def signer(self) -> SigningPrivateKey:
+        """Return the key that signs outcomes now. Raises KeyUnavailableError."""
+        try:
+            return self._keyring.signing_key()
+        except KeysError:
+            raise self._missing(self._namespace, MissingKey.SENDER_SIGNING) from None
+
+    async def verification_keys(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeys:
+        """Return the keys that a namespace may have signed with; ``key_id`` is one that should be among them.
+
+        Raises:
+            UntrustedNamespaceError: it is not pinned.
+            KeyUnavailableError: its keyset cannot be fetched or verified now.
+        """
+        if namespace != self._namespace:
+            return await self._keyset(namespace, key_id=key_id)
+        if key_id is not None and self._keyring.own_keys().find_signing_key(key_id) is None:
+            self._keyring.refresh()
+        return self._keyring.own_keys()
+
+    async def recipient_key(self, namespace: str) -> RecipientKey:
+        """Return the key to seal to. Raises as verification_keys does."""
+        try:
+            if namespace == self._namespace:
+                return RecipientKey(namespace=namespace, key=self._keyring.sealing_key())
+            return (await self._keyset(namespace)).sealing_key()
+        except KeysError:
+            raise self._missing(namespace, MissingKey.RECIPIENT_ENCRYPTION) from None
+
+    async def _keyset(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeyset:
+        try:
+            return await self._directory.keyset(namespace, key_id=key_id)
+        except TrustError:
+            raise UntrustedNamespaceError(namespace) from None
+        except KeysError as error:
+            logger.error("no keys of namespace %s: %s", namespace, error)  # noqa: TRY400 - no traceback needed
+            raise self._missing(namespace, MissingKey.KEYSET) from None
+
+    def _missing(self, namespace: str, which: MissingKey) -> KeyUnavailableError:
+        return KeyUnavailableError(key_id=b"", namespace=namespace, which=which)

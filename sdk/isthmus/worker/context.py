@@ -1,0 +1,89 @@
+"""What a handler may know about the task that it runs: ``isthmus.worker.current()``.
+
+``nexusrpc`` contexts carry what is the same on every worker. What only Isthmus knows is here, all of it read
+from the signed header of the request, none of it from what the gateway says beside it.
+"""
+
+import logging
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from isthmus.wire.names import NamespaceName
+from isthmus.worker.errors import NotInTaskError
+
+_handler_logger = logging.getLogger("isthmus.worker.handler")
+
+
+class TaskLogger(logging.LoggerAdapter[logging.Logger]):
+    """Adds the task to each record: as fields for machines, as a prefix for people."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:  # noqa: ANN401
+        """Return the message with the operation in front, and its fields as extra."""
+        fields = dict(self.extra or {})
+        kwargs["extra"] = {**fields, **(kwargs.get("extra") or {})}
+        return f"[{fields['operation_id']}] {msg}", kwargs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskContext:
+    """The task that runs, as its verified request describes it."""
+
+    caller_namespace: NamespaceName
+    """The namespace whose key signed the request."""
+    caller_principal: str
+    """Who of that namespace called, as its signed header says."""
+    endpoint: str
+    """Endpoint that the caller used."""
+    service: str
+    """Service of the operation."""
+    operation: str
+    """Name of the operation."""
+    operation_id: str
+    """Identity of the operation, ``op-…``: stable across attempts, so a key for deduplication."""
+    labels: dict[str, str]
+    """Clear attributes that the caller signed."""
+    deadline: datetime
+    """When the operation ends at the latest, whatever the handler does; aware, UTC."""
+    attempt: int
+    """Number of this delivery attempt, from 1."""
+    task_queue: str
+    """The queue that the task came from."""
+
+    @property
+    def logger(self) -> TaskLogger:
+        """A logger that adds operation, endpoint, caller and attempt to each record."""
+        return TaskLogger(
+            _handler_logger,
+            {
+                "operation_id": self.operation_id,
+                "endpoint": self.endpoint,
+                "caller_namespace": self.caller_namespace,
+                "attempt": self.attempt,
+            },
+        )
+
+
+_current: ContextVar[TaskContext] = ContextVar("isthmus_worker_task")
+
+
+def current() -> TaskContext:
+    """Return the task that the calling handler runs, in coroutines and in the worker's threads alike.
+
+    Raises:
+        NotInTaskError: outside of a handler, in a thread that was started by hand, or on another worker.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise NotInTaskError(
+            "isthmus.worker.current() works inside an operation handler that an Isthmus worker runs. In a "
+            "thread that the handler starts itself, pass the context on: contextvars.copy_context().run(…)."
+        ) from None
+
+
+def enter(context: TaskContext) -> None:
+    """Make a task the current one, for the rest of the asyncio task that calls this."""
+    _current.set(context)

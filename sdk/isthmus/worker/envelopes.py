@@ -1,0 +1,246 @@
+"""The envelopes of a worker: opens what tasks bring, seals what answers them.
+
+Everything that an envelope is checked against is local: one's own namespace and trust domain, the pinned keys
+of the caller, the operation that the task names.
+
+Opening and sealing run on the event loop. Threads made both slower at every size below 1 MiB (one open and
+one seal of 4 KiB: 0.73 ms on the loop, 1.0 ms through a pool of one or two): the hop costs more than the
+moments gain in which the interpreter's lock is free.
+"""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from isthmus.envelope.errors import EnvelopeRejectedError, KeyUnavailableError, MissingKey, RejectionReason
+from isthmus.envelope.expected import Decrypter, Expected, VerifiedKeys
+from isthmus.envelope.identity import random_message_id
+from isthmus.envelope.key_material import SigningPrivateKey
+from isthmus.envelope.open import Opened, ReplayGuard, check_header, check_signature, open_envelope
+from isthmus.envelope.seal import RecipientKey, seal
+from isthmus.payload.payload import Payload
+from isthmus.wire.envelope import header_hash, parse_envelope, signed_bytes
+from isthmus.wire.errors import WireFormatError
+from isthmus.wire.header import Direction, Header
+from isthmus.wire.names import NamespaceName, OperationId
+
+_REQUEST = frozenset({Direction.REQUEST})
+_CANCEL = frozenset({Direction.CANCEL})
+_STARTED = frozenset({Direction.STARTED})
+
+
+class WorkerKeys(Protocol):
+    """The keys that a worker needs: its own, and those of the callers that its namespace pinned."""
+
+    @property
+    def decrypter(self) -> Decrypter:
+        """Private encryption keys of the worker's namespace."""
+        ...
+
+    def signer(self) -> SigningPrivateKey:
+        """Return the key that signs outcomes now. Raises KeyUnavailableError."""
+        ...
+
+    async def verification_keys(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeys:
+        """Return the keys that a namespace may have signed with; ``key_id`` is one that should be among them.
+
+        Raises:
+            UntrustedNamespaceError: it is not pinned.
+            KeyUnavailableError: its keyset cannot be fetched or verified now.
+        """
+        ...
+
+    async def recipient_key(self, namespace: str) -> RecipientKey:
+        """Return the key to seal to. Raises as verification_keys does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who this worker is."""
+
+    namespace: NamespaceName
+    trust_domain: str
+    principal: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFacts:
+    """What an answer repeats of the request that it answers."""
+
+    caller_namespace: NamespaceName
+    endpoint: str
+    service: str
+    operation: str
+    operation_id: OperationId
+    request_digest: bytes
+
+
+def unix_ms() -> int:
+    """Return the time as Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class TaskEnvelopes:
+    """Opens and seals for one worker."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        keys: WorkerKeys,
+        guard: ReplayGuard,
+        now_ms: Callable[[], int] = unix_ms,
+    ) -> None:
+        self.identity = identity
+        self._keys = keys
+        self._guard = guard
+        self._now_ms = now_ms
+
+    async def open_request(self, data: bytes, *, caller_namespace: str, operation_id: bytes) -> Opened:
+        """Open the request of a task.
+
+        Raises:
+            EnvelopeRejectedError: it is not authentic, or not for this worker.
+            KeyUnavailableError: a key is missing here.
+            UntrustedNamespaceError: the caller is not pinned.
+        """
+        expected = self._expected(
+            _REQUEST, sender=caller_namespace, operation_id=operation_id, request_digest=b""
+        )
+        return await self._open(data, expected, guard=self._guard)
+
+    async def verify_request(
+        self, data: bytes, *, caller_namespace: str | None, operation_id: bytes
+    ) -> RequestFacts:
+        """Verify who sent a request and what it asks, without opening it and whether or not it has expired.
+
+        Raises as open_request does.
+        """
+        try:
+            envelope = parse_envelope(data)
+        except WireFormatError:
+            raise EnvelopeRejectedError(RejectionReason.MALFORMED) from None
+        header = envelope.header
+        expected = self._expected(
+            _REQUEST,
+            sender=caller_namespace or header.sender_namespace,
+            operation_id=operation_id,
+            request_digest=b"",
+        )
+        check_header(header, expected)
+        keys = await self._keys.verification_keys(expected.sender_namespace, key_id=header.sender_key_id)
+        signed = signed_bytes(header_hash(envelope.header_bytes), envelope.body_digest)
+        check_signature(
+            header, envelope.signature, signed, expected=expected, keys=keys, now_ms=self._now_ms()
+        )
+        return facts_of(header, envelope.digest)
+
+    async def open_cancel(self, data: bytes, *, request: RequestFacts) -> Opened:
+        """Open the cancel of an operation. Raises as open_request does."""
+        expected = self._expected(
+            _CANCEL,
+            sender=request.caller_namespace,
+            operation_id=request.operation_id,
+            request_digest=request.request_digest,
+            names=request,
+        )
+        return await self._open(data, expected)
+
+    async def open_started(self, data: bytes, *, request: RequestFacts) -> Opened:
+        """Open the operation token that this namespace sealed to itself. Raises as open_request does."""
+        expected = self._expected(
+            _STARTED,
+            sender=self.identity.namespace,
+            operation_id=request.operation_id,
+            request_digest=request.request_digest,
+            names=request,
+        )
+        return await self._open(data, expected)
+
+    async def seal(self, direction: Direction, payload: Payload, *, request: RequestFacts) -> bytes:
+        """Seal an answer: a token to this namespace itself, everything else to the caller.
+
+        Raises:
+            NeverSealError: the payload is too large.
+            KeyUnavailableError: a key is missing here.
+            UntrustedNamespaceError: the caller is not pinned any more.
+        """
+        to_self = direction is Direction.STARTED
+        recipient = self.identity.namespace if to_self else request.caller_namespace
+        key = await self._keys.recipient_key(recipient)
+        signer = self._keys.signer()
+        header = Header(
+            direction=direction,
+            trust_domain=self.identity.trust_domain,
+            sender_namespace=self.identity.namespace,
+            sender_key_id=signer.key_id,
+            principal=self.identity.principal,
+            recipient_namespace=recipient,
+            endpoint=request.endpoint,
+            service=request.service,
+            operation=request.operation,
+            operation_id=request.operation_id,
+            message_id=random_message_id(),
+            request_digest=request.request_digest,
+            issued_at_ms=self._now_ms(),
+            recipients=(recipient,),
+        )
+        return seal(header, payload, signer=signer, recipients=(key,)).envelope
+
+    async def _open(self, data: bytes, expected: Expected, guard: ReplayGuard | None = None) -> Opened:
+        try:
+            return await self._open_once(data, expected, guard)
+        except KeyUnavailableError as error:
+            if error.permanent or error.which is not MissingKey.SENDER_SIGNING:
+                raise
+            missing = error.key_id
+        # The sender began to use a key that its keyset at hand does not list yet.
+        return await self._open_once(data, expected, guard, key_id=missing)
+
+    async def _open_once(
+        self, data: bytes, expected: Expected, guard: ReplayGuard | None, *, key_id: bytes | None = None
+    ) -> Opened:
+        return open_envelope(
+            data,
+            expected=expected,
+            sender_keys=await self._keys.verification_keys(expected.sender_namespace, key_id=key_id),
+            decrypter=self._keys.decrypter,
+            namespace=self.identity.namespace,
+            now_ms=self._now_ms(),
+            guard=guard,
+        )
+
+    def _expected(
+        self,
+        directions: Collection[Direction],
+        *,
+        sender: str,
+        operation_id: bytes,
+        request_digest: bytes,
+        names: RequestFacts | None = None,
+    ) -> Expected:
+        return Expected(
+            directions=frozenset(directions),
+            trust_domain=self.identity.trust_domain,
+            sender_namespace=sender,
+            recipient_namespace=self.identity.namespace,
+            endpoint=names.endpoint if names else None,
+            service=names.service if names else None,
+            operation=names.operation if names else None,
+            operation_id=operation_id,
+            request_digest=request_digest,
+        )
+
+
+def facts_of(header: Header, request_digest: bytes) -> RequestFacts:
+    """Return what answers repeat of a request with this header."""
+    return RequestFacts(
+        caller_namespace=header.sender_namespace,
+        endpoint=header.endpoint,
+        service=header.service,
+        operation=header.operation,
+        operation_id=header.operation_id,
+        request_digest=request_digest,
+    )

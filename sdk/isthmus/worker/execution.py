@@ -1,0 +1,24 @@
+"""Runs whatever kind of task arrives."""
+
+from isthmus.v1 import worker_service_pb2
+from isthmus.worker.cancel_task import CancelTasks
+from isthmus.worker.start_task import StartTasks
+from isthmus.worker.tasks import RunningTask
+
+
+class Execution:
+    """The runner that a worker's pool uses."""
+
+    def __init__(self, *, starts: StartTasks, cancels: CancelTasks) -> None:
+        self._starts = starts
+        self._cancels = cancels
+
+    async def run(self, running: RunningTask) -> worker_service_pb2.TaskOutcome | None:
+        """Return the outcome, or None when there is nobody left who wants one."""
+        if running.task.kind == worker_service_pb2.TASK_KIND_CANCEL:
+            return await self._cancels.run(running)
+        return await self._starts.run(running)
+
+    async def interrupt(self, running: RunningTask, cancel: bytes) -> None:
+        """Stop a task if the caller's sealed cancel is genuine."""
+        await self._starts.interrupt(running, cancel)

@@ -1,0 +1,161 @@
+"""The handlers of a worker: ``nexusrpc.handler.Handler``, its threads, and the input that it asks for."""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import nexusrpc
+from nexusrpc.handler import (
+    CancelOperationContext,
+    Handler,
+    MiddlewareSafeOperationHandler,
+    OperationContext,
+    OperationHandler,
+    OperationHandlerMiddleware,
+    StartOperationContext,
+)
+
+from isthmus.payload.converter import PayloadConverter
+from isthmus.payload.errors import PayloadConversionError
+from isthmus.payload.payload import Payload
+from isthmus.worker.interceptor import Interceptor, InterceptorMiddleware, StartResult
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ContextExecutor(concurrent.futures.Executor):
+    """Runs handlers in another executor, each with the context variables of whoever submits it."""
+
+    def __init__(self, executor: concurrent.futures.Executor) -> None:
+        self._executor = executor
+
+    def submit(
+        self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> concurrent.futures.Future[T]:
+        """Run ``fn`` with a copy of the current context, unless its task is canceled before its turn."""
+        context = contextvars.copy_context()
+
+        def run() -> T:
+            if args and isinstance(args[0], OperationContext) and args[0].task_cancellation.is_cancelled():
+                raise nexusrpc.OperationError(
+                    "canceled before the handler ran", state=nexusrpc.OperationErrorState.CANCELED
+                )
+            return context.run(fn, *args, **kwargs)
+
+        return self._executor.submit(run)
+
+
+class PayloadInput:
+    """The input of an operation, deserialized when ``nexusrpc`` knows its type."""
+
+    __slots__ = ("_converter", "_payload")
+
+    def __init__(self, payload: Payload, converter: PayloadConverter) -> None:
+        self._payload = payload
+        self._converter = converter
+
+    async def consume(self, as_type: type[Any] | None = None) -> Any:  # noqa: ANN401 - whatever the type says
+        """Return the value. Raises HandlerError(BAD_REQUEST) when it is not of that type."""
+        try:
+            return self._converter.from_payload(self._payload, Any if as_type is None else as_type)
+        except PayloadConversionError as error:
+            raise nexusrpc.HandlerError(
+                f"the input does not fit the operation: {error}", type=nexusrpc.HandlerErrorType.BAD_REQUEST
+            ) from error
+
+
+class OperationHandlers:
+    """What a worker serves."""
+
+    def __init__(
+        self,
+        service_handlers: Sequence[Any],
+        *,
+        executor: concurrent.futures.Executor,
+        interceptors: Sequence[Interceptor],
+        converter: PayloadConverter,
+    ) -> None:
+        """Register instances of service handlers; ``def`` handlers run in the executor.
+
+        Raises:
+            RuntimeError, TypeError: what nexusrpc objects to in a service handler.
+        """
+        threads = ContextExecutor(executor)
+        middleware: list[OperationHandlerMiddleware] = []
+        if interceptors:
+            middleware.append(InterceptorMiddleware(interceptors))
+        blocking_cancels: dict[tuple[str, str], OperationHandler[Any, Any]] = {}
+        if service_handlers:
+            middleware.append(_CancelInThread(blocking_cancels, threads))
+        self._handler = Handler(service_handlers, threads, middleware)
+        self._converter = converter
+        self._coroutines: set[tuple[str, str]] = set()
+        for service in self._handler.service_handlers.values():
+            for name, operation in service.operation_handlers.items():
+                where = (service.service.name, name)
+                if inspect.iscoroutinefunction(operation.start):
+                    self._coroutines.add(where)
+                if not inspect.iscoroutinefunction(operation.cancel):
+                    blocking_cancels[where] = operation
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Names of the services that are served."""
+        return tuple(self._handler.service_handlers)
+
+    def is_interruptible(self, service: str, operation: str) -> bool:
+        """Tell whether cancelling the asyncio task stops the handler: a thread goes on regardless."""
+        return (service, operation) in self._coroutines
+
+    async def start(self, context: StartOperationContext, payload: Payload) -> StartResult:
+        """Run a start. Raises whatever the handler raises."""
+        return await self._handler.start_operation(context, PayloadInput(payload, self._converter))
+
+    async def cancel(self, context: CancelOperationContext, token: str) -> None:
+        """Run a cancel. Raises whatever the handler raises."""
+        await self._handler.cancel_operation(context, token)
+
+
+class _CancelInThread(OperationHandlerMiddleware):
+    """Awaits ``def cancel`` methods: ``nexusrpc`` 1.5 blocks the event loop until they return."""
+
+    def __init__(
+        self,
+        blocking: dict[tuple[str, str], OperationHandler[Any, Any]],
+        executor: concurrent.futures.Executor,
+    ) -> None:
+        self._blocking = blocking
+        self._executor = executor
+
+    def intercept(
+        self,
+        ctx: OperationContext,
+        next: MiddlewareSafeOperationHandler,  # noqa: A002 - nexusrpc's name
+    ) -> MiddlewareSafeOperationHandler:
+        if isinstance(ctx, CancelOperationContext):
+            operation = self._blocking.get((ctx.service, ctx.operation))
+            if operation is not None:
+                return _CancelAwaited(next, operation, self._executor)
+        return next
+
+
+class _CancelAwaited(MiddlewareSafeOperationHandler):
+    def __init__(
+        self,
+        handler: MiddlewareSafeOperationHandler,
+        operation: OperationHandler[Any, Any],
+        executor: concurrent.futures.Executor,
+    ) -> None:
+        self._handler = handler
+        self._operation = operation
+        self._executor = executor
+
+    async def start(self, ctx: StartOperationContext, input: Any) -> StartResult:  # noqa: A002, ANN401
+        return await self._handler.start(ctx, input)
+
+    async def cancel(self, ctx: CancelOperationContext, token: str) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._operation.cancel, ctx, token)

@@ -1,0 +1,152 @@
+"""The tasks that run in this process: taken in, run once each, interrupted, counted."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from isthmus.envelope.errors import EnvelopeRejectedError
+from isthmus.v1 import worker_service_pb2
+from isthmus.wire.names import format_operation_id
+from isthmus.worker.outbox import Outbox
+from isthmus.worker.tasks import RunningTask, Stop, TaskKey, key_of
+
+logger = logging.getLogger("isthmus.worker")
+
+# Tasks that run back to back before the event loop may write and read: the first outcomes of a large frame
+# leave while its last tasks still run.
+STARTED_AT_ONCE = 8
+
+
+class TaskRunner(Protocol):
+    """Does the work of a task."""
+
+    async def run(self, running: RunningTask) -> worker_service_pb2.TaskOutcome | None:
+        """Return the outcome, or None when there is nobody left who wants one."""
+        ...
+
+    async def interrupt(self, running: RunningTask, cancel: bytes) -> None:
+        """Stop a task if the caller's sealed cancel is genuine."""
+        ...
+
+
+class TaskPool:
+    """Runs tasks on the worker's event loop, each operation at most once at a time."""
+
+    def __init__(self, *, runner: TaskRunner, outbox: Outbox, freed: Callable[[], None]) -> None:
+        """Call ``freed`` whenever a task has ended."""
+        self._runner = runner
+        self._outbox = outbox
+        self._freed = freed
+        self._running: dict[TaskKey, RunningTask] = {}
+        self._waiting: deque[RunningTask] = deque()
+        self._helpers: set[asyncio.Task[None]] = set()
+        self._returning = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __len__(self) -> int:
+        """How many tasks this process works on."""
+        return len(self._running)
+
+    def accept(self, tasks: Iterable[worker_service_pb2.Task]) -> None:
+        """Take tasks in; what runs or has an outcome already is not run again."""
+        idle = not self._waiting
+        for task in tasks:
+            key = key_of(task)
+            known = self._running.get(key)
+            if known is not None and known.stop is Stop.LOST:
+                # Taken away and given back before it could stop: it runs again when it has stopped.
+                known.redelivered = task
+            elif known is not None:
+                known.attempt = max(known.attempt, task.attempt)
+            elif not self._outbox.answer_again(key, task.attempt):
+                running = RunningTask(task)
+                if self._returning:
+                    self._return(running)
+                    continue
+                self._running[key] = running
+                self._waiting.append(running)
+        if self._waiting:
+            self._idle.clear()
+            if idle:
+                self._start_some()
+
+    def interrupt(self, interrupts: Iterable[worker_service_pb2.TaskInterrupt]) -> None:
+        """Stop tasks: with a cancel, once that is verified; without one, because they were lost."""
+        for interrupt in interrupts:
+            running = self._running.get(key_of(interrupt.task))
+            if running is None or interrupt.task.attempt < running.attempt:
+                continue
+            if not interrupt.cancel:
+                running.interrupt(Stop.LOST)
+            elif running.opened is None:
+                running.interrupts.append(interrupt.cancel)
+            else:
+                helper = asyncio.create_task(self._runner.interrupt(running, interrupt.cancel))
+                self._helpers.add(helper)
+                helper.add_done_callback(self._helpers.discard)
+
+    def return_tasks(self) -> None:
+        """Give back what arrives from now on, and what has not begun to run."""
+        self._returning = True
+        while self._waiting:
+            running = self._waiting.popleft()
+            del self._running[running.key]
+            self._return(running)
+        self._note_idle()
+
+    def stop_all(self) -> None:
+        """Interrupt every task because the worker shuts down, and give them back."""
+        self.return_tasks()
+        for running in self._running.values():
+            if not running.was_taken_away():
+                # Given back before it has stopped: a thread may take its time. Its answer is dropped.
+                running.interrupt(Stop.SHUTDOWN)
+                self._return(running)
+
+    async def idle(self) -> None:
+        """Return when no task runs."""
+        await self._idle.wait()
+
+    def _start_some(self) -> None:
+        for _ in range(min(STARTED_AT_ONCE, len(self._waiting))):
+            running = self._waiting.popleft()
+            running.job = asyncio.create_task(self._run(running))
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._start_some)
+
+    async def _run(self, running: RunningTask) -> None:
+        outcome: worker_service_pb2.TaskOutcome | None
+        try:
+            outcome = await self._runner.run(running)
+        except Exception:
+            logger.exception(
+                "the task of %s could not be answered; the gateway delivers it again. Please report this",
+                format_operation_id(running.task.operation_id),
+            )
+            # The lease is the session's: without an answer the task would stay here while the worker lives.
+            outcome = worker_service_pb2.TaskOutcome(
+                task=running.ref(), rejection=worker_service_pb2.Rejection(code=EnvelopeRejectedError.code)
+            )
+        except asyncio.CancelledError:
+            outcome = None
+        del self._running[running.key]
+        if running.was_taken_away():
+            outcome = None
+        if outcome is not None:
+            self._outbox.put(outcome)
+        if running.redelivered is not None:
+            self.accept([running.redelivered])
+        self._note_idle()
+        self._freed()
+
+    def _return(self, running: RunningTask) -> None:
+        self._outbox.put(
+            worker_service_pb2.TaskOutcome(task=running.ref(), returned=worker_service_pb2.TaskReturned())
+        )
+
+    def _note_idle(self) -> None:
+        if not self._running:
+            self._idle.set()

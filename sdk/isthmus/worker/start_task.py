@@ -1,0 +1,179 @@
+"""A START task: open the request, run the handler, seal what comes of it."""
+
+import asyncio
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+
+import nexusrpc
+from nexusrpc.handler import StartOperationContext, StartOperationResultAsync
+
+from isthmus.envelope.errors import EnvelopeRejectedError, RejectionReason
+from isthmus.envelope.open import Opened
+from isthmus.payload.converter import BYTES, PayloadConverter
+from isthmus.payload.errors import PayloadConversionError
+from isthmus.payload.payload import Payload
+from isthmus.v1 import worker_service_pb2
+from isthmus.wire import limits
+from isthmus.wire.header import Direction, Header
+from isthmus.wire.names import format_operation_id
+from isthmus.worker.answers import REJECTIONS, Answers
+from isthmus.worker.context import TaskContext, enter
+from isthmus.worker.envelopes import RequestFacts, TaskEnvelopes, facts_of
+from isthmus.worker.handlers import OperationHandlers
+from isthmus.worker.report import report_forged_cancel
+from isthmus.worker.tasks import RunningTask, Stop
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class StartTasks:
+    """Runs START tasks."""
+
+    def __init__(
+        self,
+        *,
+        envelopes: TaskEnvelopes,
+        handlers: OperationHandlers,
+        converter: PayloadConverter,
+        task_queue: str,
+        endpoints: Collection[str] | None,
+    ) -> None:
+        """Accept requests on ``endpoints`` only, if they are given."""
+        self._envelopes = envelopes
+        self._answers = Answers(envelopes)
+        self._handlers = handlers
+        self._converter = converter
+        self._task_queue = task_queue
+        self._endpoints = None if endpoints is None else frozenset(endpoints)
+
+    async def run(self, running: RunningTask) -> worker_service_pb2.TaskOutcome | None:
+        """Return the outcome, or None when the task was taken away."""
+        try:
+            opened = await self._open(running)
+            request = facts_of(opened.header, opened.digest)
+            for cancel in running.interrupts:
+                await self.interrupt(running, cancel)
+            return await self._handle(running, opened, request)
+        except REJECTIONS as error:
+            return self._answers.rejection(running, error)
+
+    async def interrupt(self, running: RunningTask, cancel: bytes) -> None:
+        """Stop the handler if its caller asks for it; what does not verify is ignored."""
+        if running.opened is None:
+            return
+        try:
+            request = facts_of(running.opened.header, running.opened.digest)
+            await self._envelopes.open_cancel(cancel, request=request)
+        except REJECTIONS as error:
+            report_forged_cancel(running, error)
+        else:
+            running.interrupt(Stop.CANCELED)
+
+    async def _open(self, running: RunningTask) -> Opened:
+        task = running.task
+        opened = await self._envelopes.open_request(
+            task.request, caller_namespace=task.caller_namespace, operation_id=task.operation_id
+        )
+        if self._endpoints is not None and opened.header.endpoint not in self._endpoints:
+            raise EnvelopeRejectedError(RejectionReason.ENDPOINT)
+        running.opened = opened
+        return opened
+
+    async def _handle(
+        self, running: RunningTask, opened: Opened, request: RequestFacts
+    ) -> worker_service_pb2.TaskOutcome | None:
+        if running.stop is Stop.CANCELED:
+            return await self._answers.error(running, request, _canceled())
+        if running.was_taken_away():
+            return None
+        header = opened.header
+        context = self._enter(running, header, opened.payload)
+        try:
+            running.in_handler = self._handlers.is_interruptible(header.service, header.operation)
+            result = await self._handlers.start(context, opened.payload)
+            running.in_handler = False
+            if running.was_taken_away():
+                return None
+            direction = Direction.RESULT
+            if isinstance(result, StartOperationResultAsync):
+                direction, payload = Direction.STARTED, _token_payload(result.token)
+            else:
+                payload = self._result_payload(result.value)
+        except asyncio.CancelledError:
+            running.in_handler = False
+            return await self._after_cancellation(running, request)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer
+            running.in_handler = False
+            if running.was_taken_away():
+                return None
+            return await self._answers.error(running, request, error)
+        return await self._answers.value(running, request, direction, payload)
+
+    async def _after_cancellation(
+        self, running: RunningTask, request: RequestFacts
+    ) -> worker_service_pb2.TaskOutcome | None:
+        if running.stop is None:
+            # Nobody canceled the task from outside: something inside the handler was canceled and not caught.
+            inside = nexusrpc.HandlerError(
+                "something that the handler awaited was canceled", type=nexusrpc.HandlerErrorType.INTERNAL
+            )
+            return await self._answers.error(running, request, inside)
+        if running.job is not None:
+            running.job.uncancel()
+        if running.stop is Stop.CANCELED:
+            return await self._answers.error(running, request, _canceled())
+        return None
+
+    def _enter(self, running: RunningTask, header: Header, payload: Payload) -> StartOperationContext:
+        operation_id = format_operation_id(header.operation_id)
+        deadline = _EPOCH + timedelta(milliseconds=header.issued_at_ms + header.schedule_to_close_timeout_ms)
+        enter(
+            TaskContext(
+                caller_namespace=header.sender_namespace,
+                caller_principal=header.principal,
+                endpoint=header.endpoint,
+                service=header.service,
+                operation=header.operation,
+                operation_id=operation_id,
+                labels=dict(header.labels),
+                deadline=deadline,
+                attempt=running.attempt,
+                task_queue=self._task_queue,
+            )
+        )
+        return StartOperationContext(
+            service=header.service,
+            operation=header.operation,
+            headers=dict(payload.headers),
+            task_cancellation=running.cancellation,
+            request_deadline=deadline,
+            request_id=operation_id,
+        )
+
+    def _result_payload(self, value: object) -> Payload:
+        try:
+            return self._converter.to_payload(value)
+        except PayloadConversionError as error:
+            # The handler has done its work; to run it again would make the same value.
+            raise nexusrpc.HandlerError(
+                f"the result cannot be serialized: {error}",
+                type=nexusrpc.HandlerErrorType.INTERNAL,
+                retryable_override=False,
+            ) from error
+
+
+def _canceled() -> nexusrpc.OperationError:
+    return nexusrpc.OperationError(
+        "the operation was canceled by its caller", state=nexusrpc.OperationErrorState.CANCELED
+    )
+
+
+def _token_payload(token: str) -> Payload:
+    data = token.encode()
+    if not 0 < len(data) <= limits.MAX_OPERATION_TOKEN_BYTES:
+        raise nexusrpc.HandlerError(
+            f"the operation token is {len(data)} bytes; 1 to {limits.MAX_OPERATION_TOKEN_BYTES} are allowed",
+            type=nexusrpc.HandlerErrorType.INTERNAL,
+            retryable_override=False,
+        )
+    return Payload(content_type=BYTES, data=data)

@@ -1,0 +1,92 @@
+"""A task in this process: what names it, and what happens to it while it runs."""
+
+import asyncio
+from enum import Enum, unique
+from typing import NamedTuple
+
+from isthmus.envelope.open import Opened
+from isthmus.v1 import worker_service_pb2
+from isthmus.worker.cancellation import TaskCancellation
+
+
+class TaskKey(NamedTuple):
+    """What names a task across its attempts."""
+
+    caller_namespace: str
+    operation_id: bytes
+    kind: int
+
+
+@unique
+class Stop(Enum):
+    """Why a running task was stopped from outside."""
+
+    CANCELED = "the caller canceled the operation"
+    LOST = "the gateway took the task away from this worker"
+    SHUTDOWN = "the worker shuts down"
+
+
+def key_of(task: worker_service_pb2.Task | worker_service_pb2.TaskRef) -> TaskKey:
+    """Return what names the task."""
+    return TaskKey(task.caller_namespace, task.operation_id, task.kind)
+
+
+class RunningTask:
+    """One task that this process works on. Changed on the worker's event loop only."""
+
+    __slots__ = (
+        "attempt",
+        "cancellation",
+        "in_handler",
+        "interrupts",
+        "job",
+        "opened",
+        "redelivered",
+        "stop",
+        "task",
+    )
+
+    def __init__(self, task: worker_service_pb2.Task) -> None:
+        self.task = task
+        # The newest attempt that was delivered: a redelivery renames the task, it does not run it again.
+        self.attempt = task.attempt
+        self.cancellation = TaskCancellation()
+        self.job: asyncio.Task[None] | None = None
+        self.opened: Opened | None = None
+        # True while cancelling the job interrupts the handler, and nothing else.
+        self.in_handler = False
+        # Cancels that arrived before the request was opened: they are verified against it.
+        self.interrupts: list[bytes] = []
+        self.stop: Stop | None = None
+        # The task, when it was delivered again while this delivery of it was being stopped.
+        self.redelivered: worker_service_pb2.Task | None = None
+
+    @property
+    def key(self) -> TaskKey:
+        """What names the task."""
+        return key_of(self.task)
+
+    def was_taken_away(self) -> bool:
+        """Whether nobody waits for an outcome of this process any more."""
+        return self.stop in {Stop.LOST, Stop.SHUTDOWN}
+
+    def ref(self) -> worker_service_pb2.TaskRef:
+        """Return the reference that an outcome carries."""
+        return worker_service_pb2.TaskRef(
+            caller_namespace=self.task.caller_namespace,
+            operation_id=self.task.operation_id,
+            attempt=self.attempt,
+            kind=self.task.kind,
+        )
+
+    def interrupt(self, stop: Stop) -> None:
+        """Tell the handler to stop: a coroutine is canceled, a thread finds its cancellation set.
+
+        Before the handler runs, and after it has answered, there is nothing to interrupt: then only the
+        reason is kept.
+        """
+        if self.stop is None or stop is not Stop.CANCELED:
+            self.stop = stop
+        self.cancellation.cancel(stop.value)
+        if self.in_handler and self.job is not None:
+            self.job.cancel()

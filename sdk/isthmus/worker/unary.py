@@ -1,0 +1,98 @@
+"""The unary twin of the Work stream: a long poll for tasks, and calls that answer them.
+
+For proxies that break streams. Answers leave as they do on the stream: everything that gathered while the
+previous call was in flight.
+"""
+
+import asyncio
+
+from isthmus.transport.connection import Connection
+from isthmus.v1 import worker_service_pb2
+from isthmus.worker.session import Session
+from isthmus.worker.stream import DEFAULT_LEASE_MS, HEARTBEATS_PER_LEASE
+from isthmus.worker.stub import worker_stub
+
+POLL_WAIT_MS = 10_000
+CALL_TIMEOUT_SECONDS = 20.0
+MAX_INTERRUPT_LATENCY_SECONDS = 2.0
+
+
+class UnaryTransport:
+    """Polls and answers for a session, call by call."""
+
+    def __init__(self, *, session: Session, connection: Connection) -> None:
+        self._session = session
+        self._connection = connection
+        self._stub = worker_stub(connection)
+        self._lease_ms = DEFAULT_LEASE_MS
+        self._slots_changed = asyncio.Event()
+        self.established = False
+
+    async def serve(self) -> None:
+        """Poll and answer until the session is closed.
+
+        Raises:
+            GatewayError: a call failed; what it carried is sent again by the next ``serve``.
+        """
+        self._session.connected()
+        answering = asyncio.create_task(self._answer())
+        polling = asyncio.create_task(self._poll())
+        jobs = {answering, polling}
+        try:
+            await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+            for job in jobs:
+                if job.done():
+                    job.result()
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _poll(self) -> None:
+        while not self._session.closed:
+            free = self._session.take_credits()
+            if not free:
+                self._slots_changed.clear()
+                await self._slots_changed.wait()
+                continue
+            response = await self._connection.call(
+                self._stub.PollTasks,
+                worker_service_pb2.PollTasksRequest(
+                    worker=self._session.hello, max_tasks=free, wait_ms=POLL_WAIT_MS
+                ),
+                timeout_seconds=CALL_TIMEOUT_SECONDS,
+            )
+            self.established = True
+            self._lease_ms = response.lease_ms or DEFAULT_LEASE_MS
+            self._session.receive(tasks=response.tasks)
+            self._session.give_back_credits()
+
+    async def _answer(self) -> None:
+        while not self._session.closed:
+            outcomes = self._session.outbox.take()
+            if not outcomes and not await self._due():
+                continue
+            response = await self._connection.call(
+                self._stub.RespondTasks,
+                worker_service_pb2.RespondTasksRequest(worker=self._session.hello, outcomes=outcomes),
+                timeout_seconds=CALL_TIMEOUT_SECONDS,
+            )
+            self.established = True
+            self._session.receive(interrupts=response.interrupts, acks=response.acks)
+            self._slots_changed.set()
+
+    async def _due(self) -> bool:
+        """Wait for a change, or until a heartbeat is due; return whether one is.
+
+        Interrupts come with answers only, so while tasks run the heartbeat is quicker.
+        """
+        seconds = self._lease_ms / 1000 / HEARTBEATS_PER_LEASE
+        if len(self._session.pool):
+            seconds = min(seconds, MAX_INTERRUPT_LATENCY_SECONDS)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._session.changed()
+        except TimeoutError:
+            return True
+        self._slots_changed.set()
+        return False
