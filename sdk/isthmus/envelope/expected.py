@@ -53,7 +53,7 @@ class Expected:
         """Refuse to open answers that nothing ties to a question. Raises ValueError."""
         if self.request_digest is None and not self.directions <= _DIGEST_UNKNOWN:
             raise ValueError("only requests and contexts open without a known request digest")
-        if self.operation_id is None and self.directions != {Direction.REQUEST}:
+        if self.operation_id is None and self.directions != frozenset({Direction.REQUEST}):
             raise ValueError("only requests open without a known operation id")
 
 

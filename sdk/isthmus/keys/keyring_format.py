@@ -1,0 +1,271 @@
+"""The keyring file: JSON in which every secret is wrapped, and the whole is authenticated.
+
+Each secret is wrapped with AES-256-GCM under a key that Argon2id (RFC 9106) derives from the passphrase: 64
+MiB, three passes. Its additional data, PAE("isthmus/keyring", trust domain, namespace, kind, key id), keeps
+a secret in its place, and says nothing about the state, which changes. A MAC over all other fields, under a
+key derived from the same secret, keeps states and public keys in their place too.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKey
+from isthmus.keys.contents import KeyringContents, StoredKey
+from isthmus.keys.errors import KeyringError
+from isthmus.keys.public_key import KeyKind, KeyState, PublicKeyRecord
+from isthmus.wire.names import KeyId
+from isthmus.wire.pae import pae
+
+FORMAT: Final = "isthmus-keyring/1"
+ROOT_FORMAT: Final = "isthmus-root/1"
+_CONTEXT = "isthmus/keyring"
+_MAC_CONTEXT = "isthmus/keyring-mac"
+_NONCE_BYTES = 12
+_SALT_BYTES = 16
+_KEY_BYTES = 32
+_MAX_MEMORY_KIB = 1024 * 1024
+_MAX_ITERATIONS = 64
+_MAX_LANES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KdfParameters:
+    """Parameters of Argon2id. The defaults take about a quarter of a second."""
+
+    salt: bytes
+    memory_kib: int = 64 * 1024
+    iterations: int = 3
+    lanes: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse what a hostile file could stall us with. Raises KeyringError."""
+        fits = 0 < self.memory_kib <= _MAX_MEMORY_KIB and 0 < self.iterations <= _MAX_ITERATIONS
+        if not fits or not 0 < self.lanes <= _MAX_LANES or len(self.salt) != _SALT_BYTES:
+            raise KeyringError("the key derivation parameters of the keyring are out of range")
+
+
+def new_salt() -> bytes:
+    """Return a fresh salt."""
+    return os.urandom(_SALT_BYTES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrappingKey:
+    """What a passphrase was stretched to. Kept in memory, so that a rewritten file can be read without it."""
+
+    parameters: KdfParameters
+    key: bytes = field(repr=False)
+
+    @classmethod
+    def derive(cls, passphrase: bytes, parameters: KdfParameters) -> "WrappingKey":
+        """Stretch a passphrase. Raises KeyringError when it is empty."""
+        if not passphrase:
+            raise KeyringError("the passphrase of the keyring is empty")
+        kdf = Argon2id(
+            salt=parameters.salt,
+            length=_KEY_BYTES,
+            iterations=parameters.iterations,
+            lanes=parameters.lanes,
+            memory_cost=parameters.memory_kib,
+        )
+        return cls(parameters=parameters, key=kdf.derive(passphrase))
+
+
+def read_parameters(data: bytes) -> KdfParameters:
+    """Return the key derivation parameters of a keyring or root file. Raises KeyringError."""
+    try:
+        kdf = _load(data)["kdf"]
+        return KdfParameters(
+            salt=_unb64(kdf["salt"]),
+            memory_kib=int(kdf["memory_kib"]),
+            iterations=int(kdf["iterations"]),
+            lanes=int(kdf["lanes"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise KeyringError("the keyring file is damaged") from None
+
+
+def encode_keyring(contents: KeyringContents, root: bytes | None, wrapping: WrappingKey) -> bytes:
+    """Serialize a keyring; ``root`` is the root's private key when it lives in the same file."""
+    place = _Place(contents.trust_domain, contents.namespace, wrapping)
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "trust_domain": contents.trust_domain,
+        "namespace": contents.namespace,
+        "kdf": _kdf(wrapping.parameters),
+        "id_key": place.wrap(contents.id_key, "id-key", b""),
+        "root_public_key": _b64(contents.root_public_key),
+        "root": None if root is None else place.wrap(root, "root", contents.root_public_key),
+        "keyset_version": contents.keyset_version,
+        "keyset_hash": _b64(contents.keyset_hash),
+        "keys": [_encode_key(key, place) for key in contents.keys],
+    }
+    return _seal_document(document, wrapping)
+
+
+def decode_keyring(data: bytes, wrapping: WrappingKey) -> tuple[KeyringContents, bytes | None]:
+    """Return the contents of a keyring and the root's private key if it is there.
+
+    Raises:
+        KeyringError: wrong passphrase, damaged, or secrets that do not belong to the public keys beside them.
+
+    """
+    document = _open_document(data, FORMAT, wrapping)
+    try:
+        place = _Place(document["trust_domain"], document["namespace"], wrapping)
+        root_public_key = _unb64(document["root_public_key"])
+        contents = KeyringContents(
+            namespace=document["namespace"],
+            trust_domain=document["trust_domain"],
+            id_key=place.unwrap(document["id_key"], "id-key", b""),
+            root_public_key=root_public_key,
+            keys=tuple(_decode_key(key, place) for key in document["keys"]),
+            keyset_version=document["keyset_version"],
+            keyset_hash=_unb64(document["keyset_hash"]),
+        )
+        wrapped_root = document["root"]
+        root = None if wrapped_root is None else place.unwrap(wrapped_root, "root", root_public_key)
+    except (KeyError, TypeError, ValueError, InvalidTag):
+        raise KeyringError("the keyring file is damaged") from None
+    return contents, root
+
+
+def encode_root(contents: KeyringContents, root: bytes, wrapping: WrappingKey) -> bytes:
+    """Serialize the root's private key for a file of its own."""
+    place = _Place(contents.trust_domain, contents.namespace, wrapping)
+    document: dict[str, Any] = {
+        "format": ROOT_FORMAT,
+        "trust_domain": contents.trust_domain,
+        "namespace": contents.namespace,
+        "kdf": _kdf(wrapping.parameters),
+        "root": place.wrap(root, "root", contents.root_public_key),
+    }
+    return _seal_document(document, wrapping)
+
+
+def decode_root(data: bytes, contents: KeyringContents, wrapping: WrappingKey) -> bytes:
+    """Return the root's private key of a file of its own. Raises KeyringError."""
+    document = _open_document(data, ROOT_FORMAT, wrapping)
+    place = _Place(contents.trust_domain, contents.namespace, wrapping)
+    try:
+        return place.unwrap(document["root"], "root", contents.root_public_key)
+    except (KeyError, TypeError, ValueError, InvalidTag):
+        raise KeyringError("the root file is damaged, or belongs to another keyring") from None
+
+
+class _Place:
+    """Wraps the secrets of one namespace, each bound to its place."""
+
+    def __init__(self, trust_domain: str, namespace: str, wrapping: WrappingKey) -> None:
+        self._trust_domain = trust_domain
+        self._namespace = namespace
+        self._aead = AESGCM(wrapping.key)
+
+    def wrap(self, secret: bytes, kind: str, key_id: bytes) -> dict[str, str]:
+        nonce = os.urandom(_NONCE_BYTES)
+        wrapped = self._aead.encrypt(nonce, secret, self._bound_to(kind, key_id))
+        return {"nonce": _b64(nonce), "ciphertext": _b64(wrapped)}
+
+    def unwrap(self, wrapped: Mapping[str, str], kind: str, key_id: bytes) -> bytes:
+        nonce, ciphertext = _unb64(wrapped["nonce"]), _unb64(wrapped["ciphertext"])
+        return self._aead.decrypt(nonce, ciphertext, self._bound_to(kind, key_id))
+
+    def _bound_to(self, kind: str, key_id: bytes) -> bytes:
+        return pae(_CONTEXT, self._trust_domain, self._namespace, kind, key_id)
+
+
+def _encode_key(key: StoredKey, place: _Place) -> dict[str, Any]:
+    record = key.record
+    return {
+        "key_id": record.key_id.hex(),
+        "kind": record.kind.name.lower(),
+        "state": record.state.name.lower(),
+        "created_at_ms": record.created_at_ms,
+        "public_key": _b64(record.public_key),
+        "secret": None if key.secret is None else place.wrap(key.secret, record.kind.name, record.key_id),
+    }
+
+
+def _decode_key(entry: Mapping[str, Any], place: _Place) -> StoredKey:
+    kind = KeyKind[entry["kind"].upper()]
+    record = PublicKeyRecord(
+        key_id=KeyId(bytes.fromhex(entry["key_id"])),
+        kind=kind,
+        state=KeyState[entry["state"].upper()],
+        public_key=_unb64(entry["public_key"]),
+        created_at_ms=int(entry["created_at_ms"]),
+    )
+    if entry["secret"] is None:
+        return StoredKey(record=record, secret=None)
+    secret = place.unwrap(entry["secret"], kind.name, record.key_id)
+    if _public_of(kind, secret) != record.public_key:
+        raise ValueError("a secret does not belong to its public key")
+    return StoredKey(record=record, secret=secret)
+
+
+def _public_of(kind: KeyKind, secret: bytes) -> bytes:
+    if kind is KeyKind.ENCRYPTION:
+        return EncryptionPrivateKey.from_seed(secret).public.raw
+    return SigningPrivateKey.from_bytes(secret).public.raw
+
+
+def _kdf(parameters: KdfParameters) -> dict[str, Any]:
+    return {
+        "name": "argon2id",
+        "salt": _b64(parameters.salt),
+        "memory_kib": parameters.memory_kib,
+        "iterations": parameters.iterations,
+        "lanes": parameters.lanes,
+    }
+
+
+def _seal_document(document: dict[str, Any], wrapping: WrappingKey) -> bytes:
+    return json.dumps({**document, "mac": _mac(document, wrapping)}, indent=2).encode() + b"\n"
+
+
+def _open_document(data: bytes, format_: str, wrapping: WrappingKey) -> dict[str, Any]:
+    document = _load(data)
+    mac = document.pop("mac", "")
+    if document.get("format") != format_:
+        raise KeyringError(f"this is no file of the format {format_}")
+    if not isinstance(mac, str) or not hmac.compare_digest(mac, _mac(document, wrapping)):
+        raise KeyringError("wrong passphrase, or the keyring file was changed by something else")
+    return document
+
+
+def _mac(document: Mapping[str, Any], wrapping: WrappingKey) -> str:
+    key = hmac.digest(wrapping.key, _MAC_CONTEXT.encode(), hashlib.sha256)
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    return hmac.new(key, canonical, hashlib.sha256).hexdigest()
+
+
+def _load(data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except ValueError:
+        raise KeyringError("the keyring file is not JSON") from None
+    if not isinstance(document, dict):
+        raise KeyringError("the keyring file is not a JSON object")
+    return document
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _unb64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64") from error

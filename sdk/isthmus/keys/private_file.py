@@ -1,0 +1,86 @@
+"""Files that only their owner may read, replaced atomically and durably."""
+
+import fcntl
+import os
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from isthmus.keys.errors import KeyringError
+
+_FORBIDDEN = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileVersion:
+    """Changes whenever the file is replaced or written."""
+
+    inode: int
+    modified_ns: int
+    size: int
+
+
+def read_private(path: Path) -> tuple[bytes, FileVersion]:
+    """Return the content of a private file and its version.
+
+    Raises:
+        KeyringError: the file belongs to somebody else, or group or others have any right to it.
+        FileNotFoundError: there is no such file.
+
+    """
+    # Checked on the open file, not on the path: nobody can exchange it in between.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise KeyringError(f"{path} is not a regular file")
+        if status.st_uid != os.geteuid():
+            raise KeyringError(f"{path} belongs to another user")
+        if status.st_mode & _FORBIDDEN:
+            raise KeyringError(f"{path} is accessible to group or others: chmod 600 {path}")
+        return file.read(), _version(status)
+
+
+def version_of(path: Path) -> FileVersion:
+    """Return the version of a file without reading it. Raises FileNotFoundError."""
+    return _version(path.stat())
+
+
+def replace_private(path: Path, content: bytes) -> None:
+    """Replace a private file: after a crash either the old or the new content is there, whole and durable."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextmanager
+def exclusive(path: Path) -> Generator[None]:
+    """Hold the lock of a file against other writers, in this and in other processes."""
+    lock = path.with_name(f".{path.name}.lock")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        # Closing releases the lock; the file stays, because removing it would let two writers in.
+        os.close(descriptor)
+
+
+def _version(status: os.stat_result) -> FileVersion:
+    return FileVersion(inode=status.st_ino, modified_ns=status.st_mtime_ns, size=status.st_size)

@@ -1,0 +1,57 @@
+"""A public key of a namespace and how far it is in its life."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum, unique
+
+from isthmus.wire.keyset import encryption_key_id, signing_key_id
+from isthmus.wire.names import KeyId
+
+
+@unique
+class KeyKind(IntEnum):
+    """What a key is for; the numbers are those of ``isthmus.v1.KeyKind``."""
+
+    ENCRYPTION = 1
+    SIGNING = 2
+
+
+@unique
+class KeyState(IntEnum):
+    """How far a key is in its life; the numbers are those of ``isthmus.v1.KeyState``."""
+
+    PRE_PUBLISHED = 1
+    ACTIVE = 2
+    DECRYPT_ONLY = 3
+    VERIFY_ONLY = 4
+    RETIRED = 5
+    DESTROYED = 6
+    REVOKED = 7
+
+
+LIVES: dict[KeyKind, tuple[KeyState, ...]] = {
+    KeyKind.ENCRYPTION: (
+        KeyState.PRE_PUBLISHED,
+        KeyState.ACTIVE,
+        KeyState.DECRYPT_ONLY,
+        KeyState.DESTROYED,
+    ),
+    KeyKind.SIGNING: (KeyState.PRE_PUBLISHED, KeyState.ACTIVE, KeyState.VERIFY_ONLY, KeyState.RETIRED),
+}
+"""The states of each kind, in their order. REVOKED can be reached from any of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicKeyRecord:
+    """One public key as a keyset lists it."""
+
+    key_id: KeyId
+    kind: KeyKind
+    state: KeyState
+    public_key: bytes = field(repr=False)
+    """Raw: 1216 bytes X-Wing, 32 bytes Ed25519."""
+    created_at_ms: int
+
+
+def key_id_of(kind: KeyKind, public_key: bytes) -> KeyId:
+    """Return the id that follows from a full public key."""
+    return encryption_key_id(public_key) if kind is KeyKind.ENCRYPTION else signing_key_id(public_key)

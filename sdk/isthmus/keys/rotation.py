@@ -1,0 +1,113 @@
+"""Steps of a key's life, as functions from one keyring contents to the next.
+
+Each step is idempotent: repeated after a crash it changes nothing more. A rotation is pre-publish (everybody
+learns the key), wait two cache lifetimes, activate (the old key only decrypts or verifies from now on), wait
+until nothing needs the old key, retire. The keyset is signed and published after each step.
+"""
+
+from dataclasses import replace
+from enum import Enum, unique
+
+from isthmus.keys.contents import KeyringContents, StoredKey
+from isthmus.keys.errors import KeyringError
+from isthmus.keys.public_key import LIVES, KeyKind, KeyState
+
+
+@unique
+class RotationStep(Enum):
+    """What comes next in the rotation of one kind of key."""
+
+    PRE_PUBLISH = "pre-publish"
+    ACTIVATE = "activate"
+    RETIRE = "retire"
+
+
+def next_step(contents: KeyringContents, kind: KeyKind) -> RotationStep:
+    """Return the step that continues a rotation, or begins the next one."""
+    if contents.in_state(kind, KeyState.PRE_PUBLISHED):
+        return RotationStep.ACTIVATE
+    if contents.in_state(kind, _passive(kind)):
+        return RotationStep.RETIRE
+    return RotationStep.PRE_PUBLISH
+
+
+def pre_publish(contents: KeyringContents, key: StoredKey) -> KeyringContents:
+    """Add a key that everybody may learn before it is used.
+
+    Nothing changes when a key of its kind is pre-published already: a rotation that was interrupted goes on
+    with the key that it began with.
+    """
+    kind = key.record.kind
+    if contents.in_state(kind, KeyState.PRE_PUBLISHED):
+        return contents
+    added = replace(key, record=replace(key.record, state=KeyState.PRE_PUBLISHED))
+    return replace(contents, keys=(*contents.keys, added))
+
+
+def activate(contents: KeyringContents, kind: KeyKind) -> KeyringContents:
+    """Use the pre-published key from now on; what was active only decrypts or verifies any more.
+
+    Nothing changes when no key is pre-published.
+    """
+    waiting = contents.in_state(kind, KeyState.PRE_PUBLISHED)
+    if not waiting:
+        return contents
+    successor = waiting[0].record.key_id
+
+    def moved(key: StoredKey) -> StoredKey:
+        if key.record.key_id == successor:
+            return _in_state(key, KeyState.ACTIVE)
+        if key.record.kind is kind and key.record.state is KeyState.ACTIVE:
+            return _in_state(key, _passive(kind))
+        return key
+
+    return replace(contents, keys=tuple(moved(key) for key in contents.keys))
+
+
+def retire(contents: KeyringContents, key_id: bytes) -> KeyringContents:
+    """Forget the secret of a key that only decrypts or verifies. Nothing changes when that happened before.
+
+    Raises:
+        KeyringError: there is no such key, or it is still in use.
+
+    """
+    key = _find(contents, key_id)
+    end = LIVES[key.record.kind][-1]
+    if key.record.state is end:
+        return contents
+    if key.record.state is not _passive(key.record.kind):
+        raise KeyringError(f"the key {key_id.hex()} is {key.record.state.name}: only a replaced key retires")
+    return _with(contents, StoredKey(record=replace(key.record, state=end), secret=None))
+
+
+def revoke(contents: KeyringContents, key_id: bytes) -> KeyringContents:
+    """Tell everybody that nothing of a key may be believed any more. Repeated, it changes nothing.
+
+    The secret of an encryption key stays: what was sealed to it before can still be read.
+
+    Raises:
+        KeyringError: there is no such key.
+
+    """
+    return _with(contents, _in_state(_find(contents, key_id), KeyState.REVOKED))
+
+
+def _passive(kind: KeyKind) -> KeyState:
+    return LIVES[kind][2]
+
+
+def _in_state(key: StoredKey, state: KeyState) -> StoredKey:
+    return replace(key, record=replace(key.record, state=state))
+
+
+def _find(contents: KeyringContents, key_id: bytes) -> StoredKey:
+    for key in contents.keys:
+        if key.record.key_id == key_id:
+            return key
+    raise KeyringError(f"the keyring has no key {key_id.hex()}")
+
+
+def _with(contents: KeyringContents, changed: StoredKey) -> KeyringContents:
+    key_id = changed.record.key_id
+    keys = tuple(changed if key.record.key_id == key_id else key for key in contents.keys)
+    return replace(contents, keys=keys)

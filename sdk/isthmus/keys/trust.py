@@ -1,0 +1,274 @@
+"""Whom this end trusts: which root belongs to which namespace, which namespace to which endpoint.
+
+All of it comes from people, not from the gateway, and no answer of the gateway changes it. The one exception
+is trust on first use, for development: it must be switched on, and a pin that came from it says so for ever.
+
+The file also remembers the newest keyset version seen of each namespace, so that an older one is refused even
+after a restart.
+"""
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import RLock
+from types import MappingProxyType
+from typing import Any, Final
+
+from isthmus.keys.errors import KeyringError, TrustError
+from isthmus.keys.keyset import Pin, SeenKeyset
+from isthmus.keys.private_file import FileVersion, exclusive, read_private, replace_private, version_of
+from isthmus.wire.errors import WireFormatError
+from isthmus.wire.keyset import root_fingerprint
+from isthmus.wire.names import DIGEST_BYTES, check_endpoint, check_namespace, check_trust_domain
+
+FORMAT: Final = "isthmus-trust/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedNamespace:
+    """What is pinned about one namespace, and what was seen of it."""
+
+    namespace: str
+    root_fingerprint: bytes
+    endpoints: tuple[str, ...] = ()
+    """Endpoints that belong to it, sorted."""
+    on_first_use: bool = False
+    """Whether the fingerprint came from the gateway: fit for development only."""
+    seen: SeenKeyset | None = None
+
+
+class TrustStore:
+    """Pins, in a private file or in memory. Safe to share between threads and processes."""
+
+    __slots__ = ("_first_use", "_lock", "_path", "_trusted", "_version", "trust_domain")
+
+    trust_domain: str
+
+    def __init__(
+        self, path: Path | None, *, trust_domain: str, allow_trust_on_first_use: bool = False
+    ) -> None:
+        """Open a trust store; a file that is not there yet is an empty one, ``None`` lives in memory only.
+
+        Raises:
+            TrustError: the file is damaged, unsafe, contradictory, or of another trust domain.
+
+        """
+        self.trust_domain = check_trust_domain(trust_domain)
+        self._path = path
+        self._first_use = allow_trust_on_first_use
+        self._lock = RLock()
+        self._version: FileVersion | None = None
+        self._trusted: MappingProxyType[str, TrustedNamespace] = MappingProxyType({})
+        self._reload()
+
+    def namespaces(self) -> tuple[TrustedNamespace, ...]:
+        """Return everything that is pinned, sorted by namespace."""
+        self._reload()
+        return tuple(self._trusted[name] for name in sorted(self._trusted))
+
+    def trusted(self, namespace: str) -> TrustedNamespace | None:
+        """Return what is pinned about a namespace."""
+        found = self._trusted.get(namespace)
+        if found is None:
+            self._reload()
+            found = self._trusted.get(namespace)
+        return found
+
+    def namespace_of_endpoint(self, endpoint: str) -> str:
+        """Return the namespace that an endpoint is pinned to. Raises TrustError when it is pinned to none."""
+        for _ in range(2):
+            for trusted in self._trusted.values():
+                if endpoint in trusted.endpoints:
+                    return trusted.namespace
+            self._reload()
+        raise TrustError(f"no trusted namespace is pinned for the endpoint {endpoint}")
+
+    def pin(self, namespace: str, root_public_key: bytes | None = None) -> Pin:
+        """Return the pin of a namespace.
+
+        ``root_public_key`` is what the gateway presents. When nothing is known about the namespace and trust
+        on first use is on, the pin is made of it, and stored as soon as a keyset verified against it.
+
+        Raises:
+            TrustError: the namespace is not pinned.
+
+        """
+        trusted = self.trusted(namespace)
+        if trusted is not None:
+            fingerprint = trusted.root_fingerprint
+        elif root_public_key is not None and self._first_use:
+            fingerprint = root_fingerprint(root_public_key)
+        else:
+            raise TrustError(f"the namespace {namespace} is not trusted: pin its fingerprint first")
+        return Pin(namespace=namespace, trust_domain=self.trust_domain, root_fingerprint=fingerprint)
+
+    def add(self, namespace: str, fingerprint: bytes, *, endpoints: tuple[str, ...] = ()) -> TrustedNamespace:
+        """Pin a namespace's root, and endpoints to it. Repeated with the same values it changes nothing.
+
+        Raises:
+            TrustError: another fingerprint is pinned (remove it first), or an endpoint belongs to another
+                namespace already.
+
+        """
+        with self._changing() as trusted:
+            before = trusted.get(namespace)
+            if before is not None and before.root_fingerprint != fingerprint:
+                raise TrustError(f"another fingerprint is pinned for {namespace}: remove it first")
+            known = before or TrustedNamespace(namespace=namespace, root_fingerprint=fingerprint)
+            # A person confirmed the fingerprint now, wherever it came from before.
+            known = replace(known, endpoints=_merge(known.endpoints, endpoints), on_first_use=False)
+            trusted[namespace] = known
+        return known
+
+    def add_endpoint_on_first_use(self, namespace: str, endpoint: str) -> None:
+        """Pin an endpoint to a namespace because the gateway said so.
+
+        Raises:
+            TrustError: trust on first use is off, or the endpoint is pinned to another namespace.
+
+        """
+        if not self._first_use:
+            raise TrustError(f"no trusted namespace is pinned for the endpoint {endpoint}")
+        with self._changing() as trusted:
+            known = trusted.get(namespace)
+            if known is None:
+                raise TrustError(f"the namespace {namespace} is not trusted: pin its fingerprint first")
+            trusted[namespace] = replace(known, endpoints=_merge(known.endpoints, (endpoint,)))
+
+    def remove(self, namespace: str) -> None:
+        """Forget a namespace with its endpoints. Nothing happens when it is not pinned."""
+        with self._changing() as trusted:
+            trusted.pop(namespace, None)
+
+    def seen(self, namespace: str) -> SeenKeyset | None:
+        """Return the newest keyset that was ever verified."""
+        self._reload()
+        trusted = self._trusted.get(namespace)
+        return None if trusted is None else trusted.seen
+
+    def record_seen(self, pin: Pin, seen: SeenKeyset) -> None:
+        """Remember the newest keyset verified against a pin: durable before it returns, never an older one.
+
+        Raises:
+            TrustError: the pin is not (or no longer) that of the namespace, or another process saw another
+                keyset of the same version.
+
+        """
+        namespace = pin.namespace
+        if (known := self._trusted.get(namespace)) is not None and known.seen == seen:
+            return
+        with self._changing() as trusted:
+            known = trusted.get(namespace)
+            if known is None and self._first_use:
+                known = TrustedNamespace(
+                    namespace=namespace, root_fingerprint=pin.root_fingerprint, on_first_use=True
+                )
+            if known is None or known.root_fingerprint != pin.root_fingerprint:
+                raise TrustError(f"the namespace {namespace} is not trusted: pin its fingerprint first")
+            if known.seen is not None and known.seen.version == seen.version and known.seen != seen:
+                raise TrustError(f"two keysets of {namespace} have the same version")
+            if known.seen is None or known.seen.version < seen.version:
+                trusted[namespace] = replace(known, seen=seen)
+
+    @contextmanager
+    def _changing(self) -> Generator[dict[str, TrustedNamespace]]:
+        with self._lock:
+            if self._path is None:
+                trusted = dict(self._trusted)
+                yield trusted
+                _check(trusted)
+                self._trusted = MappingProxyType(trusted)
+                return
+            with exclusive(self._path):
+                self._reload()
+                trusted = dict(self._trusted)
+                yield trusted
+                if trusted != dict(self._trusted):
+                    _check(trusted)
+                    replace_private(self._path, _encode(self.trust_domain, trusted))
+                    self._reload()
+
+    def _reload(self) -> None:
+        if self._path is None:
+            return
+        with self._lock:
+            try:
+                if version_of(self._path) == self._version:
+                    return
+                data, self._version = read_private(self._path)
+            except FileNotFoundError:
+                self._version, self._trusted = None, MappingProxyType({})
+                return
+            except KeyringError as error:
+                raise TrustError(str(error)) from None
+            self._trusted = MappingProxyType(_decode(data, self.trust_domain))
+
+
+def _merge(endpoints: tuple[str, ...], added: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({*endpoints, *added}))
+
+
+def _check(trusted: dict[str, TrustedNamespace]) -> None:
+    owners: dict[str, str] = {}
+    for entry in trusted.values():
+        try:
+            check_namespace(entry.namespace)
+            for endpoint in entry.endpoints:
+                check_endpoint(endpoint)
+        except WireFormatError as error:
+            raise TrustError(str(error)) from None
+        if len(entry.root_fingerprint) != DIGEST_BYTES:
+            raise TrustError(f"the fingerprint of {entry.namespace} is not {DIGEST_BYTES} bytes")
+        for endpoint in entry.endpoints:
+            owner = owners.setdefault(endpoint, entry.namespace)
+            if owner != entry.namespace:
+                raise TrustError(f"the endpoint {endpoint} is pinned to {owner} and to {entry.namespace}")
+
+
+def _encode(trust_domain: str, trusted: dict[str, TrustedNamespace]) -> bytes:
+    entries = [
+        {
+            "namespace": entry.namespace,
+            "root_fingerprint": entry.root_fingerprint.hex(),
+            "endpoints": list(entry.endpoints),
+            "on_first_use": entry.on_first_use,
+            "seen": None
+            if entry.seen is None
+            else {"version": entry.seen.version, "hash": entry.seen.hash.hex()},
+        }
+        for _, entry in sorted(trusted.items())
+    ]
+    document = {"format": FORMAT, "trust_domain": trust_domain, "namespaces": entries}
+    return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def _decode(data: bytes, trust_domain: str) -> dict[str, TrustedNamespace]:
+    try:
+        document = json.loads(data)
+        if document["format"] != FORMAT:
+            raise TrustError(f"the trust store is not of the format {FORMAT}")
+        if document["trust_domain"] != trust_domain:
+            raise TrustError("the trust store belongs to another trust domain")
+        entries = [_decode_entry(entry) for entry in document["namespaces"]]
+    except (KeyError, TypeError, ValueError):
+        raise TrustError("the trust store is damaged") from None
+    trusted = {entry.namespace: entry for entry in entries}
+    if len(trusted) != len(entries):
+        raise TrustError("the trust store names a namespace twice")
+    _check(trusted)
+    return trusted
+
+
+def _decode_entry(entry: dict[str, Any]) -> TrustedNamespace:
+    seen = entry["seen"]
+    return TrustedNamespace(
+        namespace=entry["namespace"],
+        root_fingerprint=bytes.fromhex(entry["root_fingerprint"]),
+        endpoints=tuple(entry["endpoints"]),
+        on_first_use=bool(entry["on_first_use"]),
+        seen=None
+        if seen is None
+        else SeenKeyset(version=int(seen["version"]), hash=bytes.fromhex(seen["hash"])),
+    )
