@@ -1,0 +1,155 @@
+"""EndpointService: wire ↔ commands."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from isthmus.endpoints.endpoint import Endpoint
+from isthmus.endpoints.visibility import is_visible
+from isthmus.gateway.api.caller import current_principal
+from isthmus.gateway.api.denials import transact_or_deny
+from isthmus.gateway.api.paging import page_size, page_start, page_token
+from isthmus.gateway.api.registry_messages import (
+    changed_settings,
+    endpoint_message,
+    endpoint_message_for,
+    endpoint_settings,
+)
+from isthmus.gateway.commands.create_endpoint import create_endpoint
+from isthmus.gateway.commands.delete_endpoint import delete_endpoint
+from isthmus.gateway.commands.update_endpoint import update_endpoint
+from isthmus.gateway.core.audit_record import RequestDenied
+from isthmus.gateway.core.errors import NotFoundError
+from isthmus.gateway.ports import Clock, Randomness, Reader, Store, UnitOfWork
+from isthmus.policies.decision import Authorizer
+from isthmus.v1 import endpoint_service_pb2 as pb
+from isthmus.v1 import endpoint_service_pb2_grpc as pb_grpc
+from isthmus.wire.names import check_endpoint, check_namespace
+
+T = TypeVar("T")
+_DEFAULT_PAGE = 50
+_SCAN = 500
+_MAX_SCANS = 20
+
+
+class EndpointService(pb_grpc.EndpointServiceServicer):
+    """The registry of endpoints."""
+
+    def __init__(self, store: Store, *, clock: Clock, randomness: Randomness, authorizer: Authorizer) -> None:
+        self._store = store
+        self._clock = clock
+        self._randomness = randomness
+        self._authorizer = authorizer
+
+    async def CreateEndpoint(  # noqa: N802 - gRPC names methods as the contract does
+        self, request: pb.CreateEndpointRequest, _context: object
+    ) -> pb.CreateEndpointResponse:
+        """Create an endpoint in the caller's namespace."""
+        endpoint = await self._store.transact(
+            partial(
+                create_endpoint,
+                name=check_endpoint(request.endpoint.name),
+                settings=endpoint_settings(request.endpoint),
+                etag=self._randomness.etag(),
+                actor=current_principal().actor,
+                now=self._clock.now(),
+            )
+        )
+        return pb.CreateEndpointResponse(endpoint=endpoint_message(endpoint))
+
+    async def GetEndpoint(  # noqa: N802
+        self, request: pb.GetEndpointRequest, _context: object
+    ) -> pb.GetEndpointResponse:
+        """Show an endpoint to its owner and its callers."""
+        name, namespace = check_endpoint(request.name), current_principal().namespace
+        endpoint = await self._store.read(lambda reader: reader.endpoint(name))
+        if endpoint is None or not is_visible(endpoint, namespace):
+            raise NotFoundError(
+                f"there is no endpoint {name}",
+                reason="ENDPOINT_NOT_FOUND",
+                fix="Its owner may have to put your namespace on its allow list.",
+            )
+        return pb.GetEndpointResponse(endpoint=endpoint_message_for(endpoint, namespace))
+
+    async def ListEndpoints(  # noqa: N802
+        self, request: pb.ListEndpointsRequest, _context: object
+    ) -> pb.ListEndpointsResponse:
+        """List what the caller's namespace owns or may call."""
+        owner = check_namespace(request.namespace) if request.namespace else ""
+        size, after = page_size(request.page_size, _DEFAULT_PAGE), page_start(request.page_token)
+        namespace = current_principal().namespace
+        found, go_on_after = await self._store.read(
+            lambda reader: _visible_endpoints(reader, owner, namespace, after, size)
+        )
+        return pb.ListEndpointsResponse(
+            endpoints=[endpoint_message_for(endpoint, namespace) for endpoint in found],
+            next_page_token=page_token(go_on_after) if go_on_after else "",
+        )
+
+    async def UpdateEndpoint(  # noqa: N802
+        self, request: pb.UpdateEndpointRequest, _context: object
+    ) -> pb.UpdateEndpointResponse:
+        """Change the fields that the mask names."""
+        name = check_endpoint(request.endpoint.name)
+        endpoint = await self._administer(
+            name,
+            partial(
+                update_endpoint,
+                name=name,
+                settings=endpoint_settings(request.endpoint),
+                changed=changed_settings(request.update_mask.paths),
+                expected_etag=request.endpoint.etag,
+                etag=self._randomness.etag(),
+                actor=current_principal().actor,
+                authorizer=self._authorizer,
+                now=self._clock.now(),
+            ),
+        )
+        return pb.UpdateEndpointResponse(endpoint=endpoint_message(endpoint))
+
+    async def DeleteEndpoint(  # noqa: N802
+        self, request: pb.DeleteEndpointRequest, _context: object
+    ) -> pb.DeleteEndpointResponse:
+        """Delete an endpoint without open operations."""
+        name = check_endpoint(request.name)
+        await self._administer(
+            name,
+            partial(
+                delete_endpoint,
+                name=name,
+                expected_etag=request.etag,
+                etag=self._randomness.etag(),
+                actor=current_principal().actor,
+                authorizer=self._authorizer,
+                now=self._clock.now(),
+            ),
+        )
+        return pb.DeleteEndpointResponse()
+
+    async def _administer(self, name: str, command: Callable[[UnitOfWork], T]) -> T:
+        denied = RequestDenied(action="administer", rule="not-the-owner", endpoint=name)
+        return await transact_or_deny(
+            self._store, command, denied=denied, principal=current_principal(), clock=self._clock
+        )
+
+
+def _visible_endpoints(
+    reader: Reader, owner: str, namespace: str, after: str, size: int
+) -> tuple[list[Endpoint], str]:
+    """Return a page of endpoints, and the name to go on after when there may be more.
+
+    What the namespace may not see is skipped. A page looks at 10,000 endpoints at most, so that a namespace
+    that sees few of many gets a short page and goes on.
+    """
+    found: list[Endpoint] = []
+    for _ in range(_MAX_SCANS):
+        chunk = reader.list_endpoints(owner, after, _SCAN)
+        for endpoint in chunk:
+            if is_visible(endpoint, namespace):
+                if len(found) == size:
+                    return found, found[-1].name
+                found.append(endpoint)
+        if len(chunk) < _SCAN:
+            return found, ""
+        after = chunk[-1].name
+    return found, after

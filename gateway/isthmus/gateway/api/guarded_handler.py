@@ -1,0 +1,83 @@
+"""Handlers of RPCs whose errors leave as statuses, and handlers that refuse.
+
+A streaming handler that is a coroutine (it uses ``context.read`` and ``context.write``) costs nothing more
+for each message; one that is an asynchronous generator is wrapped in another.
+"""
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from isthmus.gateway.api.status import abort
+
+# Messages of every RPC pass here: there is nothing to say about their types.
+Handler = grpc.RpcMethodHandler[Any, Any]
+Context = grpc.aio.ServicerContext[Any, Any]
+_Coroutine = Callable[[Any, Context], Awaitable[Any]]
+_Generator = Callable[[Any, Context], AsyncIterator[Any]]
+
+
+def guarded_handler(handler: Handler) -> Handler:
+    """Return the handler with its errors rendered as statuses."""
+    make, behavior = _taken_apart(handler)
+    guarded = (
+        _guarded_generator(behavior) if inspect.isasyncgenfunction(behavior) else _guarded_coroutine(behavior)
+    )
+    return make(
+        guarded,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def refusing_handler(refuse: Callable[[Context], Awaitable[None]]) -> Handler:
+    """Return a handler that ends the RPC before anything of its request is received or parsed."""
+
+    async def behavior(_requests: object, context: Context) -> None:
+        await refuse(context)
+
+    # As a stream, whatever the client takes the RPC for: then gRPC does not wait for a request.
+    return _stream_stream(behavior, request_deserializer=None, response_serializer=None)
+
+
+def _taken_apart(handler: Handler) -> tuple[Callable[..., Handler], Any]:
+    match handler.request_streaming, handler.response_streaming:
+        case False, False:
+            return grpc.unary_unary_rpc_method_handler, handler.unary_unary
+        case False, True:
+            return grpc.unary_stream_rpc_method_handler, handler.unary_stream
+        case True, False:
+            return grpc.stream_unary_rpc_method_handler, handler.stream_unary
+        case _:
+            return _stream_stream, handler.stream_stream
+
+
+def _guarded_coroutine(behavior: _Coroutine) -> _Coroutine:
+    async def guarded(request: object, context: Context) -> Any:  # noqa: ANN401
+        try:
+            return await behavior(request, context)
+        except grpc.aio.BaseError:
+            raise  # gRPC's own: the RPC was aborted, or misused
+        except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
+            await abort(context, error)
+
+    return guarded
+
+
+def _guarded_generator(behavior: _Generator) -> _Generator:
+    async def guarded(request: object, context: Context) -> AsyncIterator[Any]:
+        try:
+            async for response in behavior(request, context):
+                yield response
+        except grpc.aio.BaseError:
+            raise  # gRPC's own: the RPC was aborted, or misused
+        except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
+            await abort(context, error)
+
+    return guarded
+
+
+_stream_stream: Callable[..., Handler] = grpc.stream_stream_rpc_method_handler

@@ -1,0 +1,72 @@
+"""KeyService: the directory of signed keysets. The gateway is no authority on keys."""
+
+from functools import partial
+
+from isthmus.gateway.api.caller import current_principal
+from isthmus.gateway.api.denials import transact_or_deny
+from isthmus.gateway.api.keyset_message import read_signed_keyset
+from isthmus.gateway.commands.publish_keyset import publish_keyset
+from isthmus.gateway.core.audit_record import RequestDenied
+from isthmus.gateway.core.errors import NotFoundError
+from isthmus.gateway.ports import Clock, Store
+from isthmus.gateway.statement_key import StatementSigner
+from isthmus.v1 import key_service_pb2 as pb
+from isthmus.v1 import key_service_pb2_grpc as pb_grpc
+from isthmus.wire.names import check_namespace
+
+
+class KeyService(pb_grpc.KeyServiceServicer):
+    """Keysets of namespaces, and the gateway's own key."""
+
+    def __init__(
+        self, store: Store, *, clock: Clock, signer: StatementSigner, trust_domain: str, version: str
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._signer = signer
+        self._trust_domain = trust_domain
+        self._version = version
+
+    async def PublishKeyset(  # noqa: N802 - gRPC names methods as the contract does
+        self, request: pb.PublishKeysetRequest, _context: object
+    ) -> pb.PublishKeysetResponse:
+        """Append a keyset to the chain of the caller's namespace."""
+        principal, now = current_principal(), self._clock.now()
+        signed = read_signed_keyset(request.keyset, trust_domain=self._trust_domain, now=now)
+        await transact_or_deny(
+            self._store,
+            partial(publish_keyset, signed=signed, actor=principal.actor, now=now),
+            denied=RequestDenied(action="administer", rule="not-the-namespace", handler=signed.namespace),
+            principal=principal,
+            clock=self._clock,
+        )
+        return pb.PublishKeysetResponse()
+
+    async def GetKeyset(  # noqa: N802
+        self, request: pb.GetKeysetRequest, _context: object
+    ) -> pb.GetKeysetResponse:
+        """Fetch the newest keyset of a namespace."""
+        namespace = check_namespace(request.namespace)
+        stored = await self._store.read(lambda reader: reader.keyset(namespace))
+        if stored is None:
+            raise NotFoundError(
+                f"{namespace} has published no keyset",
+                reason="KEYSET_NOT_FOUND",
+                fix=f"The team of {namespace} publishes one with: isthmus keys publish",
+            )
+        return pb.GetKeysetResponse(
+            keyset=pb.SignedKeyset(
+                keyset=stored.keyset,
+                root_public_key=stored.root_public_key,
+                signature=stored.signature,
+            )
+        )
+
+    async def GetGatewayKey(  # noqa: N802
+        self, request: pb.GetGatewayKeyRequest, _context: object
+    ) -> pb.GetGatewayKeyResponse:
+        """Show the key with which the gateway signs statements."""
+        del request
+        return pb.GetGatewayKeyResponse(
+            public_key=self._signer.public_key, trust_domain=self._trust_domain, version=self._version
+        )

@@ -1,0 +1,131 @@
+"""Namespaces and endpoints: wire ↔ domain."""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+from isthmus.endpoints.endpoint import AllowRule, Endpoint, RetrySettings
+from isthmus.endpoints.settings import EndpointSettings
+from isthmus.gateway.api.moments import timestamp
+from isthmus.gateway.core.errors import InvalidRequestError
+from isthmus.gateway.ports import Namespace
+from isthmus.v1 import endpoint_service_pb2, namespace_service_pb2
+from isthmus.wire.names import NamespaceName
+
+_DEFAULT_RETRY = RetrySettings()
+_DEFAULT_LIFE = timedelta(hours=24)
+_MILLISECOND = timedelta(milliseconds=1)
+# What a client may ask for in a signed 64-bit field can exceed what a timedelta holds.
+_MOST_MS = 10**15
+
+UPDATABLE: Mapping[str, str] = {
+    "task_queue": "task_queue",
+    "description": "description",
+    "allow": "allow",
+    "retry": "retry",
+    "max_payload_bytes": "max_payload_bytes",
+    "max_schedule_to_close_ms": "max_schedule_to_close",
+}
+"""Paths of an update mask, and the settings that they name."""
+
+
+def namespace_message(namespace: Namespace) -> namespace_service_pb2.Namespace:
+    """Return a namespace as a message."""
+    return namespace_service_pb2.Namespace(
+        name=namespace.name,
+        description=namespace.description,
+        created_at=timestamp(namespace.created_at),
+    )
+
+
+def endpoint_message(endpoint: Endpoint) -> endpoint_service_pb2.Endpoint:
+    """Return an endpoint as its owner sees it."""
+    retry = endpoint.retry
+    exhausted = (
+        endpoint_service_pb2.ON_EXHAUSTED_PARK
+        if retry.park_when_exhausted
+        else endpoint_service_pb2.ON_EXHAUSTED_FAIL
+    )
+    return endpoint_service_pb2.Endpoint(
+        name=endpoint.name,
+        namespace=endpoint.namespace,
+        task_queue=endpoint.task_queue,
+        description=endpoint.description,
+        allow=[
+            endpoint_service_pb2.AllowRule(
+                namespace=rule.namespace, service=rule.service, operation=rule.operation
+            )
+            for rule in endpoint.allow
+        ],
+        retry=endpoint_service_pb2.RetryPolicy(
+            initial_interval_ms=retry.initial_interval // _MILLISECOND,
+            max_interval_ms=retry.max_interval // _MILLISECOND,
+            max_attempts=retry.max_attempts,
+            on_exhausted=exhausted,
+        ),
+        max_payload_bytes=endpoint.max_payload_bytes,
+        max_schedule_to_close_ms=endpoint.max_schedule_to_close // _MILLISECOND,
+        etag=endpoint.etag,
+        created_at=timestamp(endpoint.created_at),
+        updated_at=timestamp(endpoint.updated_at),
+    )
+
+
+def endpoint_message_for(endpoint: Endpoint, namespace: str) -> endpoint_service_pb2.Endpoint:
+    """Return an endpoint as a namespace sees it: callers see their own entries of the allow list only."""
+    message = endpoint_message(endpoint)
+    if namespace != endpoint.namespace:
+        own = [rule for rule in message.allow if rule.namespace == namespace]
+        del message.allow[:]
+        message.allow.extend(own)
+    return message
+
+
+def endpoint_settings(message: endpoint_service_pb2.Endpoint) -> EndpointSettings:
+    """Read what an owner decides; what makes no sense is left to the command.
+
+    Raises:
+        InvalidRequestError: a value is none that the field has a meaning for.
+    """
+    life_ms = message.max_schedule_to_close_ms
+    if abs(life_ms) > _MOST_MS:
+        raise InvalidRequestError("max_schedule_to_close_ms is out of range", reason="ENDPOINT_SETTINGS")
+    return EndpointSettings(
+        task_queue=message.task_queue,
+        description=message.description,
+        allow=tuple(
+            AllowRule(namespace=NamespaceName(rule.namespace), service=rule.service, operation=rule.operation)
+            for rule in message.allow
+        ),
+        retry=_retry(message.retry),
+        max_payload_bytes=message.max_payload_bytes,
+        max_schedule_to_close=timedelta(milliseconds=life_ms) if life_ms else _DEFAULT_LIFE,
+    )
+
+
+def changed_settings(paths: Iterable[str]) -> frozenset[str]:
+    """Return the settings that an update mask names.
+
+    Raises:
+        InvalidRequestError: it names none, or something that cannot change.
+    """
+    named = list(paths)
+    unknown = sorted(set(named) - UPDATABLE.keys())
+    if unknown or not named:
+        raise InvalidRequestError(
+            f"the update mask names {', '.join(unknown)}" if unknown else "the update mask names nothing",
+            reason="UPDATE_MASK",
+            fix=f"It may name: {', '.join(UPDATABLE)}.",
+        )
+    return frozenset(UPDATABLE[path] for path in named)
+
+
+def _retry(message: endpoint_service_pb2.RetryPolicy) -> RetrySettings:
+    if message.on_exhausted not in endpoint_service_pb2.OnExhausted.values():
+        raise InvalidRequestError("on_exhausted has an unknown value", reason="ENDPOINT_SETTINGS")
+    initial, longest = message.initial_interval_ms, message.max_interval_ms
+    return RetrySettings(
+        initial_interval=initial * _MILLISECOND if initial else _DEFAULT_RETRY.initial_interval,
+        max_interval=longest * _MILLISECOND if longest else _DEFAULT_RETRY.max_interval,
+        max_attempts=message.max_attempts,
+        park_when_exhausted=message.on_exhausted != endpoint_service_pb2.ON_EXHAUSTED_FAIL,
+    )
