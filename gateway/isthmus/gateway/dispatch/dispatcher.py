@@ -190,7 +190,11 @@ class Dispatcher:
         if live is not None:
             live.credits -= len(tasks)
             live.outlet.deliver(tasks)
-            return
+        else:
+            self.give_back(tasks)
+
+    def give_back(self, tasks: Iterable[LeasedTask]) -> None:
+        """Put tasks that were leased and not delivered back into their queue, in the background."""
         for leased in tasks:
             job = asyncio.get_running_loop().create_task(self._give_back(leased))
             self._jobs.add(job)

@@ -1,0 +1,161 @@
+"""From a sealed request or cancel of a caller to the command that it asks for: parsed, checked, allowed."""
+
+from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.api.authorization import Authorization
+from isthmus.gateway.api.message_checks import HEADER_MISMATCH, MessageChecks
+from isthmus.gateway.api.registry_cache import RegistryCache
+from isthmus.gateway.authn.principal import Principal
+from isthmus.gateway.commands.request_cancel import RequestCancel
+from isthmus.gateway.commands.start_operation import ReusePolicy, StartOperation
+from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError
+from isthmus.gateway.ports import Clock
+from isthmus.policies.decision import Action, Decision, Question
+from isthmus.v1 import operation_service_pb2
+from isthmus.wire.envelope import SealedEnvelope
+from isthmus.wire.header import Direction
+from isthmus.wire.limits import CLOCK_SKEW_MS
+
+_REQUEST = frozenset({Direction.REQUEST})
+_CANCEL = frozenset({Direction.CANCEL})
+_REUSE = {
+    operation_service_pb2.REUSE_POLICY_UNSPECIFIED: ReusePolicy.ATTACH,
+    operation_service_pb2.REUSE_POLICY_ATTACH: ReusePolicy.ATTACH,
+    operation_service_pb2.REUSE_POLICY_REJECT: ReusePolicy.REJECT,
+}
+
+
+class Admission:
+    """Admits what callers send."""
+
+    def __init__(
+        self,
+        *,
+        registry: RegistryCache,
+        checks: MessageChecks,
+        authorization: Authorization,
+        clock: Clock,
+    ) -> None:
+        self._registry = registry
+        self._checks = checks
+        self._authorization = authorization
+        self._clock = clock
+
+    async def start(
+        self, principal: Principal, request: operation_service_pb2.StartOperationRequest
+    ) -> StartOperation:
+        """Return the start that is asked for.
+
+        Raises:
+            WireFormatError, GatewayError: it is refused.
+        """
+        reuse = _REUSE.get(request.reuse_policy)
+        if reuse is None:
+            raise InvalidRequestError("the reuse policy is unknown")
+        envelope = request.envelope
+        sealed = self._checks.parse(envelope, principal, _REQUEST)
+        header = sealed.header
+        endpoint = await self._registry.endpoint(header.endpoint)
+        if endpoint is None or endpoint.deleted_at is not None:
+            raise _endpoint_not_found(header.endpoint)
+        digest = sealed.digest
+        decision = await self._authorize(Action.START, principal, endpoint, sealed, digest)
+        self._check_recipient(sealed, endpoint)
+        self._check_times(sealed)
+        _check_limits(sealed, endpoint)
+        await self._checks.check_keys(sealed)
+        return StartOperation(
+            header=header,
+            envelope=envelope,
+            digest=digest,
+            endpoint=endpoint,
+            actor=principal.actor,
+            rule=decision.rule,
+            reuse=reuse,
+        )
+
+    async def cancel(self, principal: Principal, envelope: bytes) -> RequestCancel:
+        """Return the cancel that is asked for. The endpoint may be deleted meanwhile.
+
+        Raises:
+            WireFormatError, GatewayError: it is refused.
+        """
+        sealed = self._checks.parse(envelope, principal, _CANCEL)
+        endpoint = await self._registry.endpoint(sealed.header.endpoint)
+        if endpoint is None:
+            raise _endpoint_not_found(sealed.header.endpoint)
+        digest = sealed.digest
+        await self._authorize(Action.CANCEL, principal, endpoint, sealed, digest)
+        self._check_recipient(sealed, endpoint)
+        self._check_times(sealed)
+        await self._checks.check_keys(sealed)
+        return RequestCancel(header=sealed.header, envelope=envelope, digest=digest, actor=principal.actor)
+
+    async def _authorize(
+        self,
+        action: Action,
+        principal: Principal,
+        endpoint: Endpoint,
+        sealed: SealedEnvelope,
+        digest: bytes,
+    ) -> Decision:
+        header = sealed.header
+        question = Question(
+            action=action,
+            namespace=principal.namespace,
+            principal=principal.name,
+            endpoint=endpoint,
+            service=header.service,
+            operation=header.operation,
+            labels=header.labels,
+            payload_bytes=len(sealed.body),
+        )
+        return await self._authorization.require(
+            principal, question, operation_id=header.operation_id, digest=digest
+        )
+
+    def _check_recipient(self, sealed: SealedEnvelope, endpoint: Endpoint) -> None:
+        if sealed.header.recipient_namespace != endpoint.namespace:
+            raise InvalidRequestError(
+                "the header's recipient_namespace does not serve the endpoint",
+                reason=HEADER_MISMATCH,
+                fix="check the pin of the endpoint: it may have moved to another namespace",
+            )
+
+    def _check_times(self, sealed: SealedEnvelope) -> None:
+        now_ms = round(self._clock.now().timestamp() * 1000)
+        if sealed.header.expires_at_ms <= now_ms:
+            raise InvalidRequestError(
+                "the message has expired", reason="MESSAGE_EXPIRED", fix="seal it again"
+            )
+        if sealed.header.issued_at_ms > now_ms + CLOCK_SKEW_MS:
+            raise InvalidRequestError(
+                "the message was sealed in the future",
+                reason="MESSAGE_FROM_FUTURE",
+                fix="set the clock of the sender",
+            )
+
+
+def _check_limits(sealed: SealedEnvelope, endpoint: Endpoint) -> None:
+    most_bytes = endpoint.max_payload_bytes
+    if 0 < most_bytes < len(sealed.body):
+        raise InvalidRequestError(
+            f"the payload has {len(sealed.body)} bytes; endpoint {endpoint.name} takes {most_bytes}",
+            reason="PAYLOAD_TOO_LARGE",
+            fix="send a pointer to the data instead of the data",
+        )
+    whole_ms = sealed.header.schedule_to_close_timeout_ms
+    most_ms = round(endpoint.max_schedule_to_close.total_seconds() * 1000)
+    if whole_ms > most_ms:
+        # Cut short silently, the operation would end before the deadline that its caller signed, and the
+        # caller could not believe that ending.
+        raise InvalidRequestError(
+            f"schedule_to_close is {whole_ms} ms; endpoint {endpoint.name} allows {most_ms} ms",
+            reason="TIMEOUT_TOO_LONG",
+            fix=f"ask for a schedule_to_close timeout of at most {most_ms // 1000} s",
+        )
+
+
+def _endpoint_not_found(name: str) -> NotFoundError:
+    return NotFoundError(
+        f"there is no endpoint {name}", reason="ENDPOINT_NOT_FOUND", fix="check its name, or register it"
+    )

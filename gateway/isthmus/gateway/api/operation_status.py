@@ -1,0 +1,75 @@
+"""What start, execute and wait answer: where an operation is, how it ended, and what proves its request."""
+
+from dataclasses import dataclass
+
+from isthmus.gateway.api.operation_messages import STATES, Endings, request_proof
+from isthmus.gateway.core.errors import NotFoundError
+from isthmus.gateway.core.operation import Operation, OperationKey, Statement
+from isthmus.gateway.ports import EnvelopeSlot, OperationClosed, Reader, Store
+from isthmus.v1 import operation_pb2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """An operation and those of its sealed messages that an answer needs, as of one moment."""
+
+    operation: Operation
+    outcome: bytes | None = None
+    cancel: bytes | None = None
+    request: bytes | None = None
+
+
+class StatusAnswers:
+    """Builds statuses; reads only what is not in memory already."""
+
+    def __init__(self, store: Store, endings: Endings) -> None:
+        self._store = store
+        self._endings = endings
+
+    async def snapshot(self, key: OperationKey, *, with_request: bool) -> Snapshot:
+        """Read an operation.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return await self._store.read(lambda reader: _snapshot(reader, key, with_request=with_request))
+
+    async def of_closed(self, closed: OperationClosed, *, with_request: bool) -> Snapshot:
+        """Return the snapshot of an operation that was just closed: without a query in the common case."""
+        operation = closed.operation
+        if with_request or operation.statement is Statement.CANCELED:
+            return await self.snapshot(operation.key, with_request=with_request)
+        return Snapshot(operation=operation, outcome=closed.outcome)
+
+    def status(self, snapshot: Snapshot, *, attached: bool = False) -> operation_pb2.OperationStatus:
+        """Return the answer."""
+        operation = snapshot.operation
+        return operation_pb2.OperationStatus(
+            operation_id=operation.key.operation_id,
+            state=STATES[operation.state],
+            attached=attached,
+            request=None if snapshot.request is None else request_proof(snapshot.request),
+            ending=self._endings.ending(operation, snapshot.outcome),
+            cancel=snapshot.cancel or b"",
+        )
+
+
+def operation_not_found() -> NotFoundError:
+    """Return the answer to everybody who may not know that an operation exists."""
+    return NotFoundError(
+        "there is no such operation", reason="OPERATION_NOT_FOUND", fix="check its id and the namespace"
+    )
+
+
+def _snapshot(reader: Reader, key: OperationKey, *, with_request: bool) -> Snapshot:
+    operation = reader.operation(key)
+    if operation is None:
+        raise operation_not_found()
+    is_attested = operation.state.is_terminal and operation.statement is None
+    is_canceled = operation.statement is Statement.CANCELED
+    return Snapshot(
+        operation=operation,
+        outcome=reader.envelope(key, EnvelopeSlot.OUTCOME) if is_attested else None,
+        cancel=reader.envelope(key, EnvelopeSlot.CANCEL) if is_canceled else None,
+        request=reader.envelope(key, EnvelopeSlot.REQUEST) if with_request else None,
+    )

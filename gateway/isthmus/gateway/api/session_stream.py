@@ -1,0 +1,156 @@
+"""One session of a caller: frames of calls in, frames of answers out.
+
+Every call is answered on its own; answers that are ready when the writer comes around share a frame, so
+frames grow with the load and nothing waits when there is none. Calls in flight are bounded, and so are
+answers: a client that does not read them is not read from either.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from isthmus.gateway.api.operation_calls import OperationCalls
+from isthmus.gateway.api.status import status_bytes
+from isthmus.gateway.authn.principal import Principal
+from isthmus.gateway.core.errors import ExhaustedError, InvalidRequestError
+from isthmus.v1 import operation_service_pb2
+from isthmus.wire import limits
+
+MAX_CALLS_IN_FLIGHT = 8192
+MAX_UNSENT_REPLIES = 8192
+# A frame may exceed this by one reply, which is at most one envelope and its proof large.
+MAX_REPLY_BYTES_PER_FRAME = limits.MAX_FRAME_BYTES - 2 * limits.MAX_ENVELOPE_BYTES
+RETRY_AFTER_SECONDS = 0.1
+
+Write = Callable[[operation_service_pb2.SessionResponse], Awaitable[None]]
+Reply = operation_service_pb2.SessionReply
+
+
+class SessionStream:
+    """One stream of one principal. Lives on the event loop."""
+
+    def __init__(
+        self,
+        calls: OperationCalls,
+        principal: Principal,
+        *,
+        max_calls_in_flight: int = MAX_CALLS_IN_FLIGHT,
+    ) -> None:
+        self._handlers: Mapping[str | None, Callable[[Principal, Any], Awaitable[Any]]] = {
+            "start": calls.start,
+            "execute": calls.execute,
+            "wait": calls.wait,
+            "cancel": calls.cancel,
+            "get": calls.get,
+        }
+        self._principal = principal
+        self._max_calls_in_flight = max_calls_in_flight
+        self._open: dict[int, asyncio.Task[None]] = {}
+        self._replies: deque[Reply] = deque()
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._drain_wanted = False
+        self._drain_sent = False
+        self._reading = True
+
+    def drain(self) -> None:
+        """Ask the client to go on elsewhere."""
+        self._drain_wanted = True
+        self._changed.set()
+
+    async def serve(self, frames: AsyncIterator[operation_service_pb2.SessionRequest], write: Write) -> None:
+        """Answer calls until the client says no more and everything is answered, or the stream breaks."""
+        writer = asyncio.create_task(self._write_frames(write))
+        try:
+            async for frame in frames:
+                for call in frame.calls:
+                    self._take(call)
+                await self._room.wait()
+            self._reading = False
+            self._changed.set()
+            await writer
+        finally:
+            writer.cancel()
+            for task in self._open.values():
+                task.cancel()
+
+    # --- calls ---------------------------------------------------------------------------------------------
+
+    def _take(self, call: operation_service_pb2.SessionCall) -> None:
+        call_id = call.call_id
+        kind = call.WhichOneof("call")
+        if kind == "abandon":
+            task = self._open.pop(call_id, None)
+            if task is not None:
+                task.cancel()
+        elif call_id in self._open:
+            self._put(_refusal(call_id, InvalidRequestError("a call with this id is open", reason="CALL_ID")))
+        elif len(self._open) >= self._max_calls_in_flight:
+            self._put(_refusal(call_id, _too_many_calls()))
+        elif kind is None or kind not in self._handlers:
+            unknown = InvalidRequestError("the call is empty or unknown", reason="UNKNOWN_CALL")
+            self._put(_refusal(call_id, unknown))
+        else:
+            task = asyncio.get_running_loop().create_task(self._run(call_id, kind, call))
+            self._open[call_id] = task
+
+    async def _run(self, call_id: int, kind: str, call: operation_service_pb2.SessionCall) -> None:
+        try:
+            answer = self._handlers[kind](self._principal, getattr(call, kind))
+            # A wait is long and there may be many: none of them keeps its frame in memory.
+            del call
+            # The field of the answer has the name of the call's.
+            reply = Reply(call_id=call_id, **{kind: await answer})
+        except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
+            reply = _refusal(call_id, error)
+        self._open.pop(call_id, None)
+        self._put(reply)
+
+    # --- answers -------------------------------------------------------------------------------------------
+
+    def _put(self, reply: Reply) -> None:
+        self._replies.append(reply)
+        if len(self._replies) >= MAX_UNSENT_REPLIES:
+            self._room.clear()
+        self._changed.set()
+
+    async def _write_frames(self, write: Write) -> None:
+        while True:
+            frame = self._next_frame()
+            if frame is not None:
+                await write(frame)
+            elif not self._reading and not self._open:
+                return
+            else:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _next_frame(self) -> operation_service_pb2.SessionResponse | None:
+        drain = self._drain_wanted and not self._drain_sent
+        if not self._replies and not drain:
+            return None
+        self._drain_sent = self._drain_sent or drain
+        frame = operation_service_pb2.SessionResponse(drain=drain)
+        size = 0
+        while self._replies and size <= MAX_REPLY_BYTES_PER_FRAME:
+            reply = self._replies.popleft()
+            size += reply.ByteSize()
+            frame.replies.append(reply)
+        if len(self._replies) < MAX_UNSENT_REPLIES:
+            self._room.set()
+        return frame
+
+
+def _refusal(call_id: int, error: Exception) -> Reply:
+    return Reply(call_id=call_id, error=status_bytes(error))
+
+
+def _too_many_calls() -> ExhaustedError:
+    return ExhaustedError(
+        "too many calls are open on this session",
+        reason="TOO_MANY_CALLS",
+        fix="wait for answers before making more calls",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+    )

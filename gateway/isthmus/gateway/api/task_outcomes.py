@@ -1,0 +1,236 @@
+"""What workers say about their tasks, checked and recorded."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from isthmus.gateway.api.authorization import Authorization
+from isthmus.gateway.api.message_checks import MessageChecks
+from isthmus.gateway.api.registry_cache import RegistryCache
+from isthmus.gateway.api.status import status_bytes
+from isthmus.gateway.authn.principal import Principal
+from isthmus.gateway.commands.end_attempt import (
+    FailedAttempt,
+    cancel_delivered,
+    check_current,
+    end_attempt,
+    retry_cancel,
+    return_task,
+)
+from isthmus.gateway.commands.record_outcome import (
+    SealedOutcome,
+    check_answers,
+    handled_operation,
+    record_outcome,
+)
+from isthmus.gateway.core.errors import InvalidRequestError
+from isthmus.gateway.core.operation import AttemptEnd, OperationKey
+from isthmus.gateway.core.retry import RetryPolicy
+from isthmus.gateway.ports import Clock, Randomness, Store, UnitOfWork
+from isthmus.policies.decision import Action, Question
+from isthmus.v1 import worker_service_pb2
+from isthmus.wire.envelope import SealedEnvelope
+from isthmus.wire.header import OUTCOMES, Direction
+from isthmus.wire.names import check_namespace, check_operation_id
+
+_ENDS_ATTEMPT = OUTCOMES | {Direction.STARTED}
+_FAILURE = frozenset({Direction.FAILURE})
+_REJECTIONS = frozenset({"E2E_REJECTED", "KEY_UNAVAILABLE"})
+MAX_ERROR_TYPE_CHARS = 64
+MAX_RETRY_DELAY = timedelta(days=1)
+# A cancel that the handler could not take is offered again with this much patience, whatever the endpoint
+# says about starts: it must arrive while the operation still runs.
+CANCEL_RETRY = RetryPolicy(max_interval=timedelta(minutes=1))
+
+Ref = worker_service_pb2.TaskRef
+
+
+class TaskOutcomes:
+    """Records outcomes of the handler's side."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        randomness: Randomness,
+        registry: RegistryCache,
+        checks: MessageChecks,
+        authorization: Authorization,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._randomness = randomness
+        self._registry = registry
+        self._checks = checks
+        self._authorization = authorization
+
+    async def acknowledge(
+        self, principal: Principal, outcome: worker_service_pb2.TaskOutcome
+    ) -> worker_service_pb2.OutcomeAck:
+        """Record what came of a task; the acknowledgement says whether that is durable."""
+        try:
+            await self.record(principal, outcome)
+        except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
+            return worker_service_pb2.OutcomeAck(task=outcome.task, error=status_bytes(error))
+        return worker_service_pb2.OutcomeAck(task=outcome.task)
+
+    async def record(self, principal: Principal, outcome: worker_service_pb2.TaskOutcome) -> None:
+        """Record what came of a task.
+
+        Raises:
+            WireFormatError, GatewayError: it is refused, and nothing was recorded.
+        """
+        task = outcome.task
+        key = _key(task)
+        match outcome.WhichOneof("outcome"):
+            case "envelope":
+                await self.complete(principal, key, outcome.envelope, attempt=task.attempt)
+            case "retry":
+                await self._retry(principal, key, task, outcome.retry)
+            case "rejection":
+                code = outcome.rejection.code
+                if code not in _REJECTIONS:
+                    raise InvalidRequestError("the rejection code is unknown", reason="UNKNOWN_REJECTION")
+                await self._end(principal, key, task, AttemptEnd.REJECTED, code)
+            case "cancel_delivered":
+                await self._store.transact(lambda uow: cancel_delivered(uow, key, principal.actor))
+            case "returned":
+                await self._return(principal, key, task)
+            case _:
+                raise InvalidRequestError("the outcome is empty or unknown", reason="UNKNOWN_OUTCOME")
+
+    async def complete(
+        self,
+        principal: Principal,
+        key: OperationKey,
+        envelope: bytes,
+        *,
+        attempt: int = 0,
+        directions: frozenset[Direction] = _ENDS_ATTEMPT,
+    ) -> None:
+        """Record a sealed outcome, from whichever attempt or process.
+
+        Raises:
+            WireFormatError, GatewayError: it is refused; a late one is on record as such.
+        """
+        sealed = await self._check(principal, envelope, directions)
+        outcome = SealedOutcome(
+            key=key,
+            header=sealed.header,
+            envelope=envelope,
+            digest=sealed.digest,
+            actor=principal.actor,
+            attempt=attempt,
+        )
+        clock = self._clock
+        recorded = await self._store.transact(lambda uow: record_outcome(uow, outcome, now=clock.now()))
+        recorded.raise_if_late()
+
+    async def _check(
+        self, principal: Principal, envelope: bytes, directions: frozenset[Direction]
+    ) -> SealedEnvelope:
+        sealed = self._checks.parse(envelope, principal, directions)
+        await self._checks.check_keys(sealed)
+        header = sealed.header
+        endpoint = await self._registry.endpoint(header.endpoint)
+        # An endpoint that another namespace owns now does not concern what came through it before.
+        if endpoint is not None and endpoint.namespace == principal.namespace:
+            question = Question(
+                action=Action.SERVE,
+                namespace=principal.namespace,
+                principal=principal.name,
+                endpoint=endpoint,
+                service=header.service,
+                operation=header.operation,
+                labels=header.labels,
+                payload_bytes=len(sealed.body),
+            )
+            await self._authorization.require(principal, question, operation_id=header.operation_id)
+        return sealed
+
+    async def _retry(
+        self,
+        principal: Principal,
+        key: OperationKey,
+        task: Ref,
+        retry: worker_service_pb2.RetryableFailure,
+    ) -> None:
+        error_type = retry.error_type
+        if not 0 < len(error_type) <= MAX_ERROR_TYPE_CHARS or not error_type.isprintable():
+            raise InvalidRequestError("the error type is empty or too long", reason="ERROR_TYPE")
+        sealed = None
+        if retry.envelope:
+            sealed = await self._check(principal, retry.envelope, _FAILURE)
+        delay = min(timedelta(milliseconds=retry.next_attempt_delay_ms), MAX_RETRY_DELAY)
+        await self._end(
+            principal,
+            key,
+            task,
+            AttemptEnd.FAILED,
+            error_type,
+            failure=retry.envelope,
+            sealed=sealed,
+            min_delay=delay,
+        )
+
+    async def _end(
+        self,
+        principal: Principal,
+        key: OperationKey,
+        task: Ref,
+        end: AttemptEnd,
+        error: str,
+        *,
+        failure: bytes = b"",
+        sealed: SealedEnvelope | None = None,
+        min_delay: timedelta = timedelta(0),
+    ) -> None:
+        if task.kind == worker_service_pb2.TASK_KIND_CANCEL:
+            delay = max(min_delay, CANCEL_RETRY.delay(max(task.attempt, 1), self._randomness.jitter()))
+            await self._retry_cancel(principal, key, delay)
+            return
+        failed = FailedAttempt(
+            key=key,
+            attempt=task.attempt,
+            end=end,
+            error=error,
+            actor=principal.actor,
+            failure=failure,
+            failure_digest=b"" if sealed is None else sealed.digest,
+            min_delay=min_delay,
+        )
+        await self._store.transact(
+            _ending(failed, sealed, clock=self._clock, jitter=self._randomness.jitter())
+        )
+
+    async def _return(self, principal: Principal, key: OperationKey, task: Ref) -> None:
+        if task.kind == worker_service_pb2.TASK_KIND_CANCEL:
+            await self._retry_cancel(principal, key, timedelta(0))
+            return
+        actor, attempt, clock = principal.actor, task.attempt, self._clock
+        await self._store.transact(lambda uow: return_task(uow, key, attempt, actor, now=clock.now()))
+
+    async def _retry_cancel(self, principal: Principal, key: OperationKey, delay: timedelta) -> None:
+        actor, clock = principal.actor, self._clock
+        await self._store.transact(lambda uow: retry_cancel(uow, key, actor, now=clock.now(), delay=delay))
+
+
+def _ending(
+    failed: FailedAttempt, sealed: SealedEnvelope | None, *, clock: Clock, jitter: float
+) -> Callable[[UnitOfWork], Any]:
+    def command(uow: UnitOfWork) -> None:
+        if sealed is not None:
+            # With its attempts used up, this failure may become the outcome: it has to answer this request.
+            operation = handled_operation(uow, failed.key, failed.actor.namespace)
+            check_current(operation, failed.attempt)
+            check_answers(operation, sealed.header)
+        end_attempt(uow, failed, now=clock.now(), jitter=jitter)
+
+    return command
+
+
+def _key(task: Ref) -> OperationKey:
+    return OperationKey(
+        caller=check_namespace(task.caller_namespace), operation_id=check_operation_id(task.operation_id)
+    )

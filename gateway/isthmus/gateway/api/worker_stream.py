@@ -1,0 +1,173 @@
+"""One Work stream: credits and outcomes one way, tasks, interrupts and acknowledgements the other way.
+
+Whatever waits when the writer comes around shares a frame. Outcomes of one frame are recorded together, so
+that they share a commit. Outcomes under way are bounded: beyond that the stream is not read. Tasks are
+bounded by the worker's credits.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from isthmus.gateway.api.operation_messages import interrupt_message, interrupt_of, task_message
+from isthmus.gateway.api.task_outcomes import TaskOutcomes
+from isthmus.gateway.authn.principal import Principal
+from isthmus.gateway.commands.lease_tasks import LeasedTask
+from isthmus.gateway.dispatch.dispatcher import Dispatcher
+from isthmus.gateway.dispatch.leases import Leases
+from isthmus.gateway.dispatch.live_session import LiveSession
+from isthmus.gateway.ports import TaskInterrupted, WorkerSession
+from isthmus.v1 import worker_service_pb2
+from isthmus.wire import limits
+
+MAX_OUTCOMES_UNDER_WAY = 4096
+MAX_CREDITS = 16_384
+# A frame may exceed this by one task: one large envelope and two small ones. Acknowledgements are small.
+MAX_TASK_BYTES_PER_FRAME = limits.MAX_FRAME_BYTES - 2 * limits.MAX_ENVELOPE_BYTES
+
+Write = Callable[[worker_service_pb2.WorkResponse], Awaitable[None]]
+
+
+class WorkerStream:
+    """One connection of a worker session: an outlet of the dispatcher. Lives on the event loop."""
+
+    def __init__(
+        self,
+        principal: Principal,
+        session: WorkerSession,
+        *,
+        dispatcher: Dispatcher,
+        leases: Leases,
+        outcomes: TaskOutcomes,
+    ) -> None:
+        self._principal = principal
+        self._dispatcher = dispatcher
+        self._leases = leases
+        self._outcomes = outcomes
+        self._live = LiveSession(session, self)
+        self._tasks: deque[LeasedTask] = deque()
+        self._interrupts: deque[TaskInterrupted] = deque()
+        self._acks: deque[worker_service_pb2.OutcomeAck] = deque()
+        self._recording: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._changed = asyncio.Event()
+        self._hello_answered = False
+        self._drain_wanted = False
+        self._drain_sent = False
+        self._reading = True
+
+    # --- outlet --------------------------------------------------------------------------------------------
+
+    def deliver(self, tasks: Sequence[LeasedTask]) -> None:
+        """Send tasks."""
+        self._tasks.extend(tasks)
+        self._changed.set()
+
+    def interrupt(self, interrupt: TaskInterrupted) -> None:
+        """Send an interrupt."""
+        self._interrupts.append(interrupt)
+        self._changed.set()
+
+    def close(self) -> None:
+        """End the stream: the worker opens another one, or has done so."""
+        self.drain()
+
+    def drain(self) -> None:
+        """Send no more tasks, and ask the worker to reconnect."""
+        self._live.draining = True
+        self._drain_wanted = True
+        self._changed.set()
+
+    # --- stream --------------------------------------------------------------------------------------------
+
+    async def serve(
+        self,
+        first: worker_service_pb2.WorkRequest,
+        frames: AsyncIterator[worker_service_pb2.WorkRequest],
+        write: Write,
+    ) -> None:
+        """Serve the worker until it says no more and all its outcomes are answered, or the stream breaks."""
+        held = await self._leases.open(self._live.session)
+        self._dispatcher.connect(self._live)
+        writer = asyncio.create_task(self._write_frames(write))
+        try:
+            self._deliver_again(held)
+            self._take(first)
+            async for frame in frames:
+                self._take(frame)
+                await self._room.wait()
+            self._reading = False
+            self._live.draining = True
+            self._changed.set()
+            await writer
+        finally:
+            writer.cancel()
+            # What is being recorded is recorded to the end; the worker asks again on its next connection.
+            self._dispatcher.disconnect(self._live, undelivered=tuple(self._tasks))
+
+    def _deliver_again(self, held: Sequence[LeasedTask]) -> None:
+        """Send what the session holds: it may never have arrived. Workers ignore what they run already."""
+        self._live.credits -= len(held)
+        self._tasks.extend(held)
+        self._interrupts.extend(
+            interrupt for interrupt in (interrupt_of(leased) for leased in held) if interrupt is not None
+        )
+        self._changed.set()
+
+    def _take(self, frame: worker_service_pb2.WorkRequest) -> None:
+        self._leases.touch(self._live)
+        for outcome in frame.outcomes:
+            job = asyncio.get_running_loop().create_task(self._record(outcome))
+            self._recording.add(job)
+            job.add_done_callback(self._recorded)
+        if len(self._recording) >= MAX_OUTCOMES_UNDER_WAY:
+            self._room.clear()
+        if frame.draining:
+            self._live.draining = True
+        if frame.credits:
+            room = MAX_CREDITS - max(self._live.credits, 0)
+            self._dispatcher.grant(self._live, min(frame.credits, room))
+
+    async def _record(self, outcome: worker_service_pb2.TaskOutcome) -> None:
+        self._acks.append(await self._outcomes.acknowledge(self._principal, outcome))
+
+    def _recorded(self, job: "asyncio.Task[None]") -> None:
+        self._recording.discard(job)
+        if len(self._recording) < MAX_OUTCOMES_UNDER_WAY:
+            self._room.set()
+        self._changed.set()
+
+    async def _write_frames(self, write: Write) -> None:
+        while True:
+            frame = self._next_frame()
+            if frame is not None:
+                await write(frame)
+            elif not self._reading and not self._recording:
+                return
+            else:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _next_frame(self) -> worker_service_pb2.WorkResponse | None:
+        drain = self._drain_wanted and not self._drain_sent
+        if self._hello_answered and not (self._tasks or self._interrupts or self._acks or drain):
+            return None
+        frame = worker_service_pb2.WorkResponse(drain=drain)
+        if not self._hello_answered:
+            frame.lease_ms = self._leases.lease_ms
+            self._hello_answered = True
+        self._drain_sent = self._drain_sent or drain
+        size = 0
+        while self._tasks and size <= MAX_TASK_BYTES_PER_FRAME:
+            leased = self._tasks.popleft()
+            size += len(leased.request) + len(leased.cancel or b"") + len(leased.started or b"")
+            frame.tasks.append(task_message(leased))
+        # After all tasks: an interrupt of a task that the worker does not know yet means nothing to it.
+        while self._interrupts and not self._tasks and size <= MAX_TASK_BYTES_PER_FRAME:
+            interrupt = self._interrupts.popleft()
+            size += len(interrupt.cancel or b"")
+            frame.interrupts.append(interrupt_message(interrupt))
+        frame.acks.extend(self._acks)
+        self._acks.clear()
+        return frame
