@@ -1,0 +1,103 @@
+"""What an audit record can be found by: the columns beside its bytes."""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from isthmus.gateway.core.audit_record import (
+    AttemptEnded,
+    AuditRecord,
+    AuthenticationFailed,
+    CancelRequested,
+    EndpointChanged,
+    HandlerStarted,
+    KeysetPublished,
+    LateOutcomeRefused,
+    NamespaceCreated,
+    OperationEnded,
+    OperationStarted,
+    RequestDenied,
+    TaskDispatched,
+)
+from isthmus.gateway.core.operation import OperationKey
+from isthmus.wire.names import NamespaceName, OperationId
+
+TYPES = {
+    OperationStarted: "operation_started",
+    RequestDenied: "request_denied",
+    TaskDispatched: "task_dispatched",
+    AttemptEnded: "attempt_ended",
+    HandlerStarted: "handler_started",
+    CancelRequested: "cancel_requested",
+    OperationEnded: "operation_ended",
+    LateOutcomeRefused: "late_outcome_refused",
+    NamespaceCreated: "namespace_created",
+    EndpointChanged: "endpoint_changed",
+    KeysetPublished: "keyset_published",
+    AuthenticationFailed: "authentication_failed",
+}
+"""Name of each happening: that of its field in ``isthmus.v1.AuditEvent``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditIndex:
+    """Filters that a record answers to. Empty text means that the record has no such thing.
+
+    ``caller`` is also the namespace that an administrative event is about: the one that may read it.
+    """
+
+    type: str
+    caller: str = ""
+    handler: str = ""
+    actor: str = ""
+    endpoint: str = ""
+    operation: OperationKey | None = None
+
+
+def index_audit_record(record: AuditRecord) -> AuditIndex:
+    """Return what a record can be found by."""
+    happening = record.happening
+    kind = TYPES[type(happening)]
+    actor = record.actor.namespace
+    match happening:
+        case (
+            OperationStarted(operation=about)
+            | TaskDispatched(operation=about)
+            | AttemptEnded(operation=about)
+            | HandlerStarted(operation=about)
+            | CancelRequested(operation=about)
+            | OperationEnded(operation=about)
+            | LateOutcomeRefused(operation=about)
+        ):
+            return AuditIndex(
+                type=kind,
+                caller=about.key.caller,
+                handler=about.handler,
+                actor=actor,
+                endpoint=about.endpoint,
+                operation=about.key,
+            )
+        case RequestDenied():
+            return AuditIndex(
+                type=kind,
+                handler=happening.handler,
+                actor=actor,
+                endpoint=happening.endpoint,
+                operation=_denied_operation(record, happening),
+            )
+        case EndpointChanged():
+            return AuditIndex(type=kind, caller=happening.namespace, actor=actor, endpoint=happening.endpoint)
+        case NamespaceCreated() | KeysetPublished():
+            return AuditIndex(type=kind, caller=happening.namespace, actor=actor)
+        case AuthenticationFailed():
+            return AuditIndex(type=kind, actor=actor)
+        case _:
+            assert_never(happening)
+
+
+def _denied_operation(record: AuditRecord, denied: RequestDenied) -> OperationKey | None:
+    """Return what the refused request named: ids are unique within the namespace that made the request."""
+    if not denied.operation_id:
+        return None
+    return OperationKey(
+        caller=NamespaceName(record.actor.namespace), operation_id=OperationId(denied.operation_id)
+    )

@@ -1,0 +1,121 @@
+"""What commands know and what they wrote, before any statement carries it to the database."""
+
+from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.ports import Namespace, StoredKeyset, Task, WorkerSession
+from isthmus.gateway.store.audit_events import PendingEvent
+from isthmus.gateway.store.operations import MOST_COUNTED, Ident, StoredOperation
+
+
+class Known:
+    """The identity map of a group of commands: what they read or wrote so far. None: it does not exist.
+
+    It lives as long as the group. Its counts of open operations include what the group wrote.
+    """
+
+    __slots__ = (
+        "endpoints",
+        "envelopes",
+        "keysets",
+        "namespaces",
+        "open_counts",
+        "operations",
+        "sessions",
+        "tasks",
+    )
+
+    def __init__(self) -> None:
+        self.operations: dict[Ident, StoredOperation | None] = {}
+        self.envelopes: dict[int, bytes | None] = {}
+        self.tasks: dict[int, Task | None] = {}
+        self.sessions: dict[bytes, WorkerSession | None] = {}
+        self.namespaces: dict[str, Namespace | None] = {}
+        self.endpoints: dict[str, Endpoint | None] = {}
+        self.keysets: dict[str, StoredKeyset | None] = {}
+        self.open_counts: dict[str, int] = {}
+
+    def learn(self, changes: "Changes") -> None:
+        """Take over what a command wrote."""
+        self.operations.update(changes.operations)
+        self.envelopes.update(changes.envelopes)
+        self.tasks.update(changes.tasks)
+        if changes.sessions:
+            self.sessions.update(changes.sessions)
+        if changes.is_registry_changed:
+            self.namespaces.update(changes.namespaces)
+            self.endpoints.update(changes.endpoints)
+            self.keysets.update(changes.newest_keysets)
+        for endpoint, difference in changes.opened.items():
+            self._count(endpoint, difference)
+
+    def _count(self, endpoint: str, difference: int) -> None:
+        counted = self.open_counts.get(endpoint)
+        if counted is None:
+            return
+        if counted >= MOST_COUNTED and difference < 0:
+            # Counting stopped there; how many there are now only the database can say.
+            del self.open_counts[endpoint]
+        else:
+            self.open_counts[endpoint] = min(MOST_COUNTED, counted + difference)
+
+
+class Changes:
+    """Writes that the database does not have yet: the last one to each thing, appends in their order."""
+
+    __slots__ = (
+        "audit",
+        "endpoints",
+        "envelopes",
+        "keysets",
+        "namespaces",
+        "new_operations",
+        "newest_keysets",
+        "opened",
+        "operations",
+        "sessions",
+        "tasks",
+    )
+
+    def __init__(self) -> None:
+        self.operations: dict[Ident, StoredOperation] = {}
+        # Positions of those that have no row yet.
+        self.new_operations: set[int] = set()
+        # By how much the number of open operations of an endpoint changes.
+        self.opened: dict[str, int] = {}
+        self.envelopes: dict[int, bytes] = {}
+        self.tasks: dict[int, Task | None] = {}
+        self.sessions: dict[bytes, WorkerSession | None] = {}
+        self.namespaces: dict[str, Namespace] = {}
+        self.endpoints: dict[str, Endpoint] = {}
+        self.keysets: list[StoredKeyset] = []
+        self.newest_keysets: dict[str, StoredKeyset] = {}
+        self.audit: list[PendingEvent] = []
+
+    @property
+    def is_registry_changed(self) -> bool:
+        """Whether a namespace, an endpoint or a keyset is among them."""
+        return bool(self.namespaces or self.endpoints or self.keysets)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(
+            self.operations
+            or self.audit
+            or self.tasks
+            or self.envelopes
+            or self.sessions
+            or self.is_registry_changed
+        )
+
+    def add(self, later: "Changes") -> None:
+        """Append the changes of a later command."""
+        self.operations.update(later.operations)
+        self.new_operations |= later.new_operations
+        self.envelopes.update(later.envelopes)
+        self.tasks.update(later.tasks)
+        self.audit += later.audit
+        if later.sessions:
+            self.sessions.update(later.sessions)
+        if later.is_registry_changed:
+            self.namespaces.update(later.namespaces)
+            self.endpoints.update(later.endpoints)
+            self.keysets += later.keysets

@@ -1,0 +1,114 @@
+"""Carry buffered changes to the database, in as few statements as they need."""
+
+import sqlite3
+
+from isthmus.gateway.store import audit_events, operations, registry, tasks
+from isthmus.gateway.store.audit_events import PendingEvent
+from isthmus.gateway.store.changes import Changes, Known
+from isthmus.gateway.store.statements import Row
+
+
+class Sequences:
+    """What the one writer counts by itself: places of operations, and the time of the log.
+
+    A group that fails leaves gaps between places and the time ahead; neither matters.
+    """
+
+    __slots__ = ("_last_position", "_recorded_at")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._last_position = _number(connection, operations.LAST_POSITION)
+        self._recorded_at = _number(connection, audit_events.LAST_RECORDED_AT)
+
+    def next_position(self) -> int:
+        """Return a place behind every operation."""
+        self._last_position += 1
+        return self._last_position
+
+    def record_at(self, occurred_at: int) -> int:
+        """Return the time of the log for an event: never before that of the event before it. Microseconds."""
+        self._recorded_at = max(self._recorded_at, occurred_at)
+        return self._recorded_at
+
+
+def _number(connection: sqlite3.Connection, query: str) -> int:
+    (number,) = connection.execute(query).fetchone()
+    return number or 0
+
+
+def write_changes(
+    connection: sqlite3.Connection, changes: Changes, known: Known, sequences: Sequences
+) -> None:
+    """Write all changes in the open transaction."""
+    if changes.operations:
+        _write_operations(connection, changes)
+    if changes.envelopes:
+        operations.PUT_ENVELOPE.run(connection, list(changes.envelopes.items()))
+    if changes.tasks:
+        _write_tasks(connection, changes)
+    if changes.sessions:
+        _write_sessions(connection, changes)
+    if changes.is_registry_changed:
+        _write_registry(connection, changes)
+    if changes.audit:
+        rows = [
+            audit_events.insert_row(
+                event,
+                sequences.record_at(event.occurred_at),
+                _find_operation(connection, event, changes, known),
+            )
+            for event in changes.audit
+        ]
+        audit_events.INSERT.run(connection, rows)
+
+
+def _write_operations(connection: sqlite3.Connection, changes: Changes) -> None:
+    new: list[Row] = []
+    changed: list[Row] = []
+    for stored in changes.operations.values():
+        if stored.position in changes.new_operations:
+            new.append(operations.insert_row(stored.position, stored.operation))
+        else:
+            changed.append(operations.update_row(stored.position, stored.operation))
+    operations.INSERT.run(connection, new)
+    operations.UPDATE.run(connection, changed)
+
+
+def _write_tasks(connection: sqlite3.Connection, changes: Changes) -> None:
+    put: list[Row] = []
+    removed: list[Row] = []
+    for identity, task in changes.tasks.items():
+        if task is None:
+            removed.append((identity,))
+        else:
+            put.append(tasks.task_row(identity, task))
+    tasks.REMOVE.run(connection, removed)
+    tasks.PUT.run(connection, put)
+
+
+def _write_sessions(connection: sqlite3.Connection, changes: Changes) -> None:
+    removed = [(session_id,) for session_id, session in changes.sessions.items() if session is None]
+    put = [tasks.session_row(session) for session in changes.sessions.values() if session is not None]
+    tasks.REMOVE_SESSION.run(connection, removed)
+    tasks.PUT_SESSION.run(connection, put)
+
+
+def _write_registry(connection: sqlite3.Connection, changes: Changes) -> None:
+    registry.INSERT_NAMESPACE.run(connection, [*map(registry.namespace_row, changes.namespaces.values())])
+    registry.PUT_ENDPOINT.run(connection, [*map(registry.endpoint_row, changes.endpoints.values())])
+    registry.INSERT_KEYSET.run(connection, [*map(registry.keyset_row, changes.keysets)])
+
+
+def _find_operation(
+    connection: sqlite3.Connection, event: PendingEvent, changes: Changes, known: Known
+) -> int | None:
+    """Return the position of the operation that an event is about, None when no operation has that key."""
+    key = event.index.operation
+    if key is None:
+        return None
+    ident = (key.caller, key.operation_id)
+    stored = changes.operations.get(ident) or known.operations.get(ident)
+    if stored is not None:
+        return stored.position
+    row = connection.execute(operations.SELECT, (key.operation_id, key.caller)).fetchone()
+    return None if row is None else operations.from_row(row).position

@@ -1,0 +1,93 @@
+"""Commands that share one commit.
+
+A command's writes stay in memory until it returns; then they join those of the group, or, if it raised, they
+are dropped, and the others never notice. What the group wrote goes to the database at the end, in one
+statement a table and kind, or earlier when a query has to see it: queries that scan tables cannot look into
+buffers.
+"""
+
+import sqlite3
+
+from isthmus.gateway.ports import Signal
+from isthmus.gateway.store.changes import Changes, Known
+from isthmus.gateway.store.flush import Sequences, write_changes
+from isthmus.gateway.store.statements import Row
+
+
+class Group:
+    """One transaction of many commands. The caller begins it, commits it, or rolls it back."""
+
+    def __init__(self, connection: sqlite3.Connection, sequences: Sequences) -> None:
+        self.connection = connection
+        self.sequences = sequences
+        self.known = Known()
+        self.signals: list[Signal] = []
+        self._pending = Changes()
+
+    def add(self, changes: Changes, signals: list[Signal]) -> None:
+        """Take over what a command wrote."""
+        if changes:
+            self._pending.add(changes)
+            self.known.learn(changes)
+        self.signals += signals
+
+    def flush(self) -> None:
+        """Carry to the transaction what the commands wrote so far."""
+        if self._pending:
+            write_changes(self.connection, self._pending, self.known, self.sequences)
+            self._pending = Changes()
+
+
+class Buffer:
+    """The writes of the one command that runs, above what its group knows.
+
+    A scan needs the writes of the command itself in the database too. They are then written behind a
+    savepoint, and from there on the command knows only what the database says: rolling back to the savepoint
+    undoes all of it.
+    """
+
+    __slots__ = ("_group", "_has_savepoint", "changes", "known", "signals")
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._has_savepoint = False
+        self.known = group.known
+        self.changes = Changes()
+        self.signals: list[Signal] = []
+
+    def next_position(self) -> int:
+        """Return the place of a new operation."""
+        return self._group.sequences.next_position()
+
+    def select_one(self, query: str, parameters: Row) -> Row | None:
+        """Return the row that a query finds by key. Buffered changes are the caller's business."""
+        row: Row | None = self._group.connection.execute(query, parameters).fetchone()
+        return row
+
+    def scan(self, query: str, parameters: Row) -> list[Row]:
+        """Return the rows of a query that sees every change so far."""
+        self._group.flush()
+        if self.changes:
+            self._write_behind_savepoint()
+        return self._group.connection.execute(query, parameters).fetchall()
+
+    def keep(self) -> None:
+        """Hand the writes to the group: the command returned."""
+        if self._has_savepoint:
+            self._group.connection.execute("RELEASE command")
+            self._group.known = self.known
+        self._group.add(self.changes, self.signals)
+
+    def drop(self) -> None:
+        """Forget the writes: the command raised."""
+        if self._has_savepoint:
+            self._group.connection.execute("ROLLBACK TO command")
+            self._group.connection.execute("RELEASE command")
+
+    def _write_behind_savepoint(self) -> None:
+        if not self._has_savepoint:
+            self._group.connection.execute("SAVEPOINT command")
+            self._has_savepoint = True
+        write_changes(self._group.connection, self.changes, self.known, self._group.sequences)
+        self.changes = Changes()
+        self.known = Known()

@@ -1,0 +1,1 @@
+"""Alembic's environment: what changes a database from one release's schema to the next one's."""

@@ -1,0 +1,309 @@
+"""Operations and their sealed messages: rows and statements."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import bindparam, func, select
+
+from isthmus.gateway.core.operation import AttemptEnd, Operation, OperationKey, State, Statement
+from isthmus.gateway.ports import EnvelopeSlot, ListedOperation, OperationFilter
+from isthmus.gateway.store.moments import (
+    duration_to_microseconds,
+    from_microseconds,
+    optional_from_microseconds,
+    optional_to_microseconds,
+    to_microseconds,
+)
+from isthmus.gateway.store.schema import envelopes, is_open, operations
+from isthmus.gateway.store.statements import (
+    FROM_THE_FIRST,
+    Row,
+    compile_query,
+    compile_with_parameters,
+    insert_many,
+    update_many,
+)
+from isthmus.wire.header import Direction
+from isthmus.wire.names import EndpointName, NamespaceName, OperationId
+
+MOST_COUNTED = 1000
+_MOST_HANDLED = 2
+
+Ident = tuple[str, bytes]
+"""(caller, operation id): an OperationKey that hashes and compares in C."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredOperation:
+    """An operation and its place in the listing order, which everything that belongs to it is filed under."""
+
+    position: int
+    operation: Operation
+
+
+# What an operation is born with never changes; an update leaves it alone, and with it the indexes on it.
+_CHANGING = (
+    "state",
+    "state_since",
+    "attempt",
+    "attempts_spent",
+    "session_id",
+    "first_dispatched_at",
+    "next_attempt_at",
+    "last_attempt_end",
+    "last_attempt_error",
+    "cancel_requested",
+    "closed_at",
+    "outcome",
+    "outcome_digest",
+    "outcome_bytes",
+    "statement",
+    "next_timeout_at",
+)
+
+_SLOTS = {slot: number for number, slot in enumerate(EnvelopeSlot)}
+_SLOT_BITS = 3
+_STATES = {state.value: state for state in State}
+_STATEMENTS = {statement.value: statement for statement in Statement}
+_ATTEMPT_ENDS = {end.value: end for end in AttemptEnd}
+_DIRECTIONS = {direction.name.lower(): direction for direction in Direction}
+_DIRECTION_NAMES = {direction: name for name, direction in _DIRECTIONS.items()}
+
+INSERT = insert_many(operations)
+UPDATE = update_many(operations, "position", _CHANGING)
+PUT_ENVELOPE = insert_many(envelopes, replace_by="envelope_id")
+LAST_POSITION = compile_query(select(func.max(operations.c.position)))
+SELECT = compile_query(
+    select(operations).where(
+        operations.c.operation_id == bindparam("operation_id"), operations.c.caller == bindparam("caller")
+    ),
+    "operation_id",
+    "caller",
+)
+SELECT_HANDLED = compile_query(
+    select(operations)
+    .where(
+        operations.c.operation_id == bindparam("operation_id"), operations.c.handler == bindparam("handler")
+    )
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST),
+    "operation_id",
+    "handler",
+    "most",
+)
+SELECT_ENVELOPE = compile_query(
+    select(envelopes.c.envelope).where(envelopes.c.envelope_id == bindparam("envelope_id")), "envelope_id"
+)
+SELECT_OVERDUE = compile_query(
+    select(operations.c.caller, operations.c.operation_id)
+    .where(is_open, operations.c.next_timeout_at <= bindparam("now"))
+    .order_by(operations.c.next_timeout_at, operations.c.position)
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST),
+    "now",
+    "most",
+)
+_SOME_OPEN = (
+    select(operations.c.position)
+    .where(operations.c.endpoint == bindparam("endpoint"), is_open)
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST)
+)
+COUNT_OPEN = compile_query(
+    select(func.count()).select_from(_SOME_OPEN.subquery()),
+    "endpoint",
+    "most",
+)
+
+
+def envelope_id(position: int, slot: EnvelopeSlot) -> int:
+    """Return where a sealed message of the operation at a position is."""
+    return position << _SLOT_BITS | _SLOTS[slot]
+
+
+def handled_parameters(handler: str, operation_id: bytes) -> Row:
+    """Return the parameters of SELECT_HANDLED."""
+    return operation_id, handler, _MOST_HANDLED
+
+
+def changes_its_birth(before: Operation, after: Operation) -> bool:
+    """Whether two states of an operation differ in what never changes."""
+    return _birth(before) != _birth(after)
+
+
+def _birth(operation: Operation) -> Row:
+    return (
+        operation.key,
+        operation.handler,
+        operation.endpoint,
+        operation.service,
+        operation.operation,
+        operation.task_queue,
+        operation.principal,
+        operation.request_digest,
+        operation.request_bytes,
+        operation.fingerprint,
+        operation.scheduled_at,
+        operation.schedule_to_start_at,
+        operation.start_to_close_timeout,
+        operation.schedule_to_close_at,
+    )
+
+
+def insert_row(position: int, operation: Operation) -> Row:
+    """Return the row of a new operation, in the order of the columns."""
+    timeout = operation.start_to_close_timeout
+    return (
+        position,
+        operation.key.caller,
+        operation.key.operation_id,
+        operation.handler,
+        operation.endpoint,
+        operation.service,
+        operation.operation,
+        operation.task_queue,
+        operation.principal,
+        operation.request_digest,
+        operation.request_bytes,
+        operation.fingerprint,
+        to_microseconds(operation.scheduled_at),
+        optional_to_microseconds(operation.schedule_to_start_at),
+        None if timeout is None else duration_to_microseconds(timeout),
+        to_microseconds(operation.schedule_to_close_at),
+        *_changing_values(operation),
+    )
+
+
+def update_row(position: int, operation: Operation) -> Row:
+    """Return the parameters of UPDATE."""
+    return position, *_changing_values(operation)
+
+
+def _changing_values(operation: Operation) -> Row:
+    end = operation.last_attempt_end
+    outcome = operation.outcome
+    statement = operation.statement
+    state = operation.state
+    return (
+        state.value,
+        to_microseconds(operation.state_since),
+        operation.attempt,
+        operation.attempts_spent,
+        operation.session_id,
+        optional_to_microseconds(operation.first_dispatched_at),
+        optional_to_microseconds(operation.next_attempt_at),
+        None if end is None else end.value,
+        operation.last_attempt_error,
+        int(operation.cancel_requested),
+        optional_to_microseconds(operation.closed_at),
+        None if outcome is None else _DIRECTION_NAMES[outcome],
+        operation.outcome_digest,
+        operation.outcome_bytes,
+        None if statement is None else statement.value,
+        None if state.is_terminal else to_microseconds(operation.next_timeout[1]),
+    )
+
+
+def from_row(row: Row) -> StoredOperation:
+    """Return the operation of a row of all columns."""
+    (
+        position,
+        caller,
+        operation_id,
+        handler,
+        endpoint,
+        service,
+        operation,
+        task_queue,
+        principal,
+        request_digest,
+        request_bytes,
+        fingerprint,
+        scheduled_at,
+        schedule_to_start_at,
+        start_to_close_timeout,
+        schedule_to_close_at,
+        state,
+        state_since,
+        attempt,
+        attempts_spent,
+        session_id,
+        first_dispatched_at,
+        next_attempt_at,
+        last_attempt_end,
+        last_attempt_error,
+        cancel_requested,
+        closed_at,
+        outcome,
+        outcome_digest,
+        outcome_bytes,
+        statement,
+        _next_timeout_at,
+    ) = row
+    return StoredOperation(
+        position=position,
+        operation=Operation(
+            key=key_from_row((caller, operation_id)),
+            handler=NamespaceName(handler),
+            endpoint=EndpointName(endpoint),
+            service=service,
+            operation=operation,
+            task_queue=task_queue,
+            principal=principal,
+            request_digest=request_digest,
+            request_bytes=request_bytes,
+            fingerprint=fingerprint,
+            scheduled_at=from_microseconds(scheduled_at),
+            schedule_to_start_at=optional_from_microseconds(schedule_to_start_at),
+            start_to_close_timeout=(
+                None if start_to_close_timeout is None else timedelta(microseconds=start_to_close_timeout)
+            ),
+            schedule_to_close_at=from_microseconds(schedule_to_close_at),
+            state=_STATES[state],
+            state_since=from_microseconds(state_since),
+            attempt=attempt,
+            attempts_spent=attempts_spent,
+            session_id=session_id,
+            first_dispatched_at=optional_from_microseconds(first_dispatched_at),
+            next_attempt_at=optional_from_microseconds(next_attempt_at),
+            last_attempt_end=None if last_attempt_end is None else _ATTEMPT_ENDS[last_attempt_end],
+            last_attempt_error=last_attempt_error,
+            cancel_requested=bool(cancel_requested),
+            closed_at=optional_from_microseconds(closed_at),
+            outcome=None if outcome is None else _DIRECTIONS[outcome],
+            outcome_digest=outcome_digest,
+            outcome_bytes=outcome_bytes,
+            statement=None if statement is None else _STATEMENTS[statement],
+        ),
+    )
+
+
+def key_from_row(row: Row) -> OperationKey:
+    """Return the key of a row (caller, operation id)."""
+    caller, operation_id = row
+    return OperationKey(caller=NamespaceName(caller), operation_id=OperationId(operation_id))
+
+
+def listing(wanted: OperationFilter) -> tuple[str, Row]:
+    """Return the query of a page of operations, newest first, and its parameters."""
+    column = operations.c
+    query = select(operations).order_by(column.position.desc()).limit(wanted.limit)
+    conditions: dict[Any, str] = {
+        column.caller: wanted.caller,
+        column.handler: wanted.handler,
+        column.endpoint: wanted.endpoint,
+    }
+    query = query.where(*(name == value for name, value in conditions.items() if value))
+    if wanted.states:
+        query = query.where(column.state.in_(sorted(state.value for state in wanted.states)))
+    if wanted.before is not None:
+        query = query.where(column.position < wanted.before)
+    return compile_with_parameters(query)
+
+
+def listed(rows: Sequence[Row]) -> list[ListedOperation]:
+    """Return the operations of a page."""
+    stored = map(from_row, rows)
+    return [ListedOperation(position=entry.position, operation=entry.operation) for entry in stored]

@@ -1,0 +1,130 @@
+"""Queries on a snapshot of what is committed, on a few connections of their own."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.core.operation import Operation, OperationKey
+from isthmus.gateway.ports import (
+    AuditFilter,
+    EnvelopeSlot,
+    ListedOperation,
+    Namespace,
+    OperationFilter,
+    QueueKey,
+    Reader,
+    StoredAuditEvent,
+    StoredKeyset,
+)
+from isthmus.gateway.store import audit_events, operations, registry, tasks
+from isthmus.gateway.store.moments import from_microseconds
+from isthmus.gateway.store.operations import StoredOperation
+from isthmus.gateway.store.statements import Row
+
+T = TypeVar("T")
+
+
+def read_snapshot(connection: sqlite3.Connection, query: Callable[[Reader], T]) -> T:
+    """Run a query in a read transaction: everything it reads is of the same moment.
+
+    Raises:
+        sqlite3.Error: the database cannot be read.
+    """
+    connection.execute("BEGIN")
+    try:
+        return query(SnapshotReader(connection))
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+class SnapshotReader:
+    """``ports.Reader`` over a connection in a read transaction."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def operation(self, key: OperationKey) -> Operation | None:
+        """Return an operation."""
+        stored = self._find(key)
+        return None if stored is None else stored.operation
+
+    def operations_handled(self, handler: str, operation_id: bytes) -> Sequence[Operation]:
+        """Return the operations with this id that a namespace handles, whoever called; at most two."""
+        rows = self._all(operations.SELECT_HANDLED, operations.handled_parameters(handler, operation_id))
+        return [operations.from_row(row).operation for row in rows]
+
+    def envelope(self, key: OperationKey, slot: EnvelopeSlot) -> bytes | None:
+        """Return a sealed message."""
+        stored = self._find(key)
+        if stored is None:
+            return None
+        row = self._one(operations.SELECT_ENVELOPE, (operations.envelope_id(stored.position, slot),))
+        return None if row is None else row[0]
+
+    def list_operations(self, wanted: OperationFilter) -> Sequence[ListedOperation]:
+        """Return a page of operations."""
+        return operations.listed(self._all(*operations.listing(wanted)))
+
+    def has_ready_tasks(self, queue: QueueKey, now: datetime) -> bool:
+        """Whether the queue has a task that could go out now."""
+        ready_at = self.next_ready_at(queue)
+        return ready_at is not None and ready_at <= now
+
+    def next_ready_at(self, queue: QueueKey) -> datetime | None:
+        """When the next waiting task of the queue becomes ready; None when none waits."""
+        row = self._one(tasks.SELECT_NEXT_READY_AT, tasks.next_ready_parameters(queue))
+        return None if row is None else from_microseconds(row[0])
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        """Return an endpoint, a deleted one too."""
+        row = self._one(registry.SELECT_ENDPOINT, (name,))
+        return None if row is None else registry.endpoint_from_row(row)
+
+    def list_endpoints(self, namespace: str, after: str, limit: int) -> Sequence[Endpoint]:
+        """Return endpoints that are not deleted, by name; of all namespaces when namespace is empty."""
+        if namespace:
+            rows = self._all(registry.LIST_ENDPOINTS_OF_NAMESPACE, (after, namespace, limit))
+        else:
+            rows = self._all(registry.LIST_ENDPOINTS, (after, limit))
+        return [registry.endpoint_from_row(row) for row in rows]
+
+    def namespace(self, name: str) -> Namespace | None:
+        """Return a namespace."""
+        row = self._one(registry.SELECT_NAMESPACE, (name,))
+        return None if row is None else registry.namespace_from_row(row)
+
+    def list_namespaces(self, after: str, limit: int) -> Sequence[Namespace]:
+        """Return namespaces by name."""
+        return [
+            registry.namespace_from_row(row) for row in self._all(registry.LIST_NAMESPACES, (after, limit))
+        ]
+
+    def keyset(self, namespace: str) -> StoredKeyset | None:
+        """Return the newest keyset of a namespace: that of the highest version."""
+        row = self._one(registry.SELECT_KEYSET, (namespace, 1))
+        return None if row is None else registry.keyset_from_row(row)
+
+    def audit_events(self, wanted: AuditFilter) -> Sequence[StoredAuditEvent]:
+        """Return a page of the audit log."""
+        return audit_events.events(self._all(*audit_events.page(wanted)))
+
+    def last_audit_position(self) -> int:
+        """Return the position of the newest audit record, 0 when there is none."""
+        row = self._one(audit_events.LAST_POSITION, ())
+        return 0 if row is None else row[0] or 0
+
+    def _find(self, key: OperationKey) -> StoredOperation | None:
+        row = self._one(operations.SELECT, (key.operation_id, key.caller))
+        return None if row is None else operations.from_row(row)
+
+    def _one(self, query: str, parameters: Row) -> Row | None:
+        row: Row | None = self._connection.execute(query, parameters).fetchone()
+        return row
+
+    def _all(self, query: str, parameters: Row) -> list[Row]:
+        return self._connection.execute(query, parameters).fetchall()

@@ -1,0 +1,98 @@
+"""A few threads that read, each on a connection that it borrows for one short transaction."""
+
+import asyncio
+import queue
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from isthmus.gateway.core.errors import ExhaustedError, UnavailableError
+from isthmus.gateway.ports import Reader
+from isthmus.gateway.store.reader import read_snapshot
+
+T = TypeVar("T")
+
+RETRY_AFTER_SECONDS = 0.2
+
+
+class ReaderPool:
+    """Runs queries on snapshots, as many at a time as it has connections.
+
+    Args:
+        connect: opens a connection that only reads.
+        size: number of threads and connections.
+        most_waiting: how many queries may wait or run; more are refused.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], *, size: int, most_waiting: int) -> None:
+        self._connect = connect
+        self._size = size
+        self._most_waiting = most_waiting
+        self._waiting = 0
+        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="isthmus-store-reader")
+
+    def start(self) -> None:
+        """Open every connection now, so that one that is not as it should be stops the gateway here.
+
+        Raises:
+            ConfigurationError: a connection does not obey its settings.
+            sqlite3.Error: the database cannot be opened.
+        """
+        for _ in range(self._size):
+            self._idle.put(self._connect())
+
+    async def read(self, query: Callable[[Reader], T]) -> T:
+        """Run a query on a snapshot that is younger than this call.
+
+        Raises:
+            ExhaustedError: too many queries wait.
+            UnavailableError: the database cannot be read now.
+        """
+        if self._waiting >= self._most_waiting:
+            raise ExhaustedError(
+                "too many queries wait for the store",
+                reason="STORE_BUSY",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
+        finally:
+            self._waiting -= 1
+
+    def stop(self) -> None:
+        """Finish what runs, then close the connections. Blocks."""
+        self._threads.shutdown(wait=True)
+        while not self._idle.empty():
+            self._idle.get().close()
+
+    def _read(self, query: Callable[[Reader], T]) -> T:
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            # An earlier one was given up.
+            connection = self._connect_again()
+        try:
+            result = read_snapshot(connection, query)
+        except sqlite3.Error as error:
+            connection.close()
+            raise _unavailable() from error
+        except BaseException:
+            self._idle.put(connection)
+            raise
+        self._idle.put(connection)
+        return result
+
+    def _connect_again(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.Error as error:
+            raise _unavailable() from error
+
+
+def _unavailable() -> UnavailableError:
+    return UnavailableError(
+        "the store cannot be read now", reason="STORE_UNAVAILABLE", retry_after_seconds=RETRY_AFTER_SECONDS
+    )

@@ -1,0 +1,159 @@
+"""Namespaces, endpoints and keysets: rows and statements."""
+
+import json
+from datetime import timedelta
+
+from sqlalchemy import bindparam, select
+
+from isthmus.endpoints.endpoint import AllowRule, Endpoint, RetrySettings
+from isthmus.gateway.ports import Namespace, StoredKeyset
+from isthmus.gateway.store.moments import (
+    duration_to_microseconds,
+    from_microseconds,
+    optional_from_microseconds,
+    optional_to_microseconds,
+    to_microseconds,
+)
+from isthmus.gateway.store.schema import endpoints, is_current, keysets, namespaces
+from isthmus.gateway.store.statements import FROM_THE_FIRST, Row, compile_query, insert_many
+from isthmus.wire.names import EndpointName, NamespaceName
+
+INSERT_NAMESPACE = insert_many(namespaces)
+SELECT_NAMESPACE = compile_query(select(namespaces).where(namespaces.c.name == bindparam("name")), "name")
+LIST_NAMESPACES = compile_query(
+    select(namespaces)
+    .where(namespaces.c.name > bindparam("after"))
+    .order_by(namespaces.c.name)
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST),
+    "after",
+    "most",
+)
+
+PUT_ENDPOINT = insert_many(endpoints, replace_by="name")
+SELECT_ENDPOINT = compile_query(select(endpoints).where(endpoints.c.name == bindparam("name")), "name")
+_CURRENT = (
+    select(endpoints)
+    .where(is_current, endpoints.c.name > bindparam("after"))
+    .order_by(endpoints.c.name)
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST)
+)
+LIST_ENDPOINTS = compile_query(_CURRENT, "after", "most")
+LIST_ENDPOINTS_OF_NAMESPACE = compile_query(
+    _CURRENT.where(endpoints.c.namespace == bindparam("namespace")), "after", "namespace", "most"
+)
+
+INSERT_KEYSET = insert_many(keysets)
+SELECT_KEYSET = compile_query(
+    select(keysets)
+    .where(keysets.c.namespace == bindparam("namespace"))
+    .order_by(keysets.c.version.desc())
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST),
+    "namespace",
+    "most",
+)
+
+
+def namespace_row(namespace: Namespace) -> Row:
+    """Return the row of a namespace, in the order of the columns."""
+    return namespace.name, namespace.description, to_microseconds(namespace.created_at)
+
+
+def namespace_from_row(row: Row) -> Namespace:
+    """Return the namespace of a row of all columns."""
+    name, description, created_at = row
+    return Namespace(
+        name=NamespaceName(name), description=description, created_at=from_microseconds(created_at)
+    )
+
+
+def endpoint_row(endpoint: Endpoint) -> Row:
+    """Return the row of an endpoint, in the order of the columns."""
+    allow = [[rule.namespace, rule.service, rule.operation] for rule in endpoint.allow]
+    return (
+        endpoint.name,
+        endpoint.namespace,
+        endpoint.task_queue,
+        endpoint.description,
+        json.dumps(allow, separators=(",", ":")),
+        duration_to_microseconds(endpoint.retry.initial_interval),
+        duration_to_microseconds(endpoint.retry.max_interval),
+        endpoint.retry.max_attempts,
+        int(endpoint.retry.park_when_exhausted),
+        endpoint.max_payload_bytes,
+        duration_to_microseconds(endpoint.max_schedule_to_close),
+        endpoint.etag,
+        to_microseconds(endpoint.created_at),
+        to_microseconds(endpoint.updated_at),
+        optional_to_microseconds(endpoint.deleted_at),
+    )
+
+
+def endpoint_from_row(row: Row) -> Endpoint:
+    """Return the endpoint of a row of all columns."""
+    (
+        name,
+        namespace,
+        task_queue,
+        description,
+        allow_rules,
+        initial_interval,
+        max_interval,
+        max_attempts,
+        park_when_exhausted,
+        max_payload_bytes,
+        max_schedule_to_close,
+        etag,
+        created_at,
+        updated_at,
+        deleted_at,
+    ) = row
+    return Endpoint(
+        name=EndpointName(name),
+        namespace=NamespaceName(namespace),
+        task_queue=task_queue,
+        description=description,
+        allow=tuple(
+            AllowRule(namespace=NamespaceName(caller), service=service, operation=operation)
+            for caller, service, operation in json.loads(allow_rules)
+        ),
+        retry=RetrySettings(
+            initial_interval=timedelta(microseconds=initial_interval),
+            max_interval=timedelta(microseconds=max_interval),
+            max_attempts=max_attempts,
+            park_when_exhausted=bool(park_when_exhausted),
+        ),
+        max_payload_bytes=max_payload_bytes,
+        max_schedule_to_close=timedelta(microseconds=max_schedule_to_close),
+        etag=etag,
+        created_at=from_microseconds(created_at),
+        updated_at=from_microseconds(updated_at),
+        deleted_at=optional_from_microseconds(deleted_at),
+    )
+
+
+def keyset_row(keyset: StoredKeyset) -> Row:
+    """Return the row of a keyset, in the order of the columns."""
+    return (
+        keyset.namespace,
+        keyset.version,
+        keyset.keyset,
+        keyset.root_public_key,
+        keyset.signature,
+        to_microseconds(keyset.published_at),
+    )
+
+
+def keyset_from_row(row: Row) -> StoredKeyset:
+    """Return the keyset of a row of all columns."""
+    namespace, version, keyset, root_public_key, signature, published_at = row
+    return StoredKeyset(
+        namespace=NamespaceName(namespace),
+        version=version,
+        keyset=keyset,
+        root_public_key=root_public_key,
+        signature=signature,
+        published_at=from_microseconds(published_at),
+    )

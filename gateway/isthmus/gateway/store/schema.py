@@ -1,0 +1,218 @@
+"""The tables.
+
+Moments and durations are integers of microseconds, moments since the Unix epoch. Text that is absent is
+empty, so that the conditions of partial indexes stay simple; numbers and bytes that are absent are NULL.
+
+Ids of what belongs to an operation are made of the operation's position, so that rows written together lie
+together: a commit costs by the page, and a random key dirties a page of its own. For the same reason the only
+random index is that of the operation ids, and audit events refer to positions.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    literal_column,
+)
+
+metadata = MetaData()
+
+# SQLite makes only INTEGER PRIMARY KEY the row's own number; elsewhere 64 bits have to be asked for.
+Number = BigInteger().with_variant(Integer(), "sqlite")
+_EMPTY: ColumnElement[str] = literal_column("''")
+
+
+def _partial(name: str, *columns: Column[str] | Column[int] | Column[bytes], where: object) -> Index:
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
+operations = Table(
+    "operations",
+    metadata,
+    # Order of the listing.
+    Column("position", Number, primary_key=True, autoincrement=False),
+    Column("caller", Text, nullable=False),
+    Column("operation_id", LargeBinary, nullable=False),
+    Column("handler", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("task_queue", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("request_digest", LargeBinary, nullable=False),
+    Column("request_bytes", Number, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("scheduled_at", Number, nullable=False),
+    Column("schedule_to_start_at", Number),
+    Column("start_to_close_timeout", Number),
+    Column("schedule_to_close_at", Number, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("state_since", Number, nullable=False),
+    Column("attempt", Number, nullable=False),
+    Column("attempts_spent", Number, nullable=False),
+    Column("session_id", LargeBinary),
+    Column("first_dispatched_at", Number),
+    Column("next_attempt_at", Number),
+    Column("last_attempt_end", Text),
+    Column("last_attempt_error", Text, nullable=False),
+    Column("cancel_requested", Number, nullable=False),
+    Column("closed_at", Number),
+    Column("outcome", Text),
+    Column("outcome_digest", LargeBinary, nullable=False),
+    Column("outcome_bytes", Number, nullable=False),
+    Column("statement", Text),
+    # When the first of its timeouts elapses; NULL in a terminal state.
+    Column("next_timeout_at", Number),
+)
+# By id first: a handler knows the id and not always the caller.
+Index("operations_by_id", operations.c.operation_id, operations.c.caller, unique=True)
+Index("operations_by_caller", operations.c.caller, operations.c.position)
+Index("operations_by_handler", operations.c.handler, operations.c.position)
+Index("operations_by_endpoint", operations.c.endpoint, operations.c.position)
+is_open = operations.c.next_timeout_at.is_not(None)
+_partial("operations_by_timeout", operations.c.next_timeout_at, where=is_open)
+_partial("operations_open_by_endpoint", operations.c.endpoint, where=is_open)
+
+envelopes = Table(
+    "envelopes",
+    metadata,
+    # Position of the operation * 8 + slot.
+    Column("envelope_id", Number, primary_key=True, autoincrement=False),
+    Column("envelope", LargeBinary, nullable=False),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    # Position of the operation * 2 + kind.
+    Column("task_id", Number, primary_key=True, autoincrement=False),
+    Column("caller", Text, nullable=False),
+    Column("operation_id", LargeBinary, nullable=False),
+    Column("namespace", Text, nullable=False),
+    Column("task_queue", Text, nullable=False),
+    Column("attempt", Number, nullable=False),
+    Column("ready_at", Number, nullable=False),
+    # NULL while it waits.
+    Column("session_id", LargeBinary),
+)
+is_waiting = tasks.c.session_id.is_(None)
+is_leased = tasks.c.session_id.is_not(None)
+_partial(
+    "tasks_waiting",
+    tasks.c.namespace,
+    tasks.c.task_queue,
+    tasks.c.ready_at,
+    tasks.c.task_id,
+    where=is_waiting,
+)
+_partial("tasks_leased", tasks.c.session_id, tasks.c.task_id, where=is_leased)
+
+worker_sessions = Table(
+    "worker_sessions",
+    metadata,
+    Column("session_id", LargeBinary, primary_key=True),
+    Column("namespace", Text, nullable=False),
+    Column("task_queue", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("expires_at", Number, nullable=False),
+    Index("worker_sessions_by_expiry", "expires_at", "session_id"),
+    sqlite_with_rowid=False,
+)
+
+namespaces = Table(
+    "namespaces",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("description", Text, nullable=False),
+    Column("created_at", Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("namespace", Text, nullable=False),
+    Column("task_queue", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    # JSON: a list of [namespace, service, operation].
+    Column("allow_rules", Text, nullable=False),
+    Column("retry_initial_interval", Number, nullable=False),
+    Column("retry_max_interval", Number, nullable=False),
+    Column("retry_max_attempts", Number, nullable=False),
+    Column("retry_park_when_exhausted", Number, nullable=False),
+    Column("max_payload_bytes", Number, nullable=False),
+    Column("max_schedule_to_close", Number, nullable=False),
+    Column("etag", Text, nullable=False),
+    Column("created_at", Number, nullable=False),
+    Column("updated_at", Number, nullable=False),
+    Column("deleted_at", Number),
+    sqlite_with_rowid=False,
+)
+is_current = endpoints.c.deleted_at.is_(None)
+_partial("endpoints_current", endpoints.c.name, where=is_current)
+_partial("endpoints_current_by_namespace", endpoints.c.namespace, endpoints.c.name, where=is_current)
+
+keysets = Table(
+    "keysets",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("version", Number, primary_key=True, autoincrement=False),
+    Column("keyset", LargeBinary, nullable=False),
+    Column("root_public_key", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Column("published_at", Number, nullable=False),
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    # Order of the log. Never given twice, not even after the end of the log was cut off.
+    Column("position", Number, primary_key=True),
+    # Time of the log, which never runs backwards; the event itself says what the clock said.
+    Column("recorded_at", Number, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("handler", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    # Position of the operation that it is about.
+    Column("operation", Number),
+    # Id of the operation, where no operation has it: a refused start.
+    Column("operation_id", LargeBinary),
+    # The leaf: a serialized isthmus.v1.AuditEvent.
+    Column("event", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+_audit = audit_events.c
+Index("audit_events_by_time", _audit.recorded_at, _audit.position)
+# Three indexes, each event only in those that it needs: a namespace finds it once, whatever its part in it.
+is_by_caller = _audit.caller != _EMPTY
+is_by_handler = and_(_audit.handler != _EMPTY, _audit.handler != _audit.caller)
+is_by_actor = and_(_audit.actor != _EMPTY, _audit.actor != _audit.caller, _audit.actor != _audit.handler)
+_partial("audit_events_by_caller", _audit.caller, _audit.position, where=is_by_caller)
+_partial("audit_events_by_handler", _audit.handler, _audit.position, where=is_by_handler)
+_partial("audit_events_by_actor", _audit.actor, _audit.position, where=is_by_actor)
+has_endpoint = _audit.endpoint != _EMPTY
+_partial("audit_events_by_endpoint", _audit.endpoint, _audit.position, where=has_endpoint)
+has_operation = _audit.operation.is_not(None)
+_partial("audit_events_by_operation", _audit.operation, _audit.position, where=has_operation)
+has_unknown_operation = _audit.operation_id.is_not(None)
+_partial("audit_events_by_operation_id", _audit.operation_id, _audit.position, where=has_unknown_operation)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    sqlite_with_rowid=False,
+)

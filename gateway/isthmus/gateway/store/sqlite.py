@@ -1,0 +1,157 @@
+"""The embedded store: one SQLite file, one gateway, no other service."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar, cast
+
+from isthmus.gateway.core.errors import ConfigurationError, ExhaustedError, UnavailableError
+from isthmus.gateway.ports import Command, Reader, Signal
+from isthmus.gateway.store.connection import READER_SETTINGS, WRITER_SETTINGS, connect
+from isthmus.gateway.store.database_file import FileLock, prepare_file
+from isthmus.gateway.store.migrate import migrate
+from isthmus.gateway.store.reader_pool import ReaderPool
+from isthmus.gateway.store.writer import Outcome, Submission, Writer
+
+T = TypeVar("T")
+
+RETRY_AFTER_SECONDS = 0.2
+
+_logger = logging.getLogger(__name__)
+
+
+class SqliteStore:
+    """``ports.Store`` in one file.
+
+    A commit is on disk before anybody hears of it: write-ahead log, ``synchronous=FULL``. After a crash of
+    the process, the system or the machine, everything acknowledged is there; something that was not
+    acknowledged may be.
+
+    Args:
+        path: the database file; ``.lock``, ``-wal`` and ``-shm`` lie beside it.
+        most_waiting: commands, and queries, that may wait; more are refused.
+        readers: queries that run at the same time.
+    """
+
+    def __init__(self, path: Path, *, most_waiting: int = 10_000, readers: int = 4) -> None:
+        self._path = path
+        self._most_waiting = most_waiting
+        self._waiting = 0
+        self._is_open = False
+        self._listeners: list[Callable[[Sequence[Signal]], None]] = []
+        self._lock = FileLock(path)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writer = Writer(lambda: connect(path, WRITER_SETTINGS), self._deliver_soon)
+        self._readers = ReaderPool(
+            lambda: connect(path, READER_SETTINGS), size=readers, most_waiting=most_waiting
+        )
+
+    async def transact(self, command: Command[T]) -> T:
+        """Run a command and return its result after its changes are on disk.
+
+        A command may run twice, when another one of its group wrote what cannot be stored; only the run that
+        is committed counts.
+
+        Raises:
+            UnavailableError: the store cannot commit now; nothing was changed.
+            ExhaustedError: too many commands wait; nothing was changed.
+        """
+        if not self._is_open:
+            raise _closed()
+        if self._waiting >= self._most_waiting:
+            raise ExhaustedError(
+                "too many commands wait for the store",
+                reason="STORE_BUSY",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
+        self._waiting += 1
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._writer.submit(Submission(command=command, handle=future))
+        return await future
+
+    async def read(self, query: Callable[[Reader], T]) -> T:
+        """Run a query on a snapshot that contains every commit acknowledged so far.
+
+        Raises:
+            UnavailableError: the store cannot be read now.
+            ExhaustedError: too many queries wait.
+        """
+        if not self._is_open:
+            raise _closed()
+        return await self._readers.read(query)
+
+    def subscribe(self, listener: Callable[[Sequence[Signal]], None]) -> None:
+        """Call the listener with the signals of each commit, on the event loop that opened the store."""
+        self._listeners.append(listener)
+
+    async def open(self) -> None:
+        """Take the file, migrate it, and check that its connections are durable.
+
+        Raises:
+            ConfigurationError: the settings are not durable, or the schema does not fit.
+            UnavailableError: another gateway has it.
+        """
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._open)
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Commit what was submitted, refuse the rest, release the file."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        await asyncio.to_thread(self._close)
+
+    def _open(self) -> None:
+        prepare_file(self._path)
+        self._lock.acquire()
+        try:
+            migrate(f"sqlite:///{self._path}")
+            self._readers.start()
+            self._writer.start()
+        except sqlite3.Error as error:
+            self._lock.release()
+            raise ConfigurationError(
+                f"{self._path} cannot be opened: {error}", fix="Is it a database of Isthmus?"
+            ) from error
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _close(self) -> None:
+        self._writer.stop()
+        self._readers.stop()
+        self._lock.release()
+
+    def _deliver_soon(self, signals: Sequence[Signal], outcomes: Sequence[tuple[object, Outcome]]) -> None:
+        """Hand a group over to the event loop; called on the writer thread after its commit."""
+        if self._loop is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, signals, outcomes)
+        except RuntimeError:
+            _logger.warning("the event loop is gone; %d outcomes are not delivered", len(outcomes))
+
+    def _deliver(self, signals: Sequence[Signal], outcomes: Sequence[tuple[object, Outcome]]) -> None:
+        self._waiting -= len(outcomes)
+        if signals:
+            for listener in self._listeners:
+                try:
+                    listener(signals)
+                except Exception:
+                    # The commit stands, and its callers have to hear of it.
+                    _logger.exception("a listener failed")
+        for handle, (result, error) in outcomes:
+            future = cast("asyncio.Future[object]", handle)
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+
+def _closed() -> UnavailableError:
+    return UnavailableError("the store is not open", reason="STORE_CLOSED", retry_after_seconds=1.0)

@@ -1,0 +1,136 @@
+"""Tasks and worker sessions: rows and statements."""
+
+from datetime import datetime
+
+from sqlalchemy import bindparam, select
+
+from isthmus.gateway.ports import QueueKey, Task, TaskKind, WorkerSession
+from isthmus.gateway.store.moments import from_microseconds, to_microseconds
+from isthmus.gateway.store.operations import key_from_row
+from isthmus.gateway.store.schema import is_leased, is_waiting, tasks, worker_sessions
+from isthmus.gateway.store.statements import FROM_THE_FIRST, Row, compile_query, delete_many, insert_many
+from isthmus.wire.names import NamespaceName
+
+_KINDS = tuple(TaskKind)
+_KIND_BITS = {TaskKind.START: 0, TaskKind.CANCEL: 1}
+
+_COLUMN = tasks.c
+_IN_QUEUE = (
+    is_waiting,
+    _COLUMN.namespace == bindparam("namespace"),
+    _COLUMN.task_queue == bindparam("task_queue"),
+)
+# Tasks that became ready at the same moment go out in the order in which their operations were started.
+_ORDER = (_COLUMN.ready_at, _COLUMN.task_id)
+
+PUT = insert_many(tasks, replace_by="task_id")
+REMOVE = delete_many(tasks, "task_id")
+SELECT = compile_query(select(tasks).where(_COLUMN.task_id == bindparam("task_id")), "task_id")
+SELECT_READY = compile_query(
+    select(tasks)
+    .where(*_IN_QUEUE, _COLUMN.ready_at <= bindparam("now"))
+    .order_by(*_ORDER)
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST),
+    "namespace",
+    "task_queue",
+    "now",
+    "most",
+)
+SELECT_NEXT_READY_AT = compile_query(
+    select(_COLUMN.ready_at)
+    .where(*_IN_QUEUE)
+    .order_by(*_ORDER)
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST),
+    "namespace",
+    "task_queue",
+    "most",
+)
+SELECT_OF_SESSION = compile_query(
+    select(tasks).where(is_leased, _COLUMN.session_id == bindparam("session_id")).order_by(_COLUMN.task_id),
+    "session_id",
+)
+
+PUT_SESSION = insert_many(worker_sessions, replace_by="session_id")
+REMOVE_SESSION = delete_many(worker_sessions, "session_id")
+SELECT_SESSION = compile_query(
+    select(worker_sessions).where(worker_sessions.c.session_id == bindparam("session_id")), "session_id"
+)
+SELECT_EXPIRED_SESSIONS = compile_query(
+    select(worker_sessions)
+    .where(worker_sessions.c.expires_at <= bindparam("now"))
+    .order_by(worker_sessions.c.expires_at, worker_sessions.c.session_id)
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST),
+    "now",
+    "most",
+)
+
+
+def task_id(position: int, kind: TaskKind) -> int:
+    """Return where a task of the operation at a position is."""
+    return position << 1 | _KIND_BITS[kind]
+
+
+def task_row(identity: int, task: Task) -> Row:
+    """Return the row of a task, in the order of the columns."""
+    return (
+        identity,
+        task.key.caller,
+        task.key.operation_id,
+        task.queue.namespace,
+        task.queue.task_queue,
+        task.attempt,
+        to_microseconds(task.ready_at),
+        task.session_id,
+    )
+
+
+def task_from_row(row: Row) -> Task:
+    """Return the task of a row of all columns."""
+    identity, caller, operation_id, namespace, task_queue, attempt, ready_at, session_id = row
+    return Task(
+        key=key_from_row((caller, operation_id)),
+        kind=_KINDS[identity & 1],
+        queue=QueueKey(namespace=NamespaceName(namespace), task_queue=task_queue),
+        attempt=attempt,
+        ready_at=from_microseconds(ready_at),
+        session_id=session_id,
+    )
+
+
+def ready_parameters(queue: QueueKey, now: datetime, limit: int) -> Row:
+    """Return the parameters of SELECT_READY."""
+    return queue.namespace, queue.task_queue, to_microseconds(now), limit
+
+
+def next_ready_parameters(queue: QueueKey) -> Row:
+    """Return the parameters of SELECT_NEXT_READY_AT."""
+    return queue.namespace, queue.task_queue, 1
+
+
+def session_row(session: WorkerSession) -> Row:
+    """Return the row of a session, in the order of the columns."""
+    return (
+        session.session_id,
+        session.queue.namespace,
+        session.queue.task_queue,
+        session.principal,
+        session.identity,
+        session.version,
+        to_microseconds(session.expires_at),
+    )
+
+
+def session_from_row(row: Row) -> WorkerSession:
+    """Return the session of a row of all columns."""
+    session_id, namespace, task_queue, principal, identity, version, expires_at = row
+    return WorkerSession(
+        session_id=session_id,
+        queue=QueueKey(namespace=NamespaceName(namespace), task_queue=task_queue),
+        principal=principal,
+        identity=identity,
+        version=version,
+        expires_at=from_microseconds(expires_at),
+    )

@@ -1,0 +1,311 @@
+"""What a command sees: reads through three layers, writes into its own buffer.
+
+The layers are the command's own writes, what its group already knows, and the database.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Final
+
+from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.core.audit_record import AuditRecord
+from isthmus.gateway.core.errors import AlreadyExistsError, NotFoundError, PreconditionError
+from isthmus.gateway.core.operation import Operation, OperationKey
+from isthmus.gateway.ports import (
+    EnvelopeSlot,
+    Namespace,
+    QueueKey,
+    Signal,
+    StoredKeyset,
+    Task,
+    TaskKind,
+    WorkerSession,
+)
+from isthmus.gateway.store import audit_events, operations, registry, tasks
+from isthmus.gateway.store.group import Buffer
+from isthmus.gateway.store.moments import to_microseconds
+from isthmus.gateway.store.operations import MOST_COUNTED, StoredOperation
+from isthmus.wire.names import format_operation_id
+
+
+class _Missing(Enum):
+    """What a layer answers that knows nothing, not even that there is nothing."""
+
+    MISSING = 0
+
+
+_MISSING: Final = _Missing.MISSING
+
+
+class BufferedUnitOfWork:
+    """``ports.UnitOfWork`` over a buffer. It is of no use after its command returned."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+
+    # --- operations -----------------------------------------------------------------------------------------
+
+    def operation(self, key: OperationKey) -> Operation | None:
+        """Return the operation, with every change so far."""
+        stored = self._find(key)
+        return None if stored is None else stored.operation
+
+    def insert_operation(self, operation: Operation, request: bytes) -> None:
+        """Add an operation that does not exist, with its sealed request.
+
+        Raises:
+            AlreadyExistsError: it exists.
+        """
+        if self._find(operation.key) is not None:
+            raise AlreadyExistsError(f"operation {format_operation_id(operation.key.operation_id)} exists")
+        changes = self._buffer.changes
+        position = self._buffer.next_position()
+        key = operation.key
+        changes.operations[key.caller, key.operation_id] = StoredOperation(
+            position=position, operation=operation
+        )
+        changes.new_operations.add(position)
+        changes.envelopes[operations.envelope_id(position, EnvelopeSlot.REQUEST)] = request
+        if not operation.state.is_terminal:
+            self._count_open(operation.endpoint, 1)
+
+    def update_operation(self, operation: Operation) -> None:
+        """Replace an operation that exists.
+
+        Raises:
+            NotFoundError: it does not exist.
+            PreconditionError: something differs that an operation is born with.
+        """
+        before = self._get(operation.key)
+        if operations.changes_its_birth(before.operation, operation):
+            raise PreconditionError("identity, route, request and timeouts of an operation never change")
+        key = operation.key
+        self._buffer.changes.operations[key.caller, key.operation_id] = StoredOperation(
+            position=before.position, operation=operation
+        )
+        was_open = not before.operation.state.is_terminal
+        is_open = not operation.state.is_terminal
+        if was_open != is_open:
+            self._count_open(operation.endpoint, 1 if is_open else -1)
+
+    def envelope(self, key: OperationKey, slot: EnvelopeSlot) -> bytes | None:
+        """Return a sealed message."""
+        stored = self._find(key)
+        if stored is None:
+            return None
+        identity = operations.envelope_id(stored.position, slot)
+        buffer = self._buffer
+        own = buffer.changes.envelopes.get(identity)
+        if own is not None:
+            return own
+        known = buffer.known.envelopes.get(identity, _MISSING)
+        if known is not _MISSING:
+            return known
+        row = buffer.select_one(operations.SELECT_ENVELOPE, (identity,))
+        envelope: bytes | None = None if row is None else row[0]
+        buffer.known.envelopes[identity] = envelope
+        return envelope
+
+    def put_envelope(self, key: OperationKey, slot: EnvelopeSlot, envelope: bytes) -> None:
+        """Write a sealed message, replacing the one in that slot.
+
+        Raises:
+            NotFoundError: the operation does not exist.
+        """
+        identity = operations.envelope_id(self._get(key).position, slot)
+        self._buffer.changes.envelopes[identity] = envelope
+
+    def overdue_operations(self, now: datetime, limit: int) -> Sequence[OperationKey]:
+        """Return open operations whose next timeout has elapsed, longest overdue first."""
+        rows = self._buffer.scan(operations.SELECT_OVERDUE, (to_microseconds(now), limit))
+        return [operations.key_from_row(row) for row in rows]
+
+    def count_open_operations(self, endpoint: str) -> int:
+        """Return how many operations of an endpoint are not terminal, counting no further than 1000."""
+        counted = self._buffer.known.open_counts.get(endpoint)
+        difference = self._buffer.changes.opened.get(endpoint, 0)
+        if counted is None or (counted >= MOST_COUNTED and difference < 0):
+            ((counted,),) = self._buffer.scan(operations.COUNT_OPEN, (endpoint, MOST_COUNTED))
+            self._buffer.known.open_counts[endpoint] = counted
+            difference = 0
+        return min(MOST_COUNTED, counted + difference)
+
+    def _count_open(self, endpoint: str, difference: int) -> None:
+        opened = self._buffer.changes.opened
+        opened[endpoint] = opened.get(endpoint, 0) + difference
+
+    def _find(self, key: OperationKey) -> StoredOperation | None:
+        ident = (key.caller, key.operation_id)
+        buffer = self._buffer
+        own = buffer.changes.operations.get(ident)
+        if own is not None:
+            return own
+        known = buffer.known.operations.get(ident, _MISSING)
+        if known is not _MISSING:
+            return known
+        row = buffer.select_one(operations.SELECT, (key.operation_id, key.caller))
+        stored = None if row is None else operations.from_row(row)
+        buffer.known.operations[ident] = stored
+        return stored
+
+    def _get(self, key: OperationKey) -> StoredOperation:
+        stored = self._find(key)
+        if stored is None:
+            raise NotFoundError(f"operation {format_operation_id(key.operation_id)} does not exist")
+        return stored
+
+    # --- tasks and worker sessions --------------------------------------------------------------------------
+
+    def put_task(self, task: Task) -> None:
+        """Add a task or replace the one of the same operation and kind.
+
+        Raises:
+            NotFoundError: the operation does not exist.
+        """
+        self._buffer.changes.tasks[tasks.task_id(self._get(task.key).position, task.kind)] = task
+
+    def task(self, key: OperationKey, kind: TaskKind) -> Task | None:
+        """Return the task of an operation."""
+        stored = self._find(key)
+        if stored is None:
+            return None
+        identity = tasks.task_id(stored.position, kind)
+        buffer = self._buffer
+        own = buffer.changes.tasks.get(identity, _MISSING)
+        if own is not _MISSING:
+            return own
+        known = buffer.known.tasks.get(identity, _MISSING)
+        if known is not _MISSING:
+            return known
+        row = buffer.select_one(tasks.SELECT, (identity,))
+        found = None if row is None else tasks.task_from_row(row)
+        buffer.known.tasks[identity] = found
+        return found
+
+    def remove_task(self, key: OperationKey, kind: TaskKind) -> None:
+        """Remove a task, if it is there."""
+        stored = self._find(key)
+        if stored is not None:
+            self._buffer.changes.tasks[tasks.task_id(stored.position, kind)] = None
+
+    def ready_tasks(self, queue: QueueKey, now: datetime, limit: int) -> Sequence[Task]:
+        """Return tasks of the queue that nobody leased and that are ready, in the order they became ready."""
+        rows = self._buffer.scan(tasks.SELECT_READY, tasks.ready_parameters(queue, now, limit))
+        return [tasks.task_from_row(row) for row in rows]
+
+    def session_tasks(self, session_id: bytes) -> Sequence[Task]:
+        """Return the tasks that a session leased, oldest operation first."""
+        rows = self._buffer.scan(tasks.SELECT_OF_SESSION, (session_id,))
+        return [tasks.task_from_row(row) for row in rows]
+
+    def worker_session(self, session_id: bytes) -> WorkerSession | None:
+        """Return a session."""
+        buffer = self._buffer
+        own = buffer.changes.sessions.get(session_id, _MISSING)
+        if own is not _MISSING:
+            return own
+        known = buffer.known.sessions.get(session_id, _MISSING)
+        if known is not _MISSING:
+            return known
+        row = buffer.select_one(tasks.SELECT_SESSION, (session_id,))
+        session = None if row is None else tasks.session_from_row(row)
+        buffer.known.sessions[session_id] = session
+        return session
+
+    def put_worker_session(self, session: WorkerSession) -> None:
+        """Add or replace a session."""
+        self._buffer.changes.sessions[session.session_id] = session
+
+    def remove_worker_session(self, session_id: bytes) -> None:
+        """Forget a session."""
+        self._buffer.changes.sessions[session_id] = None
+
+    def expired_sessions(self, now: datetime, limit: int) -> Sequence[WorkerSession]:
+        """Return sessions whose lease ran out, longest ago first."""
+        rows = self._buffer.scan(tasks.SELECT_EXPIRED_SESSIONS, (to_microseconds(now), limit))
+        return [tasks.session_from_row(row) for row in rows]
+
+    # --- registry -------------------------------------------------------------------------------------------
+
+    def namespace(self, name: str) -> Namespace | None:
+        """Return a namespace."""
+        buffer = self._buffer
+        own = buffer.changes.namespaces.get(name)
+        if own is not None:
+            return own
+        known = buffer.known.namespaces.get(name, _MISSING)
+        if known is not _MISSING:
+            return known
+        row = buffer.select_one(registry.SELECT_NAMESPACE, (name,))
+        namespace = None if row is None else registry.namespace_from_row(row)
+        buffer.known.namespaces[name] = namespace
+        return namespace
+
+    def insert_namespace(self, namespace: Namespace) -> None:
+        """Add a namespace that does not exist.
+
+        Raises:
+            AlreadyExistsError: it exists.
+        """
+        if self.namespace(namespace.name) is not None:
+            raise AlreadyExistsError(f"namespace {namespace.name} exists")
+        self._buffer.changes.namespaces[namespace.name] = namespace
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        """Return an endpoint; a deleted one too, because its name stays reserved."""
+        buffer = self._buffer
+        own = buffer.changes.endpoints.get(name)
+        if own is not None:
+            return own
+        known = buffer.known.endpoints.get(name, _MISSING)
+        if known is not _MISSING:
+            return known
+        row = buffer.select_one(registry.SELECT_ENDPOINT, (name,))
+        endpoint = None if row is None else registry.endpoint_from_row(row)
+        buffer.known.endpoints[name] = endpoint
+        return endpoint
+
+    def put_endpoint(self, endpoint: Endpoint) -> None:
+        """Add or replace an endpoint."""
+        self._buffer.changes.endpoints[endpoint.name] = endpoint
+
+    def keyset(self, namespace: str) -> StoredKeyset | None:
+        """Return the newest keyset of a namespace: that of the highest version."""
+        buffer = self._buffer
+        own = buffer.changes.newest_keysets.get(namespace)
+        if own is not None:
+            return own
+        known = buffer.known.keysets.get(namespace, _MISSING)
+        if known is not _MISSING:
+            return known
+        row = buffer.select_one(registry.SELECT_KEYSET, (namespace, 1))
+        keyset = None if row is None else registry.keyset_from_row(row)
+        buffer.known.keysets[namespace] = keyset
+        return keyset
+
+    def insert_keyset(self, keyset: StoredKeyset) -> None:
+        """Add a keyset; older versions are kept.
+
+        Raises:
+            PreconditionError: its version is not higher than that of the newest.
+        """
+        newest = self.keyset(keyset.namespace)
+        if newest is not None and newest.version >= keyset.version:
+            raise PreconditionError(
+                f"keyset {keyset.version} of {keyset.namespace} is not newer than {newest.version}"
+            )
+        self._buffer.changes.keysets.append(keyset)
+        self._buffer.changes.newest_keysets[keyset.namespace] = keyset
+
+    # --- audit log and signals ------------------------------------------------------------------------------
+
+    def append_audit(self, record: AuditRecord) -> None:
+        """Append a record; its position follows the order of commits."""
+        self._buffer.changes.audit.append(audit_events.encode(record))
+
+    def signal(self, signal: Signal) -> None:
+        """Tell this process something, after the commit and only then."""
+        self._buffer.signals.append(signal)

@@ -1,0 +1,172 @@
+"""The one writer thread: commands that wait while a commit is under way share the next one."""
+
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isthmus.gateway.core.errors import GatewayError, UnavailableError
+from isthmus.gateway.ports import Command, Signal
+from isthmus.gateway.store.flush import Sequences
+from isthmus.gateway.store.group import Buffer, Group
+from isthmus.gateway.store.unit_of_work import BufferedUnitOfWork
+
+_logger = logging.getLogger(__name__)
+
+MOST_COMMANDS = 256
+RETRY_AFTER_SECONDS = 1.0
+
+Outcome = tuple[Any, BaseException | None]
+"""(result, None) of a command that returned and is committed; (None, error) of one that changed nothing."""
+
+# What the driver or SQLite says about values, not about the disk: some command of the group wrote what cannot
+# be stored. Text that is no Unicode is a ValueError, a number above 64 bits an OverflowError.
+_UNSTORABLE = (
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    sqlite3.DataError,
+    OverflowError,
+    TypeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A command, and the handle by which its submitter knows its outcome again."""
+
+    command: Command[Any]
+    handle: Any
+
+
+Deliver = Callable[[Sequence[Signal], Sequence[tuple[Any, Outcome]]], None]
+"""Takes the signals of a commit and the outcomes of its commands; called on the writer thread."""
+
+
+class Writer:
+    """Runs commands and commits them, group by group, on a thread of its own.
+
+    Nothing is delivered before its commit returned. A commit that fails takes its whole group with it; the
+    next group begins on a new connection, so that the store works again as soon as the disk does.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], deliver: Deliver) -> None:
+        self._connect = connect
+        self._deliver = deliver
+        self._queue: queue.SimpleQueue[Submission | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="isthmus-store-writer", daemon=True)
+        self._connection: sqlite3.Connection | None = None
+        self._sequences: Sequences | None = None
+
+    def start(self) -> None:
+        """Connect, then start the thread.
+
+        Raises:
+            ConfigurationError: the connection is not durable.
+            sqlite3.Error: the database cannot be opened.
+        """
+        self._reconnect()
+        self._thread.start()
+
+    def submit(self, submission: Submission) -> None:
+        """Queue a command."""
+        self._queue.put(submission)
+
+    def stop(self) -> None:
+        """Commit what is queued, then end the thread. Blocks."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        is_running = True
+        while is_running:
+            submissions: list[Submission] = []
+            # One waits; the others are there already.
+            left = 1
+            while left > 0:
+                submission = self._queue.get()
+                if submission is None:
+                    is_running = False
+                    break
+                submissions.append(submission)
+                left = min(self._queue.qsize(), MOST_COMMANDS - len(submissions))
+            if submissions:
+                self._commit_and_deliver(submissions)
+        self._disconnect()
+
+    def _commit_and_deliver(self, submissions: Sequence[Submission]) -> None:
+        try:
+            signals, outcomes = self._commit(submissions)
+        except _UNSTORABLE as error:
+            if len(submissions) > 1:
+                # The others must not suffer: every command again, in a commit of its own.
+                for submission in submissions:
+                    self._commit_and_deliver([submission])
+                return
+            signals, outcomes = [], [(None, error)]
+        except (sqlite3.Error, GatewayError, OSError) as error:
+            _logger.exception("the store cannot commit; %d commands are refused", len(submissions))
+            signals, outcomes = [], [(None, _unavailable(error)) for _ in submissions]
+        except BaseException as error:
+            _logger.exception("the writer failed; %d commands are refused", len(submissions))
+            signals, outcomes = [], [(None, error)] * len(submissions)
+        handles = [submission.handle for submission in submissions]
+        self._deliver(signals, list(zip(handles, outcomes, strict=True)))
+
+    def _commit(self, submissions: Sequence[Submission]) -> tuple[Sequence[Signal], list[Outcome]]:
+        connection, sequences = self._reconnect()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            group = Group(connection, sequences)
+            outcomes = [_run_command(group, submission.command) for submission in submissions]
+            group.flush()
+            connection.execute("COMMIT")
+        except BaseException:
+            # Closing rolls back, and a connection that met an error of the disk is not asked again.
+            self._disconnect()
+            raise
+        return group.signals, outcomes
+
+    def _reconnect(self) -> tuple[sqlite3.Connection, Sequences]:
+        if self._connection is None or self._sequences is None:
+            connection = self._connect()
+            self._sequences = Sequences(connection)
+            self._connection = connection
+        return self._connection, self._sequences
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except sqlite3.Error:
+                _logger.exception("the connection of the writer does not close")
+
+
+def _run_command(group: Group, command: Command[Any]) -> Outcome:
+    buffer = Buffer(group)
+    try:
+        result = command(BufferedUnitOfWork(buffer))
+    except sqlite3.Error:
+        # The transaction is of no use any more, to this command or to the others.
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is for who asked
+        buffer.drop()
+        return None, error
+    buffer.keep()
+    return result, None
+
+
+def _unavailable(error: BaseException) -> UnavailableError:
+    unavailable = UnavailableError(
+        "the store cannot commit now; nothing was changed",
+        reason="STORE_UNAVAILABLE",
+        fix="Look into the gateway's log: most often its disk is full.",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+    )
+    unavailable.__cause__ = error
+    return unavailable
