@@ -1,1 +1,41 @@
-"""Call the operations of other namespaces."""
+"""Call operations of other teams.
+
+::
+
+    client = await Client.connect("localhost:7243", profile="dev")
+    payments = client.create_nexus_client(endpoint="payments", service=Payments)
+    receipt = await payments.execute_operation(Payments.charge, Charge(amount=3), id="order-42")
+"""
+
+from isthmus.client.client import Client
+from isthmus.client.description import OperationDescription
+from isthmus.client.handle import OperationHandle
+from isthmus.client.interceptor import (
+    ClientOutbound,
+    HandleInput,
+    Interceptor,
+    StartInput,
+    SyncClientOutbound,
+)
+from isthmus.client.nexus_client import NexusClient
+from isthmus.client.profile import Profile, load_profile
+from isthmus.client.request import StartOptions
+from isthmus.client.sync import SyncClient, SyncNexusClient, SyncOperationHandle
+
+__all__ = [
+    "Client",
+    "ClientOutbound",
+    "HandleInput",
+    "Interceptor",
+    "NexusClient",
+    "OperationDescription",
+    "OperationHandle",
+    "Profile",
+    "StartInput",
+    "StartOptions",
+    "SyncClient",
+    "SyncClientOutbound",
+    "SyncNexusClient",
+    "SyncOperationHandle",
+    "load_profile",
+]

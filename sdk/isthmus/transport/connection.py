@@ -1,5 +1,8 @@
 """One connection to the gateway, for asyncio and for the sync stack: channel, credential, errors."""
 
+import asyncio
+import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -7,9 +10,10 @@ import grpc
 import grpc.aio
 
 from isthmus.transport import fork
+from isthmus.transport.backoff import Backoff
 from isthmus.transport.channel import ChannelSettings, open_async_channel, open_channel
 from isthmus.transport.credentials import TokenSource, call_metadata
-from isthmus.transport.errors import ClientClosedError
+from isthmus.transport.errors import ClientClosedError, GatewayError
 from isthmus.transport.status import error_from_rpc
 
 Metadata = tuple[tuple[str, str], ...]
@@ -37,6 +41,12 @@ class SyncMethod(Protocol[RequestT_contra, ResponseT_co]):
     ) -> ResponseT_co:
         """Call it."""
         ...
+
+
+def next_delay_seconds(error: GatewayError, backoff: Backoff, attempt: int) -> float:
+    """Return how long to wait after a failed attempt, with the process's own randomness."""
+    randomness = random.random()  # noqa: S311 - jitter, no secret
+    return backoff.delay_seconds(attempt, randomness, at_least_seconds=error.retry_after_seconds)
 
 
 class Connection:
@@ -80,6 +90,33 @@ class Connection:
             return await method(request, timeout=timeout_seconds, metadata=self.metadata())
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error) from None
+
+    async def call_retrying(
+        self,
+        method: AsyncMethod[RequestT, ResponseT],
+        request: RequestT,
+        *,
+        timeout_seconds: float,
+        backoff: Backoff | None = None,
+    ) -> ResponseT:
+        """Make one unary call, repeated while that makes sense and time is left.
+
+        Raises:
+            GatewayError: the last attempt's error.
+        """
+        backoff = backoff or Backoff()
+        deadline = time.monotonic() + timeout_seconds
+        attempt = 0
+        while True:
+            try:
+                left_seconds = max(deadline - time.monotonic(), 0.001)
+                return await self.call(method, request, timeout_seconds=left_seconds)
+            except GatewayError as error:
+                attempt += 1
+                delay = next_delay_seconds(error, backoff, attempt)
+                if not error.retryable or time.monotonic() + delay >= deadline:
+                    raise
+                await asyncio.sleep(delay)
 
     async def close(self) -> None:
         """Close the channel; does nothing in a forked process."""
@@ -133,6 +170,33 @@ class SyncConnection:
         except grpc.RpcError as error:
             # Every RpcError that a call raises is a Call too.
             raise error_from_rpc(error) from None  # type: ignore[arg-type]
+
+    def call_retrying(
+        self,
+        method: Callable[[grpc.Channel], SyncMethod[RequestT, ResponseT]],
+        request: RequestT,
+        *,
+        timeout_seconds: float,
+        backoff: Backoff | None = None,
+    ) -> ResponseT:
+        """Make one unary call, repeated while that makes sense and time is left.
+
+        Raises:
+            GatewayError: the last attempt's error.
+        """
+        backoff = backoff or Backoff()
+        deadline = time.monotonic() + timeout_seconds
+        attempt = 0
+        while True:
+            try:
+                left_seconds = max(deadline - time.monotonic(), 0.001)
+                return self.call(method, request, timeout_seconds=left_seconds)
+            except GatewayError as error:
+                attempt += 1
+                delay = next_delay_seconds(error, backoff, attempt)
+                if not error.retryable or time.monotonic() + delay >= deadline:
+                    raise
+                time.sleep(delay)
 
     def close(self) -> None:
         """Close the channel; in a forked process, leave the parent's alone."""

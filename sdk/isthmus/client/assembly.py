@@ -1,0 +1,194 @@
+"""From arguments, profile and environment to the parts of a client; the one place that reads secrets."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from isthmus.client.profile import Profile, load_profile
+from isthmus.client.request import Caller
+from isthmus.envelope.key_material import SigningPublicKey
+from isthmus.keys.file_keyring import FileKeyring
+from isthmus.keys.keyring import Keyring
+from isthmus.keys.keyset import SignedKeyset
+from isthmus.keys.trust import TrustStore
+from isthmus.transport.channel import ChannelSettings
+from isthmus.transport.credentials import (
+    EnvironmentToken,
+    FileToken,
+    SigningKeyToken,
+    TokenSource,
+    load_signing_key,
+)
+from isthmus.transport.errors import ConfigurationError
+from isthmus.v1 import key_service_pb2, namespace_service_pb2
+
+_TOKEN_VARIABLE = "ISTHMUS_TOKEN"  # noqa: S105 - the name of a variable
+_PASSPHRASE_VARIABLE = "ISTHMUS_PASSPHRASE"  # noqa: S105
+_DEFAULT_ADDRESS = "localhost:7243"
+_DEFAULT_AUDIENCE = "isthmus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a client is made of, before it asked the gateway anything."""
+
+    channel: ChannelSettings
+    credentials: TokenSource | None
+    keyring: Keyring
+    trust: TrustStore
+    trust_on_first_use: bool
+
+
+def assemble(
+    *,
+    address: str | None = None,
+    namespace: str | None = None,
+    profile: str | Profile | None = None,
+    keyring: Keyring | Path | str | None = None,
+    trust: TrustStore | Path | str | None = None,
+    credentials: TokenSource | None = None,
+    channel: ChannelSettings | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Parts:
+    """Put the parts together; what is given wins over the environment, and that over the profile.
+
+    Raises:
+        ConfigurationError: something is missing or contradictory; the message says how to set it.
+        KeyringError: the keyring does not open.
+        TrustError: the trust store is damaged.
+    """
+    environment = os.environ if environment is None else environment
+    settings = profile if isinstance(profile, Profile) else load_profile(profile, environment=environment)
+    opened = _keyring(settings, keyring, environment)
+    wanted = namespace or settings.namespace
+    if wanted is not None and wanted != opened.namespace:
+        raise ConfigurationError(
+            f"the keyring belongs to {opened.namespace}, not to {wanted}; use its keyring"
+        )
+    return Parts(
+        channel=channel or channel_settings(settings, address),
+        credentials=credentials or token_source(settings, environment, namespace=opened.namespace),
+        keyring=opened,
+        trust=_trust(settings, trust, opened),
+        trust_on_first_use=settings.trust_on_first_use,
+    )
+
+
+def channel_settings(profile: Profile, address: str | None = None) -> ChannelSettings:
+    """Return where and how to connect."""
+    return ChannelSettings(
+        address=address or profile.address or _DEFAULT_ADDRESS,
+        ca_file=profile.ca_file,
+        certificate_file=profile.certificate_file,
+        private_key_file=profile.private_key_file,
+        server_name=profile.server_name,
+        allow_insecure=profile.allow_insecure,
+    )
+
+
+def token_source(
+    profile: Profile, environment: Mapping[str, str], *, namespace: str | None = None
+) -> TokenSource | None:
+    """Return where tokens come from: ISTHMUS_TOKEN, token_file, signing_key_file, or nowhere (mTLS).
+
+    Raises:
+        ConfigurationError: both files are set, or a signing key lacks its issuer.
+    """
+    if environment.get(_TOKEN_VARIABLE):
+        return EnvironmentToken(_TOKEN_VARIABLE)
+    if profile.token_file is not None and profile.signing_key_file is not None:
+        raise ConfigurationError("set token_file or signing_key_file, not both")
+    if profile.token_file is not None:
+        return FileToken(profile.token_file)
+    if profile.signing_key_file is None:
+        return None
+    subject = profile.subject or profile.namespace or namespace
+    if profile.issuer is None or subject is None:
+        raise ConfigurationError(
+            "signing_key_file needs issuer and subject, as in the gateway's configuration"
+        )
+    return SigningKeyToken(
+        load_signing_key(profile.signing_key_file),
+        issuer=profile.issuer,
+        subject=subject,
+        audience=profile.audience or _DEFAULT_AUDIENCE,
+    )
+
+
+def make_caller(
+    parts: Parts,
+    who: namespace_service_pb2.WhoAmIResponse,
+    gateway: key_service_pb2.GetGatewayKeyResponse,
+) -> Caller:
+    """Compare what the gateway says about the credential with the keyring.
+
+    Raises:
+        ConfigurationError: the credential, the keyring and the gateway do not belong together.
+    """
+    keyring = parts.keyring
+    if who.namespace != keyring.namespace:
+        raise ConfigurationError(
+            f"the gateway knows the credential as {who.principal!r} of namespace {who.namespace!r},"
+            f" the keyring is of {keyring.namespace}; use the credential and the keyring of one namespace"
+        )
+    for trust_domain in {who.trust_domain, gateway.trust_domain}:
+        if trust_domain != keyring.trust_domain:
+            raise ConfigurationError(
+                f"the gateway serves {trust_domain!r}, not {keyring.trust_domain!r}; check the address"
+            )
+    try:
+        gateway_key = SigningPublicKey(gateway.public_key)
+    except ValueError:
+        raise ConfigurationError("the gateway presents a key that is none; check the address") from None
+    return Caller(
+        keyring=keyring,
+        pins=parts.trust,
+        principal=who.principal,
+        gateway_key=gateway_key,
+        trust_on_first_use=parts.trust_on_first_use,
+    )
+
+
+def signed_keyset(response: key_service_pb2.GetKeysetResponse) -> SignedKeyset:
+    """Return a keyset as the gateway relays it, still to be verified."""
+    return SignedKeyset(
+        keyset=response.keyset.keyset,
+        root_public_key=response.keyset.root_public_key,
+        signature=response.keyset.signature,
+    )
+
+
+def _keyring(profile: Profile, given: Keyring | Path | str | None, environment: Mapping[str, str]) -> Keyring:
+    if given is not None and not isinstance(given, Path | str):
+        return given
+    path = Path(given) if given is not None else profile.keyring
+    if path is None:
+        raise ConfigurationError(
+            "no keyring: pass keyring=, or set ISTHMUS_KEYRING, or keyring in the profile"
+        )
+    passphrase = environment.get(_PASSPHRASE_VARIABLE, "").encode()
+    if profile.passphrase_file is not None:
+        try:
+            passphrase = profile.passphrase_file.read_bytes().rstrip(b"\r\n")
+        except OSError as error:
+            raise ConfigurationError(f"cannot read {profile.passphrase_file}: {error.strerror}") from error
+    if not passphrase:
+        raise ConfigurationError(f"{path} needs a passphrase: set passphrase_file or ISTHMUS_PASSPHRASE")
+    try:
+        return FileKeyring(path, passphrase)
+    except FileNotFoundError:
+        raise ConfigurationError(f"there is no keyring at {path}; make one with: isthmus keys init") from None
+
+
+def _trust(profile: Profile, given: TrustStore | Path | str | None, keyring: Keyring) -> TrustStore:
+    if isinstance(given, TrustStore):
+        return given
+    path = Path(given) if given is not None else profile.trust_store
+    if path is None and not profile.trust_on_first_use:
+        raise ConfigurationError(
+            "no trust store: pass trust=, or set ISTHMUS_TRUST_STORE or trust_store in the profile"
+        )
+    return TrustStore(
+        path, trust_domain=keyring.trust_domain, allow_trust_on_first_use=profile.trust_on_first_use
+    )

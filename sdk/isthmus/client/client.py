@@ -1,0 +1,159 @@
+"""The async client: starts, awaits, cancels and looks at operations of other teams."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from isthmus.client.assembly import assemble
+from isthmus.client.engine import AsyncEngine
+from isthmus.client.handle import KnownOperation, OperationHandle
+from isthmus.client.interceptor import Interceptor, layered
+from isthmus.client.nexus_client import NexusClient
+from isthmus.client.operation_spec import service_name
+from isthmus.client.profile import Profile
+from isthmus.client.root import Root
+from isthmus.keys.directory import AsyncKeyDirectory
+from isthmus.keys.keyring import Keyring
+from isthmus.keys.trust import TrustStore
+from isthmus.payload.converter import DefaultPayloadConverter, PayloadConverter
+from isthmus.transport.channel import ChannelSettings
+from isthmus.transport.connection import Connection
+from isthmus.transport.credentials import TokenSource
+from isthmus.wire.names import NamespaceName, parse_operation_id
+
+OutputT = TypeVar("OutputT")
+ServiceT = TypeVar("ServiceT")
+
+
+class Client:
+    """A namespace's connection to a gateway. Make one per event loop and share it."""
+
+    def __init__(
+        self, engine: AsyncEngine, *, converter: PayloadConverter, interceptors: Sequence[Interceptor] = ()
+    ) -> None:
+        self._engine = engine
+        self._converter = converter
+        root = Root(engine, converter)
+        root.outer = self._outbound = layered(root, interceptors)
+
+    @classmethod
+    async def connect(
+        cls,
+        address: str | None = None,
+        *,
+        namespace: str | None = None,
+        profile: str | Profile | None = None,
+        keyring: Keyring | Path | str | None = None,
+        trust: TrustStore | Path | str | None = None,
+        credentials: TokenSource | None = None,
+        channel: ChannelSettings | None = None,
+        payload_converter: PayloadConverter | None = None,
+        interceptors: Sequence[Interceptor] = (),
+    ) -> Self:
+        """Connect to a gateway as a namespace.
+
+        What is not given comes from ``ISTHMUS_…`` variables, then from the profile.
+
+        Args:
+            address: ``host:port``, with ``https://`` in front for TLS.
+            namespace: whose client this is; compared with the keyring and the credential.
+            profile: name of a profile, or one made by hand.
+            keyring: the namespace's private keys, or the file with them.
+            trust: whom this namespace trusts, or the file with that.
+            credentials: where bearer tokens come from.
+            channel: everything about the connection, instead of address.
+            payload_converter: how values become payloads.
+            interceptors: layers around everything that the client does.
+
+        Raises:
+            ConfigurationError: something is missing or does not fit together.
+            GatewayError: the gateway cannot be reached, or does not accept the credential.
+            KeyringError: the keyring does not open.
+            ForkedError: the process was forked while an async client was connected.
+        """
+        parts = assemble(
+            address=address,
+            namespace=namespace,
+            profile=profile,
+            keyring=keyring,
+            trust=trust,
+            credentials=credentials,
+            channel=channel,
+        )
+        engine = await AsyncEngine.connect(parts)
+        converter = payload_converter or DefaultPayloadConverter()
+        return cls(engine, converter=converter, interceptors=interceptors)
+
+    @property
+    def namespace(self) -> NamespaceName:
+        """The namespace of this client."""
+        return NamespaceName(self._engine.caller.namespace)
+
+    @property
+    def trust_domain(self) -> str:
+        """The deployment that it belongs to."""
+        return self._engine.caller.keyring.trust_domain
+
+    @property
+    def principal(self) -> str:
+        """Who this client is to the gateway."""
+        return self._engine.caller.principal
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, for workers and tools."""
+        return self._engine.connection
+
+    @property
+    def keyring(self) -> Keyring:
+        """The namespace's private keys."""
+        return self._engine.caller.keyring
+
+    @property
+    def key_directory(self) -> AsyncKeyDirectory:
+        """Verified keysets of other namespaces."""
+        return self._engine.directory
+
+    @property
+    def payload_converter(self) -> PayloadConverter:
+        """How values become payloads."""
+        return self._converter
+
+    def create_nexus_client(self, endpoint: str, service: type[ServiceT] | str) -> NexusClient[ServiceT]:
+        """Return a client for one service at one endpoint.
+
+        Args:
+            endpoint: whose namespace it is, this client's trust store says.
+            service: a class decorated with ``nexusrpc.service``, a service handler class, or a name.
+
+        Raises:
+            ConfigurationError: it is no service.
+        """
+        service_name(service)
+        return NexusClient(self._engine, self._outbound, endpoint=endpoint, service=service)
+
+    def get_operation_handle(
+        self, operation_id: str, *, result_type: type[OutputT] | None = None
+    ) -> OperationHandle[OutputT]:
+        """Return a handle of an operation of this namespace, from its id alone. Asks nobody yet.
+
+        Raises:
+            WireFormatError: it is no operation id.
+        """
+        known = KnownOperation(parse_operation_id(operation_id), Any if result_type is None else result_type)
+        return OperationHandle(self._outbound, known)
+
+    async def close(self) -> None:
+        """Close the connection. Operations go on; their handles work again in another client."""
+        await self._engine.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.close()

@@ -1,0 +1,234 @@
+"""Runs flows: for asyncio over a session stream, for threads over unary calls."""
+
+import asyncio
+import time
+from contextlib import closing
+from typing import Any, Final, TypeVar, cast
+
+from isthmus.client.assembly import Parts, make_caller, signed_keyset
+from isthmus.client.flows import Clock, Effect, FetchKeys, FindOwner, Flow, Pause, PeerKeys, Send
+from isthmus.client.request import Caller
+from isthmus.envelope.errors import EnvelopeError
+from isthmus.keys.directory import AsyncKeyDirectory, KeyDirectory, KeysetCache
+from isthmus.keys.errors import DirectoryUnreachableError, KeysError
+from isthmus.keys.keyset import SignedKeyset
+from isthmus.transport.connection import Connection, SyncConnection
+from isthmus.transport.errors import GatewayError, IsthmusError
+from isthmus.transport.fork import ProcessMark
+from isthmus.transport.session import Session
+from isthmus.transport.unary import UnarySession
+from isthmus.v1 import (
+    endpoint_service_pb2,
+    endpoint_service_pb2_grpc,
+    key_service_pb2,
+    key_service_pb2_grpc,
+    namespace_service_pb2,
+    namespace_service_pb2_grpc,
+)
+
+CONNECT_SECONDS: Final = 10.0
+_LOOKUP_SECONDS: Final = 10.0
+_EXPECTED_ERRORS: Final = (IsthmusError, KeysError, EnvelopeError)
+
+T = TypeVar("T")
+
+
+def now_ms() -> int:
+    """Return the time in Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def system_clock() -> Clock:
+    """Return the clock of this machine."""
+    return Clock(now_ms=now_ms, monotonic=time.monotonic)
+
+
+class AsyncEngine:
+    """Performs what flows ask for, on one event loop."""
+
+    def __init__(self, connection: Connection, caller: Caller, directory: AsyncKeyDirectory) -> None:
+        self.connection = connection
+        self.caller = caller
+        self.clock = system_clock()
+        self.directory = directory
+        self._session = Session(connection)
+
+    @classmethod
+    async def connect(cls, parts: Parts) -> "AsyncEngine":
+        """Connect, and learn who the gateway says this client is. Raises GatewayError, ConfigurationError."""
+        connection = Connection(parts.channel, parts.credentials)
+        try:
+            key_stub = _async_key_stub(connection)
+            gateway = await connection.call_retrying(
+                key_stub.GetGatewayKey,
+                key_service_pb2.GetGatewayKeyRequest(),
+                timeout_seconds=CONNECT_SECONDS,
+            )
+            who = await connection.call_retrying(
+                _async_namespace_stub(connection).WhoAmI,
+                namespace_service_pb2.WhoAmIRequest(),
+                timeout_seconds=CONNECT_SECONDS,
+            )
+            caller = make_caller(parts, who, gateway)
+        except BaseException:
+            await connection.close()
+            raise
+
+        async def fetch(namespace: str) -> SignedKeyset:
+            request = key_service_pb2.GetKeysetRequest(namespace=namespace)
+            try:
+                response = await connection.call_retrying(
+                    key_stub.GetKeyset, request, timeout_seconds=_LOOKUP_SECONDS
+                )
+            except GatewayError as error:
+                raise _unreachable(error) from error
+            return signed_keyset(response)
+
+        directory = AsyncKeyDirectory(KeysetCache(parts.trust, clock_ms=now_ms), fetch)
+        return cls(connection, caller, directory)
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Run a flow to its end and return what it returns. Raises what it raises."""
+        with closing(flow):
+            result: Any = None
+            error: Exception | None = None
+            while True:
+                try:
+                    effect = flow.send(result) if error is None else flow.throw(error)
+                except StopIteration as stop:
+                    return cast("T", stop.value)
+                result, error = None, None
+                try:
+                    result = await self._perform(effect)
+                except _EXPECTED_ERRORS as failed:
+                    error = failed
+
+    async def close(self) -> None:
+        """Close session and connection. Operations go on."""
+        await self._session.close()
+        await self.connection.close()
+
+    async def _perform(self, effect: Effect) -> object:
+        match effect:
+            case Send():
+                return await self._session.call(
+                    effect.call, timeout_seconds=effect.timeout_seconds, size_bytes=effect.size_bytes
+                )
+            case FetchKeys():
+                return await self.directory.keyset(effect.namespace, key_id=effect.key_id)
+            case Pause():
+                await asyncio.sleep(effect.seconds)
+                return None
+            case FindOwner():
+                stub = endpoint_service_pb2_grpc.EndpointServiceStub(self.connection.channel)
+                response = await self.connection.call_retrying(
+                    cast("endpoint_service_pb2_grpc.EndpointServiceAsyncStub", stub).GetEndpoint,
+                    endpoint_service_pb2.GetEndpointRequest(name=effect.endpoint),
+                    timeout_seconds=_LOOKUP_SECONDS,
+                )
+                return response.endpoint.namespace
+
+
+class SyncEngine:
+    """Performs what flows ask for, blocking. Thread-safe, and usable in a forked process."""
+
+    def __init__(self, connection: SyncConnection, parts: Parts, caller: Caller) -> None:
+        self.connection = connection
+        self.caller = caller
+        self.clock = system_clock()
+        self._parts = parts
+        self._session = UnarySession(connection)
+        self._mark = ProcessMark()
+        self._directory = self._new_directory()
+
+    @classmethod
+    def connect(cls, parts: Parts) -> "SyncEngine":
+        """Connect, and learn who the gateway says this client is. Raises GatewayError, ConfigurationError."""
+        connection = SyncConnection(parts.channel, parts.credentials)
+        try:
+            gateway = connection.call_retrying(
+                lambda channel: key_service_pb2_grpc.KeyServiceStub(channel).GetGatewayKey,
+                key_service_pb2.GetGatewayKeyRequest(),
+                timeout_seconds=CONNECT_SECONDS,
+            )
+            who = connection.call_retrying(
+                lambda channel: namespace_service_pb2_grpc.NamespaceServiceStub(channel).WhoAmI,
+                namespace_service_pb2.WhoAmIRequest(),
+                timeout_seconds=CONNECT_SECONDS,
+            )
+            return cls(connection, parts, make_caller(parts, who, gateway))
+        except BaseException:
+            connection.close()
+            raise
+
+    def run(self, flow: Flow[T]) -> T:
+        """Run a flow to its end and return what it returns. Raises what it raises."""
+        with closing(flow):
+            result: Any = None
+            error: Exception | None = None
+            while True:
+                try:
+                    effect = flow.send(result) if error is None else flow.throw(error)
+                except StopIteration as stop:
+                    return cast("T", stop.value)
+                result, error = None, None
+                try:
+                    result = self._perform(effect)
+                except _EXPECTED_ERRORS as failed:
+                    error = failed
+
+    def close(self) -> None:
+        """Close the connection. Operations go on."""
+        self.connection.close()
+
+    def _perform(self, effect: Effect) -> object:
+        match effect:
+            case Send():
+                return self._session.call(effect.call, timeout_seconds=effect.timeout_seconds)
+            case FetchKeys():
+                return self._keys(effect)
+            case Pause():
+                time.sleep(effect.seconds)
+                return None
+            case FindOwner():
+                response = self.connection.call_retrying(
+                    lambda channel: endpoint_service_pb2_grpc.EndpointServiceStub(channel).GetEndpoint,
+                    endpoint_service_pb2.GetEndpointRequest(name=effect.endpoint),
+                    timeout_seconds=_LOOKUP_SECONDS,
+                )
+                return response.endpoint.namespace
+
+    def _keys(self, effect: FetchKeys) -> PeerKeys:
+        if self._mark.forked:  # a lock of the old one may have been held by a thread that this process lacks
+            self._mark, self._directory = ProcessMark(), self._new_directory()
+        return self._directory.keyset(effect.namespace, key_id=effect.key_id)
+
+    def _new_directory(self) -> KeyDirectory:
+        return KeyDirectory(KeysetCache(self._parts.trust, clock_ms=now_ms), self._fetch)
+
+    def _fetch(self, namespace: str) -> SignedKeyset:
+        request = key_service_pb2.GetKeysetRequest(namespace=namespace)
+        try:
+            response = self.connection.call_retrying(
+                lambda channel: key_service_pb2_grpc.KeyServiceStub(channel).GetKeyset,
+                request,
+                timeout_seconds=_LOOKUP_SECONDS,
+            )
+        except GatewayError as error:
+            raise _unreachable(error) from error
+        return signed_keyset(response)
+
+
+def _unreachable(error: GatewayError) -> Exception:
+    """A directory falls back on what it has when the gateway is away, not when the gateway refuses."""
+    return DirectoryUnreachableError(str(error)) if error.retryable else error
+
+
+def _async_key_stub(connection: Connection) -> "key_service_pb2_grpc.KeyServiceAsyncStub":
+    stub = key_service_pb2_grpc.KeyServiceStub(connection.channel)
+    return cast("key_service_pb2_grpc.KeyServiceAsyncStub", stub)
+
+
+def _async_namespace_stub(connection: Connection) -> "namespace_service_pb2_grpc.NamespaceServiceAsyncStub":
+    stub = namespace_service_pb2_grpc.NamespaceServiceStub(connection.channel)
+    return cast("namespace_service_pb2_grpc.NamespaceServiceAsyncStub", stub)

@@ -1,0 +1,370 @@
+"""What a client does, step by step, without I/O: generators that yield what they need and get it back.
+
+The async and the sync client run the same flows, so both verify the same things in the same order.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+from isthmus.client import answer
+from isthmus.client.answer import KnownRequest, Outcome
+from isthmus.client.errors import AlreadyExistsError, KeyRetiredError
+from isthmus.client.operation_spec import OperationSpec
+from isthmus.client.request import (
+    Caller,
+    Prepared,
+    StartOptions,
+    milliseconds,
+    operation_id_of,
+    seal_cancel,
+    seal_request,
+)
+from isthmus.envelope.errors import KeyUnavailableError
+from isthmus.envelope.expected import VerifiedKeys
+from isthmus.envelope.seal import RecipientKey
+from isthmus.keys.errors import TrustError
+from isthmus.payload.payload import Payload
+from isthmus.transport.errors import DeadlineExceededError
+from isthmus.v1 import operation_pb2, operation_service_pb2
+from isthmus.wire.names import KEY_ID_BYTES, OperationId, format_operation_id
+
+WAIT_MS: Final = 60_000
+"""How long one wait asks the gateway to hold the call; the gateway caps it."""
+START_TIMEOUT_SECONDS: Final = 60.0
+"""How long a start, a cancel or a look at an operation is tried."""
+_GRACE_SECONDS: Final = 90.0
+_REFRESH_PAUSES_SECONDS: Final = (0.0, 1.0, 4.0, 10.0, 20.0)
+"""New keys are looked for again after these: a directory asks the gateway at most every 30 seconds."""
+_ANY_NEWER_KEY: Final = bytes(KEY_ID_BYTES)
+
+T = TypeVar("T")
+
+
+class PeerKeys(VerifiedKeys, Protocol):
+    """A verified keyset of another namespace: verifies what it signs, and seals to it."""
+
+    def sealing_key(self) -> RecipientKey:
+        """Return the key to seal to. Raises NoSealingKeyError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Make a call; the answer is a SessionReply. GatewayErrors are thrown into the flow."""
+
+    call: operation_service_pb2.SessionCall
+    timeout_seconds: float
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchKeys:
+    """Get the verified keyset of a namespace; the answer is a PeerKeys.
+
+    ``key_id`` is a key that should be in it: the keyset at hand is not enough when it is not.
+    """
+
+    namespace: str
+    key_id: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindOwner:
+    """Ask the gateway which namespace an endpoint belongs to; for trust on first use only."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Wait."""
+
+    seconds: float
+
+
+Effect = Send | FetchKeys | FindOwner | Pause
+Flow = Generator[Effect, Any, T]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Time, injected. ``now_ms`` is Unix milliseconds, ``monotonic`` seconds."""
+
+    now_ms: Callable[[], int]
+    monotonic: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """An operation that certainly exists and certainly is the one that was asked for."""
+
+    request: KnownRequest
+    outcome: Outcome | None
+    """How it ended, when it had by then."""
+
+    @property
+    def operation_id(self) -> OperationId:
+        """Identity of the operation."""
+        return self.request.header.operation_id
+
+
+def start(
+    caller: Caller, spec: OperationSpec, payload: Payload, options: StartOptions, clock: Clock, *, wait: bool
+) -> Flow[Started]:
+    """Start an operation, or attach to the one that exists under the id; with ``wait``, see it end.
+
+    Raises:
+        AlreadyExistsError, ConflictError and other errors of the gateway; UnverifiedAnswerError; TrustError.
+    """
+    recipient = yield from _owner(caller, spec.endpoint)
+    generation = 1
+    while True:
+        started, created = yield from _start_generation(
+            caller, spec, payload, options, clock, recipient=recipient, generation=generation, wait=wait
+        )
+        failed = started.outcome is not None and started.outcome.attested_failure
+        if created or not failed or options.reuse_policy != "restart_if_failed":
+            return started
+        generation += 1  # only an attested failure of this generation permits the next
+
+
+def _start_generation(
+    caller: Caller,
+    spec: OperationSpec,
+    payload: Payload,
+    options: StartOptions,
+    clock: Clock,
+    *,
+    recipient: str,
+    generation: int,
+    wait: bool,
+) -> Flow[tuple[Started, bool]]:
+    """Start one generation; tell whether it was this very start that created it."""
+    operation_id = None
+    if options.id is not None:
+        operation_id = operation_id_of(caller, spec, options.id, generation=generation)
+    life_seconds = milliseconds(options.schedule_to_close_timeout) / 1000 + _GRACE_SECONDS
+    timeout_seconds = life_seconds if wait else min(START_TIMEOUT_SECONDS, life_seconds)
+
+    def attempt(keys: PeerKeys) -> Flow[tuple[Prepared, operation_pb2.OperationStatus]]:
+        prepared = seal_request(
+            caller,
+            spec,
+            payload,
+            options,
+            recipient=keys.sealing_key(),
+            now_ms=clock.now_ms(),
+            operation_id=operation_id,
+        )
+        try:
+            status = yield from _send_start(prepared, options, timeout_seconds=timeout_seconds, wait=wait)
+        except AlreadyExistsError:
+            status = yield from _created_by_lost_answer(caller, prepared, clock)
+        return prepared, status
+
+    prepared, status = yield from _with_current_keys(caller, recipient, attempt)
+    return (yield from _accept(caller, prepared, status, clock, timeout_seconds=timeout_seconds, wait=wait))
+
+
+def _with_current_keys(caller: Caller, namespace: str, attempt: Callable[[PeerKeys], Flow[T]]) -> Flow[T]:
+    """Seal and send; seal again with fresh keys when one went out of use between look-up and arrival."""
+    for pause_seconds in _REFRESH_PAUSES_SECONDS:
+        keys = yield FetchKeys(namespace=namespace)
+        try:
+            return (yield from attempt(keys))
+        except KeyRetiredError:
+            yield from _look_for_new_keys(caller, namespace, pause_seconds)
+    keys = yield FetchKeys(namespace=namespace)
+    return (yield from attempt(keys))
+
+
+def _look_for_new_keys(
+    caller: Caller, namespace: str, pause_seconds: float, key_id: bytes = _ANY_NEWER_KEY
+) -> Flow[None]:
+    if pause_seconds:
+        yield Pause(seconds=pause_seconds)
+    caller.keyring.refresh()
+    yield FetchKeys(namespace=namespace, key_id=key_id)
+
+
+def _owner(caller: Caller, endpoint: str) -> Flow[str]:
+    """Return the namespace that an endpoint is pinned to. Raises TrustError."""
+    try:
+        return caller.pins.namespace_of_endpoint(endpoint)
+    except TrustError:
+        if not caller.trust_on_first_use:
+            raise
+    namespace = yield FindOwner(endpoint=endpoint)
+    yield FetchKeys(namespace=namespace)  # pins the namespace
+    caller.pins.add_endpoint_on_first_use(namespace, endpoint)
+    return caller.pins.namespace_of_endpoint(endpoint)
+
+
+def _send_start(
+    prepared: Prepared, options: StartOptions, *, timeout_seconds: float, wait: bool
+) -> Flow[operation_pb2.OperationStatus]:
+    policy = operation_service_pb2.REUSE_POLICY_ATTACH
+    if options.reuse_policy == "reject":
+        policy = operation_service_pb2.REUSE_POLICY_REJECT
+    call = operation_service_pb2.SessionCall()
+    start_request = call.execute.start if wait else call.start
+    start_request.envelope = prepared.sealed.envelope
+    start_request.reuse_policy = policy
+    if wait:
+        call.execute.wait_ms = WAIT_MS
+    reply = yield Send(call=call, timeout_seconds=timeout_seconds, size_bytes=len(prepared.sealed.envelope))
+    status: operation_pb2.OperationStatus = reply.execute.status if wait else reply.start.status
+    return status
+
+
+def _created_by_lost_answer(
+    caller: Caller, prepared: Prepared, clock: Clock
+) -> Flow[operation_pb2.OperationStatus]:
+    """Tell a stranger's operation from one's own, whose answer was lost before the start was repeated."""
+    status = yield from _look(prepared.operation_id)
+    known = yield from _known_request(caller, status, prepared.operation_id, clock)
+    if known.digest != prepared.sealed.digest:
+        raise AlreadyExistsError(
+            f"{format_operation_id(prepared.operation_id)} exists under this id", reason="ALREADY_EXISTS"
+        )
+    return status
+
+
+def _accept(
+    caller: Caller,
+    prepared: Prepared,
+    status: operation_pb2.OperationStatus,
+    clock: Clock,
+    *,
+    timeout_seconds: float,
+    wait: bool,
+) -> Flow[tuple[Started, bool]]:
+    answer.check_operation_id(status, prepared.operation_id)
+    request = KnownRequest(header=prepared.sealed.header, digest=prepared.sealed.digest)
+    if status.attached:
+        request = yield from _known_request(caller, status, prepared.operation_id, clock, prepared=prepared)
+    created = request.digest == prepared.sealed.digest
+    if status.HasField("ending"):
+        return Started(
+            request=request, outcome=(yield from _outcome(caller, status, request, clock))
+        ), created
+    if not wait:
+        return Started(request=request, outcome=None), created
+    outcome = yield from wait_for_outcome(caller, request, clock, timeout_seconds=timeout_seconds)
+    return Started(request=request, outcome=outcome), created
+
+
+def find(caller: Caller, operation_id: OperationId, clock: Clock) -> Flow[Started]:
+    """Take up an operation of this namespace again, from any process, and verify that it is one."""
+    status = yield from _look(operation_id)
+    request = yield from _known_request(caller, status, operation_id, clock)
+    outcome = None
+    if status.HasField("ending"):
+        outcome = yield from _outcome(caller, status, request, clock)
+    return Started(request=request, outcome=outcome)
+
+
+def wait_for_outcome(
+    caller: Caller, request: KnownRequest, clock: Clock, *, timeout_seconds: float
+) -> Flow[Outcome]:
+    """Wait for the end of an operation.
+
+    Raises:
+        DeadlineExceededError: the time was over first; the operation goes on.
+    """
+    deadline = clock.monotonic() + timeout_seconds
+    operation_id = request.header.operation_id
+    while True:
+        left_seconds = deadline - clock.monotonic()
+        if left_seconds <= 0:
+            shown = format_operation_id(operation_id)
+            raise DeadlineExceededError(f"{shown} did not end within {timeout_seconds:g} s")
+        wait = operation_service_pb2.WaitOperationRequest(
+            operation_id=operation_id, wait_ms=min(WAIT_MS, int(left_seconds * 1000))
+        )
+        reply = yield Send(
+            call=operation_service_pb2.SessionCall(wait=wait), timeout_seconds=left_seconds + 1.0
+        )
+        status = reply.wait.status
+        answer.check_operation_id(status, operation_id)
+        if status.HasField("ending"):
+            return (yield from _outcome(caller, status, request, clock))
+
+
+def cancel(caller: Caller, request: KnownRequest, clock: Clock) -> Flow[None]:
+    """Ask to cancel an operation: durable once this returns. The handler decides how a running one ends."""
+
+    def attempt(keys: PeerKeys) -> Flow[None]:
+        sealed = seal_cancel(
+            caller, request.header, request.digest, recipient=keys.sealing_key(), now_ms=clock.now_ms()
+        )
+        call = operation_service_pb2.SessionCall()
+        call.cancel.envelope = sealed.envelope
+        reply = yield Send(call=call, timeout_seconds=START_TIMEOUT_SECONDS, size_bytes=len(sealed.envelope))
+        answer.check_operation_id(reply.cancel.status, request.header.operation_id)
+
+    yield from _with_current_keys(caller, request.header.recipient_namespace, attempt)
+
+
+def describe(operation_id: OperationId) -> Flow[operation_pb2.Operation]:
+    """Ask the gateway where an operation is in its life: its word only, signed by nobody else."""
+    get = operation_service_pb2.GetOperationRequest(operation_id=operation_id)
+    reply = yield Send(call=operation_service_pb2.SessionCall(get=get), timeout_seconds=START_TIMEOUT_SECONDS)
+    operation: operation_pb2.Operation = reply.get.operation
+    return operation
+
+
+def _look(operation_id: OperationId) -> Flow[operation_pb2.OperationStatus]:
+    wait = operation_service_pb2.WaitOperationRequest(operation_id=operation_id, include_request=True)
+    reply = yield Send(
+        call=operation_service_pb2.SessionCall(wait=wait), timeout_seconds=START_TIMEOUT_SECONDS
+    )
+    status: operation_pb2.OperationStatus = reply.wait.status
+    answer.check_operation_id(status, operation_id)
+    return status
+
+
+def _known_request(
+    caller: Caller,
+    status: operation_pb2.OperationStatus,
+    operation_id: OperationId,
+    clock: Clock,
+    *,
+    prepared: Prepared | None = None,
+) -> Flow[KnownRequest]:
+    """Verify the request that an answer shows; once more after a refresh when its key is new."""
+    yield from ()
+    for attempt in (1, 2):
+        try:
+            return answer.verify_proof(
+                status.request,
+                caller=caller,
+                operation_id=operation_id,
+                now_ms=clock.now_ms(),
+                known_target=None if prepared is None else prepared.sealed.header,
+                fingerprint=None if prepared is None else prepared.fingerprint,
+            )
+        except KeyUnavailableError:
+            if attempt == 2 or not caller.keyring.refresh():  # noqa: PLR2004
+                raise
+    raise AssertionError
+
+
+def _outcome(
+    caller: Caller, status: operation_pb2.OperationStatus, request: KnownRequest, clock: Clock
+) -> Flow[Outcome]:
+    """Verify an ending; again after a refresh when a key is new here."""
+    namespace = request.header.recipient_namespace
+    for pause_seconds in _REFRESH_PAUSES_SECONDS:
+        keys = yield FetchKeys(namespace=namespace)
+        try:
+            return answer.verify_ending(
+                status, request, caller=caller, handler_keys=keys, now_ms=clock.now_ms()
+            )
+        except KeyUnavailableError as error:
+            if error.permanent:
+                raise
+            yield from _look_for_new_keys(caller, namespace, pause_seconds, error.key_id)
+    keys = yield FetchKeys(namespace=namespace)
+    return answer.verify_ending(status, request, caller=caller, handler_keys=keys, now_ms=clock.now_ms())

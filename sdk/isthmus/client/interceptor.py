@@ -1,0 +1,126 @@
+"""Interceptors: layers around everything that a client does, for tracing, checks and defaults.
+
+::
+
+    class Traced(Interceptor):
+        def intercept_client(self, next: ClientOutbound) -> ClientOutbound:
+            return TracedOutbound(next)
+
+    class TracedOutbound(ClientOutbound):
+        async def execute_operation(self, input: StartInput) -> Any:
+            with tracer.start_span(input.spec.operation):
+                return await super().execute_operation(input)
+"""
+# ruff: noqa: A002, ANN401 - parameters are named and typed as in temporalio and nexusrpc
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from isthmus.client.description import OperationDescription
+from isthmus.client.operation_spec import OperationSpec
+from isthmus.client.request import StartOptions
+
+if TYPE_CHECKING:
+    from isthmus.client.handle import OperationHandle
+    from isthmus.client.sync import SyncOperationHandle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartInput:
+    """A start or an execute. ``dataclasses.replace`` changes it on its way."""
+
+    spec: OperationSpec
+    value: object
+    """The input of the operation, not yet serialized."""
+    options: StartOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandleInput:
+    """Something that is asked of an operation which exists."""
+
+    handle: "OperationHandle[Any] | SyncOperationHandle[Any]"
+    wait: timedelta | None = None
+    """How long to wait, for results."""
+
+
+class ClientOutbound:
+    """What an async client does; by default each layer hands on to the next."""
+
+    def __init__(self, next: "ClientOutbound") -> None:
+        self.next = next
+
+    async def start_operation(self, input: StartInput) -> "OperationHandle[Any]":
+        """Start."""
+        return await self.next.start_operation(input)
+
+    async def execute_operation(self, input: StartInput) -> Any:
+        """Start and wait for the result."""
+        return await self.next.execute_operation(input)
+
+    async def get_result(self, input: HandleInput) -> Any:
+        """Wait for the result."""
+        return await self.next.get_result(input)
+
+    async def cancel_operation(self, input: HandleInput) -> None:
+        """Ask to cancel."""
+        await self.next.cancel_operation(input)
+
+    async def describe_operation(self, input: HandleInput) -> OperationDescription:
+        """Look."""
+        return await self.next.describe_operation(input)
+
+
+class SyncClientOutbound:
+    """What a sync client does; by default each layer hands on to the next."""
+
+    def __init__(self, next: "SyncClientOutbound") -> None:
+        self.next = next
+
+    def start_operation(self, input: StartInput) -> "SyncOperationHandle[Any]":
+        """Start."""
+        return self.next.start_operation(input)
+
+    def execute_operation(self, input: StartInput) -> Any:
+        """Start and wait for the result."""
+        return self.next.execute_operation(input)
+
+    def get_result(self, input: HandleInput) -> Any:
+        """Wait for the result."""
+        return self.next.get_result(input)
+
+    def cancel_operation(self, input: HandleInput) -> None:
+        """Ask to cancel."""
+        self.next.cancel_operation(input)
+
+    def describe_operation(self, input: HandleInput) -> OperationDescription:
+        """Look."""
+        return self.next.describe_operation(input)
+
+
+class Interceptor:
+    """Makes layers; the first interceptor of a client is the outermost."""
+
+    def intercept_client(self, next: ClientOutbound) -> ClientOutbound:
+        """Return a layer around an async client."""
+        return next
+
+    def intercept_sync_client(self, next: SyncClientOutbound) -> SyncClientOutbound:
+        """Return a layer around a sync client."""
+        return next
+
+
+def layered(root: ClientOutbound, interceptors: Sequence[Interceptor]) -> ClientOutbound:
+    """Return the outermost layer."""
+    for interceptor in reversed(interceptors):
+        root = interceptor.intercept_client(root)
+    return root
+
+
+def layered_sync(root: SyncClientOutbound, interceptors: Sequence[Interceptor]) -> SyncClientOutbound:
+    """Return the outermost layer."""
+    for interceptor in reversed(interceptors):
+        root = interceptor.intercept_sync_client(root)
+    return root

@@ -1,0 +1,107 @@
+"""A client of one service at one endpoint."""
+# ruff: noqa: A002, ANN401 - parameters are named and typed as in temporalio and nexusrpc
+
+from typing import Any, Generic, TypeVar, Unpack, overload
+
+import nexusrpc
+
+from isthmus.client.engine import AsyncEngine
+from isthmus.client.handle import KnownOperation, OperationHandle
+from isthmus.client.interceptor import ClientOutbound, StartInput
+from isthmus.client.operation_spec import resolve_operation
+from isthmus.client.request import StartKeywords, StartOptions, operation_id_of
+from isthmus.transport.errors import ConfigurationError
+from isthmus.wire.names import parse_operation_id
+
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
+ServiceT = TypeVar("ServiceT")
+
+
+class NexusClient(Generic[ServiceT]):
+    """Calls one service at one endpoint."""
+
+    def __init__(
+        self, engine: AsyncEngine, outbound: ClientOutbound, *, endpoint: str, service: type[ServiceT] | str
+    ) -> None:
+        self._engine = engine
+        self._outbound = outbound
+        self._endpoint = endpoint
+        self._service = service
+
+    @overload
+    async def execute_operation(
+        self, operation: nexusrpc.Operation[InputT, OutputT], input: InputT, **options: Unpack[StartKeywords]
+    ) -> OutputT: ...
+
+    @overload
+    async def execute_operation(
+        self, operation: Any, input: Any = None, **options: Unpack[StartKeywords]
+    ) -> Any: ...
+
+    async def execute_operation(
+        self, operation: Any, input: Any = None, **options: Unpack[StartKeywords]
+    ) -> Any:
+        """Start an operation, or attach to the one under the same id, and return its result.
+
+        Args:
+            operation: an attribute of the service, a method of a service handler, or a name.
+            input: its input.
+            **options: see StartOptions.
+
+        Raises:
+            nexusrpc.OperationError: it failed or was canceled; see ``attested``.
+            nexusrpc.HandlerError: the handler could not handle it.
+            GatewayError: the gateway refuses the start, or could not be reached in time.
+            UnprovenOutcomeError: only the gateway says that it ended.
+            UnverifiedAnswerError: what the gateway shows is not authentic.
+            TrustError: the endpoint is not pinned.
+            PayloadConversionError: the input or the result has a type that does not convert.
+        """
+        return await self._outbound.execute_operation(self._start_input(operation, input, options))
+
+    @overload
+    async def start_operation(
+        self, operation: nexusrpc.Operation[InputT, OutputT], input: InputT, **options: Unpack[StartKeywords]
+    ) -> OperationHandle[OutputT]: ...
+
+    @overload
+    async def start_operation(
+        self, operation: Any, input: Any = None, **options: Unpack[StartKeywords]
+    ) -> OperationHandle[Any]: ...
+
+    async def start_operation(
+        self, operation: Any, input: Any = None, **options: Unpack[StartKeywords]
+    ) -> OperationHandle[Any]:
+        """Start an operation, or attach to the one under the same id. Durable once it returns.
+
+        Args and errors are those of execute_operation; endings are raised by the handle's ``result``.
+        """
+        return await self._outbound.start_operation(self._start_input(operation, input, options))
+
+    def get_operation_handle(
+        self, operation: Any, *, id: str | None = None, operation_id: str | None = None
+    ) -> OperationHandle[Any]:
+        """Return a handle of an operation that was started before, here or in another process.
+
+        Args:
+            operation: an attribute of the service, a method of a service handler, or a name.
+            id: the id that it was started with (its first generation), or
+            operation_id: ``op-…``.
+
+        Raises:
+            ConfigurationError: not exactly one of the two ids is given, or there is no such operation.
+            WireFormatError: operation_id is malformed.
+        """
+        spec = resolve_operation(self._endpoint, self._service, operation)
+        if (id is None) == (operation_id is None):
+            raise ConfigurationError("pass id= or operation_id=, one of them")
+        if operation_id is not None:
+            number = parse_operation_id(operation_id)
+        else:
+            number = operation_id_of(self._engine.caller, spec, id or "")
+        return OperationHandle(self._outbound, KnownOperation(number, spec.output_type))
+
+    def _start_input(self, operation: Any, value: Any, options: StartKeywords) -> StartInput:
+        spec = resolve_operation(self._endpoint, self._service, operation)
+        return StartInput(spec=spec, value=value, options=StartOptions(**options))

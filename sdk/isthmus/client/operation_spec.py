@@ -1,0 +1,78 @@
+"""Which operation is meant, and what goes in and comes out of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import nexusrpc
+
+from isthmus.transport.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationSpec:
+    """A callable operation of an endpoint."""
+
+    endpoint: str
+    service: str
+    operation: str
+    input_type: object = Any
+    output_type: object = Any
+
+
+def service_name(service: object) -> str:
+    """Return the name of a service: a nexusrpc service or service handler class, or the name itself.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    if isinstance(service, str):
+        return service
+    definition = nexusrpc.get_service_definition(service)
+    if definition is None:
+        raise ConfigurationError(
+            f"{service!r} is no service: pass a class decorated with @nexusrpc.service, or a name"
+        )
+    return definition.name
+
+
+def resolve_operation(endpoint: str, service: object, operation: object) -> OperationSpec:
+    """Return what is meant by an Operation attribute, a handler method, or a name.
+
+    Raises:
+        ConfigurationError: the service has no such operation.
+    """
+    name = service_name(service)
+    definition = None if isinstance(service, str) else nexusrpc.get_service_definition(service)
+    found: nexusrpc.Operation[Any, Any] | nexusrpc.OperationDefinition[Any, Any] | None
+    if isinstance(operation, str):
+        if definition is None:
+            return OperationSpec(endpoint=endpoint, service=name, operation=operation)
+        found = _by_name(definition, operation)
+    elif isinstance(operation, nexusrpc.Operation | nexusrpc.OperationDefinition):
+        found = operation
+    else:
+        found = nexusrpc.get_operation(operation)
+    if found is None:
+        raise ConfigurationError(
+            f"{operation!r} is no operation of {name}: pass an attribute of the service, or a name"
+        )
+    if definition is not None and found.name not in definition.operation_definitions:
+        raise ConfigurationError(f"the service {name} has no operation {found.name!r}")
+    return OperationSpec(
+        endpoint=endpoint,
+        service=name,
+        operation=found.name,
+        input_type=Any if found.input_type is None else found.input_type,
+        output_type=Any if found.output_type is None else found.output_type,
+    )
+
+
+def _by_name(
+    definition: nexusrpc.ServiceDefinition, name: str
+) -> nexusrpc.OperationDefinition[Any, Any] | None:
+    by_name = definition.operation_definitions.get(name)
+    if by_name is not None:
+        return by_name
+    return next(
+        (found for found in definition.operation_definitions.values() if found.method_name == name), None
+    )

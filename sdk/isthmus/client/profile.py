@@ -1,0 +1,156 @@
+"""Profiles: how to reach which gateway as whom, by name, in one TOML file, like contexts of kubectl.
+
+``~/.config/isthmus/config.toml`` (or ``ISTHMUS_CONFIG``)::
+
+    current = "dev"
+
+    [profiles.dev]
+    address = "localhost:7243"
+    namespace = "data-team"
+    keyring = "keys/data-team.json"
+    passphrase_file = "keys/passphrase"
+    trust_store = "keys/trust.json"
+    token_file = "/var/run/secrets/isthmus/token"
+
+Paths are relative to the file. Every field is also an environment variable, ``ISTHMUS_ADDRESS`` and so on,
+which wins over the file. Secrets come from files or from the environment (``ISTHMUS_TOKEN``,
+``ISTHMUS_PASSPHRASE``), never from this file.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from isthmus.transport.errors import ConfigurationError
+
+_PATHS: Final = frozenset(
+    {
+        "keyring",
+        "passphrase_file",
+        "trust_store",
+        "token_file",
+        "signing_key_file",
+        "ca_file",
+        "certificate_file",
+        "private_key_file",
+    }
+)
+_FLAGS: Final = frozenset({"allow_insecure", "trust_on_first_use"})
+_SECRETS: Final = frozenset({"token", "passphrase"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The settings of one client. None: not set."""
+
+    address: str | None = None
+    namespace: str | None = None
+    keyring: Path | None = None
+    passphrase_file: Path | None = None
+    trust_store: Path | None = None
+    trust_on_first_use: bool = False
+    token_file: Path | None = None
+    signing_key_file: Path | None = None
+    issuer: str | None = None
+    audience: str | None = None
+    subject: str | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    private_key_file: Path | None = None
+    server_name: str | None = None
+    allow_insecure: bool = False
+
+
+def config_path(environment: Mapping[str, str] | None = None) -> Path:
+    """Return where the profiles are: ISTHMUS_CONFIG, or below the user's configuration directory."""
+    environment = os.environ if environment is None else environment
+    chosen = environment.get("ISTHMUS_CONFIG")
+    if chosen:
+        return Path(chosen).expanduser()
+    base = environment.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "isthmus" / "config.toml"
+
+
+def load_profile(name: str | None = None, *, environment: Mapping[str, str] | None = None) -> Profile:
+    """Return a profile with the environment's variables on top of it.
+
+    Args:
+        name: which one; None takes ISTHMUS_PROFILE, then the file's ``current``, then none at all.
+        environment: instead of the process's.
+
+    Raises:
+        ConfigurationError: no such profile, or the file or a variable is not valid.
+    """
+    environment = os.environ if environment is None else environment
+    path = config_path(environment)
+    name = name or environment.get("ISTHMUS_PROFILE") or None
+    document = _read(path)
+    name = name or document.get("current")
+    profile = Profile()
+    if name is not None:
+        profiles = document.get("profiles", {})
+        if name not in profiles:
+            known = ", ".join(sorted(profiles)) or "none"
+            raise ConfigurationError(f"{path} has no profile {name!r} (it has: {known})")
+        profile = _from_table(profiles[name], where=f"profile {name!r} in {path}", base=path.parent)
+    return _with_environment(profile, environment)
+
+
+def profile_names(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return the names of all profiles, sorted. Raises ConfigurationError."""
+    return tuple(sorted(_read(config_path(environment)).get("profiles", {})))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+
+
+def _from_table(table: dict[str, Any], *, where: str, base: Path) -> Profile:
+    if secret := _SECRETS & table.keys():
+        name = min(secret)
+        raise ConfigurationError(
+            f"{where}: a {name} does not belong here; use {name}_file or ISTHMUS_{name.upper()}"
+        )
+    known = {field.name for field in fields(Profile)}
+    if unknown := table.keys() - known:
+        raise ConfigurationError(f"{where}: unknown setting {', '.join(sorted(unknown))}")
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        expected = bool if name in _FLAGS else str
+        if not isinstance(value, expected):
+            raise ConfigurationError(f"{where}: {name} must be a {expected.__name__}")
+        values[name] = base / Path(str(value)).expanduser() if name in _PATHS else value
+    return Profile(**values)
+
+
+def _with_environment(profile: Profile, environment: Mapping[str, str]) -> Profile:
+    changes: dict[str, Any] = {}
+    for field in fields(Profile):
+        variable = f"ISTHMUS_{field.name.upper()}"
+        text = environment.get(variable)
+        if not text:
+            continue
+        if field.name in _FLAGS:
+            changes[field.name] = _flag(variable, text)
+        else:
+            changes[field.name] = Path(text).expanduser() if field.name in _PATHS else text
+    return replace(profile, **changes)
+
+
+def _flag(variable: str, text: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off"}:
+        return False
+    raise ConfigurationError(f"{variable} must be true or false, not {text!r}")

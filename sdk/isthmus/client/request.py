@@ -1,0 +1,216 @@
+"""What a caller asks: options checked, header filled in, payload sealed. No I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, Literal, Protocol, TypedDict
+
+from isthmus.client.operation_spec import OperationSpec
+from isthmus.envelope.identity import (
+    derive_operation_id,
+    fingerprint_of,
+    random_message_id,
+    random_operation_id,
+)
+from isthmus.envelope.key_material import SigningPublicKey
+from isthmus.envelope.seal import RecipientKey, Sealed, seal
+from isthmus.keys.keyring import Keyring
+from isthmus.payload.payload import Payload
+from isthmus.transport.errors import ConfigurationError
+from isthmus.wire import limits
+from isthmus.wire.header import Direction, Header
+from isthmus.wire.names import NamespaceName, OperationId
+
+ReusePolicy = Literal["attach", "reject", "restart_if_failed"]
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_CANCEL_LIFE_MS: Final = 24 * 3600 * 1000
+
+
+class EndpointPins(Protocol):
+    """Which namespace an endpoint belongs to, by local decision: the trust store."""
+
+    def namespace_of_endpoint(self, endpoint: str) -> str:
+        """Return the pinned namespace. Raises TrustError."""
+        ...
+
+    def add_endpoint_on_first_use(self, namespace: str, endpoint: str) -> None:
+        """Pin an endpoint because the gateway said so. Raises TrustError where that is off."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls: keys, pins and the identity that the gateway knows this client by."""
+
+    keyring: Keyring
+    pins: EndpointPins
+    principal: str
+    gateway_key: SigningPublicKey
+    trust_on_first_use: bool = False
+    """Believe the gateway about endpoints that nobody pinned. For development only."""
+
+    @property
+    def namespace(self) -> str:
+        """The caller's namespace."""
+        return self.keyring.namespace
+
+
+class StartKeywords(TypedDict, total=False):
+    """The keyword arguments of start_operation and execute_operation; StartOptions explains them."""
+
+    id: str | None
+    reuse_policy: ReusePolicy
+    schedule_to_start_timeout: timedelta | None
+    start_to_close_timeout: timedelta | None
+    schedule_to_close_timeout: timedelta
+    labels: Mapping[str, str]
+    fingerprint: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartOptions:
+    """How an operation is started. Times are durations from now."""
+
+    id: str | None = None
+    """The caller's idempotency key. Without it every start is a new operation."""
+    reuse_policy: ReusePolicy = "attach"
+    schedule_to_start_timeout: timedelta | None = None
+    """Longest wait for the first worker."""
+    start_to_close_timeout: timedelta | None = None
+    """Longest life after a worker took it first."""
+    schedule_to_close_timeout: timedelta = timedelta(milliseconds=limits.DEFAULT_SCHEDULE_TO_CLOSE_MS)
+    """Longest life as a whole, at most 60 days."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Authenticated attributes in clear: the gateway and its policy read them."""
+    fingerprint: bool = True
+    """Compare the input when the id is used again. Switch it off when the input's bytes are not stable."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work. Raises ConfigurationError."""
+        if self.reuse_policy not in {"attach", "reject", "restart_if_failed"}:
+            raise ConfigurationError(
+                f"reuse_policy is attach, reject or restart_if_failed, not {self.reuse_policy!r}"
+            )
+        if self.id is None and self.reuse_policy != "attach":
+            raise ConfigurationError(f"reuse_policy={self.reuse_policy!r} needs an id")
+        if self.id is not None and not 0 < len(self.id.encode()) <= limits.MAX_REQUEST_ID_BYTES:
+            raise ConfigurationError(f"an id is 1 to {limits.MAX_REQUEST_ID_BYTES} bytes of UTF-8")
+        whole_ms = milliseconds(self.schedule_to_close_timeout)
+        if not 0 < whole_ms <= limits.MAX_SCHEDULE_TO_CLOSE_MS:
+            raise ConfigurationError("schedule_to_close_timeout is more than 0 and at most 60 days")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request that was sealed for one generation of an operation."""
+
+    sealed: Sealed
+    fingerprint: bytes | None
+    """What an operation that exists under this id must have been asked with; None: do not compare."""
+
+    @property
+    def operation_id(self) -> OperationId:
+        """Identity of the operation."""
+        return self.sealed.header.operation_id
+
+
+def milliseconds(duration: timedelta | None) -> int:
+    """Return a duration in milliseconds, 0 for None."""
+    return 0 if duration is None else -(-duration // _MILLISECOND)
+
+
+def operation_id_of(
+    caller: Caller, spec: OperationSpec, request_id: str, *, generation: int = 1
+) -> OperationId:
+    """Return the operation id that a request id stands for in the caller's namespace."""
+    return derive_operation_id(
+        caller.keyring.id_key,
+        trust_domain=caller.keyring.trust_domain,
+        caller_namespace=caller.namespace,
+        endpoint=spec.endpoint,
+        service=spec.service,
+        operation=spec.operation,
+        request_id=request_id,
+        generation=generation,
+    )
+
+
+def seal_request(
+    caller: Caller,
+    spec: OperationSpec,
+    payload: Payload,
+    options: StartOptions,
+    *,
+    recipient: RecipientKey,
+    now_ms: int,
+    operation_id: OperationId | None,
+) -> Prepared:
+    """Seal a request for the pinned namespace of its endpoint.
+
+    Args:
+        caller: who calls.
+        spec: what.
+        payload: the input.
+        options: how.
+        recipient: the namespace that the caller's pins name for the endpoint, with its active key.
+        now_ms: Unix milliseconds.
+        operation_id: derived from the request id; None makes a random one.
+
+    Raises:
+        NeverSealError: a name, a timeout or a label breaks the rules of headers, or the input is too large.
+    """
+    signer = caller.keyring.signing_key()
+    whole_ms = milliseconds(options.schedule_to_close_timeout)
+    fingerprint = None
+    if options.id is not None and options.fingerprint:
+        fingerprint = fingerprint_of(caller.keyring.id_key, payload)
+    header = Header(
+        direction=Direction.REQUEST,
+        trust_domain=caller.keyring.trust_domain,
+        sender_namespace=NamespaceName(caller.namespace),
+        sender_key_id=signer.key_id,
+        principal=caller.principal,
+        recipient_namespace=NamespaceName(recipient.namespace),
+        endpoint=spec.endpoint,
+        service=spec.service,
+        operation=spec.operation,
+        operation_id=operation_id or random_operation_id(),
+        message_id=random_message_id(),
+        issued_at_ms=now_ms,
+        expires_at_ms=now_ms + whole_ms,
+        schedule_to_start_timeout_ms=milliseconds(options.schedule_to_start_timeout),
+        start_to_close_timeout_ms=milliseconds(options.start_to_close_timeout),
+        schedule_to_close_timeout_ms=whole_ms,
+        recipients=(recipient.namespace,),
+        labels=tuple(sorted(options.labels.items())),
+        fingerprint=fingerprint or b"",
+    )
+    sealed = seal(header, payload, signer=signer, recipients=(recipient,))
+    return Prepared(sealed=sealed, fingerprint=fingerprint)
+
+
+def seal_cancel(
+    caller: Caller, request: Header, request_digest: bytes, *, recipient: RecipientKey, now_ms: int
+) -> Sealed:
+    """Seal a cancel of a request of one's own. Raises NeverSealError."""
+    signer = caller.keyring.signing_key()
+    ends_ms = request.issued_at_ms + request.schedule_to_close_timeout_ms
+    header = Header(
+        direction=Direction.CANCEL,
+        trust_domain=request.trust_domain,
+        sender_namespace=request.sender_namespace,
+        sender_key_id=signer.key_id,
+        principal=caller.principal,
+        recipient_namespace=request.recipient_namespace,
+        endpoint=request.endpoint,
+        service=request.service,
+        operation=request.operation,
+        operation_id=request.operation_id,
+        message_id=random_message_id(),
+        request_digest=request_digest,
+        issued_at_ms=now_ms,
+        # It must not expire before what it cancels.
+        expires_at_ms=max(now_ms + _CANCEL_LIFE_MS, ends_ms),
+        recipients=request.recipients,
+    )
+    return seal(header, Payload(content_type="", data=b""), signer=signer, recipients=(recipient,))

@@ -1,0 +1,68 @@
+"""What is inside all interceptors of an async client: the flows themselves."""
+# ruff: noqa: A002, ANN401 - parameters are named and typed as in temporalio and nexusrpc
+
+from typing import Any
+
+from isthmus.client import description, flows
+from isthmus.client.answer import Outcome
+from isthmus.client.description import OperationDescription
+from isthmus.client.engine import AsyncEngine
+from isthmus.client.handle import KnownOperation, OperationHandle, known_of
+from isthmus.client.interceptor import ClientOutbound, HandleInput, StartInput
+from isthmus.payload.converter import PayloadConverter
+
+
+class Root(ClientOutbound):
+    """The innermost layer."""
+
+    def __init__(self, engine: AsyncEngine, converter: PayloadConverter) -> None:
+        self._engine = engine
+        self._converter = converter
+        self.outer: ClientOutbound = self
+        """The outermost layer: what handles go through."""
+
+    async def start_operation(self, input: StartInput) -> OperationHandle[Any]:
+        """Start, or attach."""
+        started = await self._start(input, wait=False)
+        known = KnownOperation(started.operation_id, input.spec.output_type, started)
+        return OperationHandle(self.outer, known)
+
+    async def execute_operation(self, input: StartInput) -> Any:
+        """Start, or attach, and wait."""
+        started = await self._start(input, wait=True)
+        return value_of(started.outcome, self._converter, input.spec.output_type)
+
+    async def get_result(self, input: HandleInput) -> Any:
+        """Wait."""
+        known, engine = known_of(input.handle), self._engine
+        outcome = await engine.run(known.outcome(engine.caller, engine.clock, wait=input.wait))
+        return value_of(outcome, self._converter, known.output_type)
+
+    async def cancel_operation(self, input: HandleInput) -> None:
+        """Ask to cancel."""
+        known, engine = known_of(input.handle), self._engine
+        request = await engine.run(known.request(engine.caller, engine.clock))
+        await engine.run(flows.cancel(engine.caller, request, engine.clock))
+
+    async def describe_operation(self, input: HandleInput) -> OperationDescription:
+        """Look."""
+        operation_id = known_of(input.handle).operation_id
+        return description.describe(await self._engine.run(flows.describe(operation_id)))
+
+    async def _start(self, input: StartInput, *, wait: bool) -> flows.Started:
+        engine = self._engine
+        payload = self._converter.to_payload(input.value)
+        return await engine.run(
+            flows.start(engine.caller, input.spec, payload, input.options, engine.clock, wait=wait)
+        )
+
+
+def value_of(outcome: Outcome | None, converter: PayloadConverter, output_type: object) -> Any:
+    """Return the result, or raise how it ended. Raises PayloadConversionError for an unexpected type."""
+    if outcome is None:
+        raise AssertionError
+    if outcome.error is not None:
+        raise outcome.error
+    if outcome.payload is None:
+        raise AssertionError
+    return converter.from_payload(outcome.payload, output_type)

@@ -1,0 +1,246 @@
+"""The sync client: the same calls without an event loop, safe in threads and after a fork."""
+# ruff: noqa: A002, ANN401 - parameters are named and typed as in temporalio and nexusrpc
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, Unpack, overload
+
+import nexusrpc
+
+from isthmus.client import description, flows
+from isthmus.client.assembly import assemble
+from isthmus.client.description import OperationDescription
+from isthmus.client.engine import SyncEngine
+from isthmus.client.handle import KnownOperation, known_of
+from isthmus.client.interceptor import HandleInput, Interceptor, StartInput, SyncClientOutbound, layered_sync
+from isthmus.client.operation_spec import resolve_operation, service_name
+from isthmus.client.profile import Profile
+from isthmus.client.request import StartKeywords, StartOptions, operation_id_of
+from isthmus.client.root import value_of
+from isthmus.keys.keyring import Keyring
+from isthmus.keys.trust import TrustStore
+from isthmus.payload.converter import DefaultPayloadConverter, PayloadConverter
+from isthmus.transport.channel import ChannelSettings
+from isthmus.transport.credentials import TokenSource
+from isthmus.transport.errors import ConfigurationError
+from isthmus.wire.names import NamespaceName, format_operation_id, parse_operation_id
+
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
+OutputT_co = TypeVar("OutputT_co", covariant=True)
+ServiceT = TypeVar("ServiceT")
+
+
+class SyncClient:
+    """What Client is for asyncio. Share one between threads; a forked process may go on using it."""
+
+    def __init__(
+        self, engine: SyncEngine, *, converter: PayloadConverter, interceptors: Sequence[Interceptor] = ()
+    ) -> None:
+        self._engine = engine
+        root = _SyncRoot(engine, converter)
+        root.outer = self._outbound = layered_sync(root, interceptors)
+
+    @classmethod
+    def connect(
+        cls,
+        address: str | None = None,
+        *,
+        namespace: str | None = None,
+        profile: str | Profile | None = None,
+        keyring: Keyring | Path | str | None = None,
+        trust: TrustStore | Path | str | None = None,
+        credentials: TokenSource | None = None,
+        channel: ChannelSettings | None = None,
+        payload_converter: PayloadConverter | None = None,
+        interceptors: Sequence[Interceptor] = (),
+    ) -> Self:
+        """Connect to a gateway as a namespace; arguments and errors are those of ``Client.connect``."""
+        parts = assemble(
+            address=address,
+            namespace=namespace,
+            profile=profile,
+            keyring=keyring,
+            trust=trust,
+            credentials=credentials,
+            channel=channel,
+        )
+        converter = payload_converter or DefaultPayloadConverter()
+        return cls(SyncEngine.connect(parts), converter=converter, interceptors=interceptors)
+
+    @property
+    def namespace(self) -> NamespaceName:
+        """The namespace of this client."""
+        return NamespaceName(self._engine.caller.namespace)
+
+    @property
+    def principal(self) -> str:
+        """Who this client is to the gateway."""
+        return self._engine.caller.principal
+
+    def create_nexus_client(
+        self, endpoint: str, service: type[ServiceT] | str
+    ) -> "SyncNexusClient[ServiceT]":
+        """Return a client for one service at one endpoint, as ``Client.create_nexus_client``."""
+        service_name(service)
+        return SyncNexusClient(self._engine, self._outbound, endpoint=endpoint, service=service)
+
+    def get_operation_handle(
+        self, operation_id: str, *, result_type: type[OutputT] | None = None
+    ) -> "SyncOperationHandle[OutputT]":
+        """Return a handle of an operation of this namespace, from its id alone. Asks nobody yet.
+
+        Raises:
+            WireFormatError: it is no operation id.
+        """
+        known = KnownOperation(parse_operation_id(operation_id), Any if result_type is None else result_type)
+        return SyncOperationHandle(self._outbound, known)
+
+    def close(self) -> None:
+        """Close the connection. Operations go on; their handles work again in another client."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+class SyncNexusClient(Generic[ServiceT]):
+    """Calls one service at one endpoint, blocking."""
+
+    def __init__(
+        self,
+        engine: SyncEngine,
+        outbound: SyncClientOutbound,
+        *,
+        endpoint: str,
+        service: type[ServiceT] | str,
+    ) -> None:
+        self._engine = engine
+        self._outbound = outbound
+        self._endpoint = endpoint
+        self._service = service
+
+    @overload
+    def execute_operation(
+        self, operation: nexusrpc.Operation[InputT, OutputT], input: InputT, **options: Unpack[StartKeywords]
+    ) -> OutputT: ...
+
+    @overload
+    def execute_operation(
+        self, operation: Any, input: Any = None, **options: Unpack[StartKeywords]
+    ) -> Any: ...
+
+    def execute_operation(self, operation: Any, input: Any = None, **options: Unpack[StartKeywords]) -> Any:
+        """Start, or attach, and return the result; as ``NexusClient.execute_operation``."""
+        return self._outbound.execute_operation(self._start_input(operation, input, options))
+
+    @overload
+    def start_operation(
+        self, operation: nexusrpc.Operation[InputT, OutputT], input: InputT, **options: Unpack[StartKeywords]
+    ) -> "SyncOperationHandle[OutputT]": ...
+
+    @overload
+    def start_operation(
+        self, operation: Any, input: Any = None, **options: Unpack[StartKeywords]
+    ) -> "SyncOperationHandle[Any]": ...
+
+    def start_operation(
+        self, operation: Any, input: Any = None, **options: Unpack[StartKeywords]
+    ) -> "SyncOperationHandle[Any]":
+        """Start, or attach. Durable once it returns; as ``NexusClient.start_operation``."""
+        return self._outbound.start_operation(self._start_input(operation, input, options))
+
+    def get_operation_handle(
+        self, operation: Any, *, id: str | None = None, operation_id: str | None = None
+    ) -> "SyncOperationHandle[Any]":
+        """Return a handle of an operation that was started before; as in ``NexusClient``."""
+        spec = resolve_operation(self._endpoint, self._service, operation)
+        if (id is None) == (operation_id is None):
+            raise ConfigurationError("pass id= or operation_id=, one of them")
+        if operation_id is not None:
+            number = parse_operation_id(operation_id)
+        else:
+            number = operation_id_of(self._engine.caller, spec, id or "")
+        return SyncOperationHandle(self._outbound, KnownOperation(number, spec.output_type))
+
+    def _start_input(self, operation: Any, value: Any, options: StartKeywords) -> StartInput:
+        spec = resolve_operation(self._endpoint, self._service, operation)
+        return StartInput(spec=spec, value=value, options=StartOptions(**options))
+
+
+class SyncOperationHandle(Generic[OutputT_co]):
+    """What OperationHandle is for asyncio."""
+
+    def __init__(self, outbound: SyncClientOutbound, known: KnownOperation) -> None:
+        self._outbound = outbound
+        self._known = known
+
+    @property
+    def operation_id(self) -> str:
+        """``op-…``: URL-safe, valid in every process of the namespace, nothing secret."""
+        return format_operation_id(self._known.operation_id)
+
+    def result(self, *, timeout: timedelta | None = None) -> OutputT_co:
+        """Wait for the result and return it; as ``OperationHandle.result``."""
+        output: OutputT_co = self._outbound.get_result(HandleInput(handle=self, wait=timeout))
+        return output
+
+    def cancel(self) -> None:
+        """Ask to cancel; as ``OperationHandle.cancel``."""
+        self._outbound.cancel_operation(HandleInput(handle=self))
+
+    def describe(self) -> OperationDescription:
+        """Ask the gateway where the operation is in its life; as ``OperationHandle.describe``."""
+        return self._outbound.describe_operation(HandleInput(handle=self))
+
+    def __repr__(self) -> str:
+        """Show the id."""
+        return f"SyncOperationHandle({self.operation_id})"
+
+
+class _SyncRoot(SyncClientOutbound):
+    """The innermost layer."""
+
+    def __init__(self, engine: SyncEngine, converter: PayloadConverter) -> None:
+        self._engine = engine
+        self._converter = converter
+        self.outer: SyncClientOutbound = self
+
+    def start_operation(self, input: StartInput) -> SyncOperationHandle[Any]:
+        started = self._start(input, wait=False)
+        known = KnownOperation(started.operation_id, input.spec.output_type, started)
+        return SyncOperationHandle(self.outer, known)
+
+    def execute_operation(self, input: StartInput) -> Any:
+        started = self._start(input, wait=True)
+        return value_of(started.outcome, self._converter, input.spec.output_type)
+
+    def get_result(self, input: HandleInput) -> Any:
+        known, engine = known_of(input.handle), self._engine
+        outcome = engine.run(known.outcome(engine.caller, engine.clock, wait=input.wait))
+        return value_of(outcome, self._converter, known.output_type)
+
+    def cancel_operation(self, input: HandleInput) -> None:
+        known, engine = known_of(input.handle), self._engine
+        request = engine.run(known.request(engine.caller, engine.clock))
+        engine.run(flows.cancel(engine.caller, request, engine.clock))
+
+    def describe_operation(self, input: HandleInput) -> OperationDescription:
+        operation_id = known_of(input.handle).operation_id
+        return description.describe(self._engine.run(flows.describe(operation_id)))
+
+    def _start(self, input: StartInput, *, wait: bool) -> flows.Started:
+        engine = self._engine
+        payload = self._converter.to_payload(input.value)
+        return engine.run(
+            flows.start(engine.caller, input.spec, payload, input.options, engine.clock, wait=wait)
+        )
