@@ -28,7 +28,7 @@ from isthmus.policies.decision import Authorizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationStack:
-    """The two services, and what a stopping gateway has to settle: drain ``streams``, close ``dispatcher``."""
+    """The two services, and what a stopping gateway settles: it drains ``streams`` and closes ``dispatcher``."""
 
     operation_service: OperationService
     worker_service: WorkerService
@@ -49,7 +49,7 @@ def operation_stack(
     lease: timedelta = DEFAULT_LEASE,
     waiter_limits: WaiterLimits | None = None,
 ) -> OperationStack:
-    """Put the services together and subscribe them to the store's signals. Nothing runs before a call comes."""
+    """Put the services together and subscribe them to the signals of the store. Nothing runs by itself."""
     registry = RegistryCache(store)
     waiters = Waiters(waiter_limits)
     dispatcher = Dispatcher(store, clock=clock, timers=timers)
