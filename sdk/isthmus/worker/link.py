@@ -33,6 +33,7 @@ SHORTEST_LIFE_SECONDS = 1.0
 RECONNECT = Backoff(initial_seconds=0.2, maximum_seconds=10.0)
 
 _REFUSALS = (
+    ConfigurationError,
     InvalidRequestError,
     NotFoundError,
     PermissionDeniedError,
@@ -70,13 +71,11 @@ class Link:
         choice: TransportChoice,
         stream: Callable[[], Transport],
         unary: Callable[[], Transport],
-        backoff: Backoff = RECONNECT,
     ) -> None:
         self._session = session
         self._choice = choice
         self._make = {_Way.STREAM: stream, _Way.UNARY: unary}
         self._way = _Way.UNARY if choice == "unary" else _Way.STREAM
-        self._backoff = backoff
         self._failures = 0
         self._broken_streams = 0
 
@@ -100,14 +99,14 @@ class Link:
                 if clock() - since >= SHORTEST_LIFE_SECONDS:
                     continue
             self._failures += 1
-            await self._wait(self._backoff.delay_seconds(self._failures, random.random()))  # noqa: S311
+            await self._wait(RECONNECT.delay_seconds(self._failures, random.random()))  # noqa: S311
 
     def _note_end(self, *, established: bool) -> None:
         if established:
             self._failures = self._broken_streams = 0
 
     def _note_failure(self, error: Exception, *, established: bool) -> None:
-        if isinstance(error, ConfigurationError | _REFUSALS) and not self._session.established:
+        if isinstance(error, _REFUSALS) and not self._session.established:
             queue = self._session.hello.task_queue
             raise WorkerRefusedError(f"a worker of task queue {queue!r} is not accepted: {error}") from error
         if not established:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 import pytest
-
 from tests.unit.worker.gateway import Gateway
 from tests.unit.worker.parties import Caller, HandlerClient, MemoryKeyring, handler_client
 

@@ -1,8 +1,8 @@
-"""A small WorkerService that a test plays by hand: it sends what the test says and shows what the worker sent."""
+"""A small WorkerService that a test plays by hand: it sends what the test says, shows what arrives."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import grpc.aio
@@ -20,7 +20,9 @@ class Stream:
     def __init__(self) -> None:
         self._frames: asyncio.Queue[worker_service_pb2.WorkRequest | None] = asyncio.Queue()
         self._outcomes: asyncio.Queue[worker_service_pb2.TaskOutcome] = asyncio.Queue()
-        self._answers: asyncio.Queue[worker_service_pb2.WorkResponse | grpc.StatusCode | None] = asyncio.Queue()
+        self._answers: asyncio.Queue[worker_service_pb2.WorkResponse | grpc.StatusCode | None] = (
+            asyncio.Queue()
+        )
         self._arrived = asyncio.Event()
         self.hello = worker_service_pb2.WorkerHello()
         self.credits = 0
@@ -29,7 +31,7 @@ class Stream:
         self.largest_frame = 0
         self.ended = asyncio.Event()
 
-    def send(self, **fields: Any) -> None:  # noqa: ANN401 - the fields of WorkResponse
+    def send(self, **fields: Any) -> None:
         """Send a frame."""
         self._answers.put_nowait(worker_service_pb2.WorkResponse(**fields))
 
@@ -45,9 +47,13 @@ class Stream:
         """Break the stream."""
         self._answers.put_nowait(code)
 
-    def acknowledge(self, outcome: worker_service_pb2.TaskOutcome, code: grpc.StatusCode | None = None) -> None:
+    def acknowledge(
+        self, outcome: worker_service_pb2.TaskOutcome, code: grpc.StatusCode | None = None
+    ) -> None:
         """Answer an outcome."""
-        error = b"" if code is None else status_pb2.Status(code=code.value[0], message="no").SerializeToString()
+        error = (
+            b"" if code is None else status_pb2.Status(code=code.value[0], message="no").SerializeToString()
+        )
         self.send(acks=[worker_service_pb2.OutcomeAck(task=outcome.task, error=error)])
 
     async def outcome(self, *, acknowledge: bool = True) -> worker_service_pb2.TaskOutcome:
@@ -122,7 +128,7 @@ class Gateway(worker_service_pb2_grpc.WorkerServiceServicer):
         """Where it listens."""
         return f"127.0.0.1:{self._port}"
 
-    async def __aenter__(self) -> "Gateway":
+    async def __aenter__(self) -> Self:
         """Start."""
         await self._server.start()
         return self
@@ -139,7 +145,11 @@ class Gateway(worker_service_pb2_grpc.WorkerServiceServicer):
         await stream.until("credits")
         return stream
 
-    async def Work(self, request_iterator: Any, context: Any) -> None:  # noqa: ANN401, N802
+    async def Work(  # type: ignore[override] # noqa: N802
+        self,
+        request_iterator: Any,  # noqa: ANN401
+        context: Any,  # noqa: ANN401
+    ) -> None:
         """Serve a stream."""
         if self.refuse_streams is not None:
             await context.abort(self.refuse_streams, "no streams here")

@@ -50,9 +50,7 @@ class MemoryKeyring:
             root_public_key=os.urandom(32),
             keys=(encryption, signing),
         )
-        self._own = OwnKeys(
-            namespace=namespace, trust_domain=TRUST_DOMAIN, public_keys=self.public_keys()
-        )
+        self._own = OwnKeys(namespace=namespace, trust_domain=TRUST_DOMAIN, public_keys=self.public_keys())
 
     def signing_key(self) -> SigningPrivateKey:
         """The active signing key."""

@@ -5,13 +5,14 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from isthmus.worker import Worker
 from tests.unit.worker.parties import HandlerClient
 from tests.unit.worker.services import PaymentsHandler
 
+from isthmus.worker import Worker
+
 
 @contextlib.asynccontextmanager
-async def running(client: HandlerClient, handler: PaymentsHandler, **options: Any) -> AsyncIterator[Worker]:  # noqa: ANN401
+async def running(client: HandlerClient, handler: PaymentsHandler, **options: Any) -> AsyncIterator[Worker]:
     """Run a worker in the background, and shut it down gracefully."""
     worker = Worker(client, task_queue="payments", nexus_service_handlers=[handler], **options)
     job = asyncio.create_task(worker.run())

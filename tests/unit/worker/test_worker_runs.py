@@ -3,6 +3,10 @@
 from datetime import timedelta
 
 import pytest
+from tests.unit.worker.gateway import Gateway, start_task
+from tests.unit.worker.parties import DAY_MS, Caller, HandlerClient
+from tests.unit.worker.running import running
+from tests.unit.worker.services import Charge, PaymentsHandler, Receipt
 
 from isthmus.payload.converter import DefaultPayloadConverter
 from isthmus.wire.header import Direction
@@ -15,10 +19,6 @@ from isthmus.worker import (
     current,
 )
 from isthmus.worker.interceptor import StartResult
-from tests.unit.worker.gateway import Gateway, start_task
-from tests.unit.worker.parties import DAY_MS, Caller, HandlerClient
-from tests.unit.worker.running import running
-from tests.unit.worker.services import Charge, PaymentsHandler, Receipt
 
 CONVERTER = DefaultPayloadConverter()
 
@@ -76,7 +76,7 @@ async def test_context_is_there_when_a_handler_runs_in_a_thread(
         stream = await gateway.stream()
         stream.send(tasks=[start_task(request)])
         outcome = await stream.outcome()
-    assert caller.open(outcome.envelope, request, Direction.RESULT)
+    assert caller.open(outcome.envelope, request, Direction.RESULT).digest
     assert handler.threads[0].startswith("isthmus-handler")
     assert handler.contexts[0].operation_id == format_operation_id(request.header.operation_id)
 

@@ -1,0 +1,85 @@
+"""Operations that another process ends."""
+
+from dataclasses import replace
+
+import nexusrpc
+import pytest
+from tests.unit.worker.gateway import Gateway
+from tests.unit.worker.parties import Caller, HandlerClient
+from tests.unit.worker.services import Charge, Receipt
+
+from isthmus.payload.converter import DefaultPayloadConverter
+from isthmus.v1 import worker_service_pb2
+from isthmus.wire.envelope import encode_envelope, parse_envelope
+from isthmus.wire.header import Direction
+from isthmus.wire.names import format_operation_id
+from isthmus.worker import CompletionRefusedError, UntrustedNamespaceError, complete
+
+CONVERTER = DefaultPayloadConverter()
+
+
+async def test_result_is_sealed_under_the_signed_request_when_an_operation_completes(
+    gateway: Gateway, client: HandlerClient, caller: Caller
+) -> None:
+    """The outcome answers the request that the caller signed, even one that has expired meanwhile."""
+    request = caller.request("settle", Charge("o", 1), expires_in_ms=-1)
+    gateway.request = worker_service_pb2.GetRequestResponse(request=request.envelope)
+    await complete(
+        client,
+        format_operation_id(request.header.operation_id),
+        caller_namespace="data-team",
+        result=Receipt("o", "later"),
+    )
+    (completion,) = gateway.completed
+    opened = caller.open(completion.envelope, request, Direction.RESULT)
+    assert CONVERTER.from_payload(opened.payload, Receipt) == Receipt("o", "later")
+
+
+@pytest.mark.parametrize(
+    ("error", "direction"),
+    [
+        (nexusrpc.OperationError("no", state=nexusrpc.OperationErrorState.FAILED), Direction.FAILURE),
+        (nexusrpc.OperationError("no", state=nexusrpc.OperationErrorState.CANCELED), Direction.CANCELED),
+        (ValueError("no"), Direction.FAILURE),
+    ],
+)
+async def test_error_decides_the_direction_when_an_operation_fails(
+    gateway: Gateway, client: HandlerClient, caller: Caller, error: Exception, direction: Direction
+) -> None:
+    """Canceled is canceled, everything else failed."""
+    request = caller.request("settle", Charge("o", 1))
+    gateway.request = worker_service_pb2.GetRequestResponse(request=request.envelope)
+    operation_id = format_operation_id(request.header.operation_id)
+    await complete(client, operation_id, caller_namespace="data-team", error=error)
+    assert caller.open(gateway.completed[0].envelope, request, direction).digest
+
+
+async def test_nothing_is_sent_when_the_request_does_not_verify(
+    gateway: Gateway, client: HandlerClient, caller: Caller, stranger: Caller
+) -> None:
+    """Neither a changed request, nor one of another operation, nor a stranger's gets a result."""
+    request = caller.request("settle", Charge("o", 1))
+    other = caller.request("settle", Charge("o", 1))
+    parsed = parse_envelope(request.envelope)
+    changed = encode_envelope(replace(parsed, signature=bytes(64)))
+    by_stranger = stranger.request("settle", Charge("o", 1), operation_id=request.header.operation_id)
+    operation_id = format_operation_id(request.header.operation_id)
+    for envelope in (changed, other.envelope, by_stranger.envelope):
+        gateway.request = worker_service_pb2.GetRequestResponse(request=envelope)
+        with pytest.raises(CompletionRefusedError, match="nothing was sent"):
+            await complete(client, operation_id, caller_namespace="data-team", result=None)
+    with pytest.raises(UntrustedNamespaceError, match="isthmus trust add stranger"):
+        await complete(client, operation_id, caller_namespace="stranger", result=None)
+    assert gateway.completed == []
+
+
+async def test_completion_is_refused_when_it_has_two_endings(client: HandlerClient) -> None:
+    """A result and an error contradict each other."""
+    with pytest.raises(ValueError, match="not with both"):
+        await complete(
+            client,
+            format_operation_id(bytes(16)),
+            caller_namespace="data-team",
+            result=1,
+            error=ValueError(),
+        )
