@@ -6,6 +6,9 @@ import sys
 from isthmus.gateway.config.settings import LogSettings
 from isthmus.gateway.log_lines import JsonLines, TextLines
 
+_CHATTY = ("alembic", "asyncio", "grpc")
+"""Loggers of libraries that say much about themselves and little about the gateway."""
+
 
 def set_up_logging(settings: LogSettings) -> None:
     """Log to standard error, replacing what was set up before.
@@ -20,3 +23,5 @@ def set_up_logging(settings: LogSettings) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(settings.level.upper())
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -6,22 +6,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from isthmus.gateway.key_file import load_or_create_key
 from isthmus.wire.keyset import signing_key_id
-from isthmus.wire.names import KeyId
 from isthmus.wire.statement import statement_signed_bytes
 
 STATEMENT_KEY_FILE = "statement-key.pem"
 
 
-class StatementSigner:
-    """Signs statements. The private key never leaves it."""
+class StatementKey:
+    """``ports.StatementSigner`` with a key of this gateway. The private key never leaves it."""
 
     def __init__(self, private_key: Ed25519PrivateKey) -> None:
         self._private_key = private_key
         self.public_key: bytes = private_key.public_key().public_bytes_raw()
-        self.key_id: KeyId = signing_key_id(self.public_key)
+        self.key_id: bytes = signing_key_id(self.public_key)
 
     @classmethod
-    def load_or_create(cls, data_dir: Path) -> "StatementSigner":
+    def load_or_create(cls, data_dir: Path) -> "StatementKey":
         """Use the key in the data directory; make it (mode 0600) at the first start.
 
         Raises:

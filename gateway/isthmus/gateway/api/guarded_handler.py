@@ -6,7 +6,7 @@ for each message; one that is an asynchronous generator is wrapped in another.
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -14,7 +14,7 @@ import grpc.aio
 from isthmus.gateway.api.status import abort
 
 # Messages of every RPC pass here: there is nothing to say about their types.
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context = grpc.aio.ServicerContext[Any, Any]
 _Coroutine = Callable[[Any, Context], Awaitable[Any]]
 _Generator = Callable[[Any, Context], AsyncIterator[Any]]

@@ -9,7 +9,7 @@ from isthmus.gateway.commands.publish_keyset import publish_keyset
 from isthmus.gateway.core.audit_record import RequestDenied
 from isthmus.gateway.core.errors import NotFoundError
 from isthmus.gateway.ports import Clock, Store
-from isthmus.gateway.statement_key import StatementSigner
+from isthmus.gateway.statement_key import StatementKey
 from isthmus.v1 import key_service_pb2 as pb
 from isthmus.v1 import key_service_pb2_grpc as pb_grpc
 from isthmus.wire.names import check_namespace
@@ -19,7 +19,7 @@ class KeyService(pb_grpc.KeyServiceServicer):
     """Keysets of namespaces, and the gateway's own key."""
 
     def __init__(
-        self, store: Store, *, clock: Clock, signer: StatementSigner, trust_domain: str, version: str
+        self, store: Store, *, clock: Clock, signer: StatementKey, trust_domain: str, version: str
     ) -> None:
         self._store = store
         self._clock = clock

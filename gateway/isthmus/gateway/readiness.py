@@ -1,0 +1,58 @@
+"""Whether this gateway takes calls now, as load balancers ask (grpc.health.v1)."""
+
+import logging
+from collections.abc import Sequence
+
+from grpc_health.v1 import health, health_pb2
+
+from isthmus.gateway.core.errors import GatewayError
+from isthmus.gateway.loops.repeating import RepeatingLoop
+from isthmus.gateway.ports import Store
+
+PAUSE_SECONDS = 2.0
+_LOG = logging.getLogger(__name__)
+
+
+class Readiness:
+    """Not serving before the first look, while the store cannot be read, and from the drain on.
+
+    Args:
+        services: names that are asked about, besides the gateway as a whole (the empty name).
+    """
+
+    def __init__(self, store: Store, services: Sequence[str]) -> None:
+        self._store = store
+        self._services = ("", *services)
+        self._ready: bool | None = None
+        self.servicer = health.aio.HealthServicer()
+
+    async def step(self) -> bool:
+        """Look whether the store answers, and say so."""
+        try:
+            await self._store.read(lambda reader: reader.last_audit_position())
+        except GatewayError:
+            await self._set(ready=False)
+            raise
+        await self._set(ready=True)
+        return False
+
+    async def drain(self) -> None:
+        """Not serving any more, for good."""
+        await self.servicer.enter_graceful_shutdown()
+
+    def loop(self) -> RepeatingLoop:
+        """Return the loop that looks for as long as the gateway runs."""
+        return RepeatingLoop("readiness", self.step, pause_seconds=PAUSE_SECONDS)
+
+    async def _set(self, *, ready: bool) -> None:
+        if ready is self._ready:
+            return
+        if self._ready is not None:
+            _LOG.warning(
+                "the gateway is %s", "ready again" if ready else "not ready: its store does not answer"
+            )
+        self._ready = ready
+        serving = health_pb2.HealthCheckResponse.SERVING
+        not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in self._services:
+            await self.servicer.set(service, serving if ready else not_serving)

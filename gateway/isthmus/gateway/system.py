@@ -1,0 +1,46 @@
+"""The world as it is: the system's clock, random numbers and timers."""
+
+import random
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from isthmus.gateway.dispatch.timers import LoopTimers, Timers
+from isthmus.gateway.ports import Clock, Randomness
+
+_ETAG_BYTES = 12
+
+
+class SystemClock:
+    """The system's clock."""
+
+    def now(self) -> datetime:
+        """Return the time, aware, in UTC."""
+        return datetime.now(UTC)
+
+
+class SystemRandomness:
+    """Random numbers of the operating system, where it matters that nobody can guess them."""
+
+    def jitter(self) -> float:
+        """Draw from [0, 1)."""
+        return random.random()  # noqa: S311 - spreads retries, hides nothing
+
+    def etag(self) -> str:
+        """Draw a short unique text."""
+        return secrets.token_urlsafe(_ETAG_BYTES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a gateway takes from outside; tests bring their own clock."""
+
+    clock: Clock
+    timers: Timers
+    randomness: Randomness
+
+
+def real_surroundings() -> Surroundings:
+    """Return the world as it is."""
+    clock = SystemClock()
+    return Surroundings(clock=clock, timers=LoopTimers(clock), randomness=SystemRandomness())
