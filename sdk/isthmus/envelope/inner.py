@@ -46,15 +46,18 @@ def unpad(plaintext: bytes) -> bytes:
     if len(plaintext) < _LENGTH.size:
         raise EnvelopeRejectedError(RejectionReason.PADDING)
     (length,) = _LENGTH.unpack_from(plaintext)
-    end = _LENGTH.size + length
-    # The expected length follows from the claimed one, so a lying length cannot pass with honest padding.
-    if (
-        end > len(plaintext)
-        or padme_length(end) != len(plaintext)
-        or plaintext.count(0, end) != len(plaintext) - end
-    ):
+    check_padding(plaintext, _LENGTH.size + length)
+    return plaintext[_LENGTH.size : _LENGTH.size + length]
+
+
+def check_padding(plaintext: bytes, end: int) -> None:
+    """Zeros from ``end`` on, up to the PADMÉ length of ``end``. Raises EnvelopeRejectedError(PADDING).
+
+    The expected length follows from the claimed one, so a lying length cannot pass with honest padding.
+    """
+    honest = end <= len(plaintext) == padme_length(end)
+    if not honest or plaintext.count(0, end) != len(plaintext) - end:
         raise EnvelopeRejectedError(RejectionReason.PADDING)
-    return plaintext[_LENGTH.size : end]
 
 
 def _parse(serialized: bytes) -> Payload:
@@ -64,8 +67,8 @@ def _parse(serialized: bytes) -> Payload:
     except DecodeError:
         raise EnvelopeRejectedError(RejectionReason.INNER) from None
     message.DiscardUnknownFields()
-    headers = tuple((header.name, header.value) for header in message.headers)
     canonical = message.SerializeToString(deterministic=True) == serialized
+    headers = tuple([(header.name, header.value) for header in message.headers])
     if not canonical or not _well_formed(message.content_type, headers):
         raise EnvelopeRejectedError(RejectionReason.INNER)
     return Payload(content_type=message.content_type, headers=headers, data=message.data)

@@ -138,6 +138,10 @@ def _decrypt(body: bytes, message_key: bytes, context: bytes) -> bytes:
     decryptor = Cobblestone256Decryptor(message_key, context)
     try:
         prefix = decryptor.update(body)
-        return prefix + decryptor.finalize()
+        return prefix + _finish(decryptor)
     except (InvalidTag, ValueError):
         raise EnvelopeRejectedError(RejectionReason.BODY) from None
+
+
+def _finish(decryptor: Cobblestone256Decryptor) -> bytes:
+    return decryptor.finalize()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cryptography.cobblestone import Cobblestone256Encryptor
 
-from isthmus.envelope.binding import body_context, wrap_info
+from isthmus.envelope import binding
 from isthmus.envelope.errors import NeverSealError
 from isthmus.envelope.inner import encode_inner
 from isthmus.envelope.key_material import EncryptionPublicKey, SigningPrivateKey
@@ -71,7 +71,7 @@ def seal(
             namespace=recipient.namespace,
             key_id=recipient.key.key_id,
             ciphertext=recipient.key.wrap(
-                message_key, wrap_info(hashed_header, recipient.namespace, recipient.key.key_id)
+                message_key, binding.wrap_info(hashed_header, recipient.namespace, recipient.key.key_id)
             ),
         )
         for recipient in recipients
@@ -94,7 +94,7 @@ def seal(
 
 def seal_body(plaintext: bytes, *, message_key: bytes, hashed_header: bytes) -> bytes:
     """Encrypt a padded plaintext under a message key. Raises NeverSealError when the result is too large."""
-    encryptor = Cobblestone256Encryptor(message_key, body_context(hashed_header))
+    encryptor = Cobblestone256Encryptor(message_key, binding.body_context(hashed_header))
     body = encryptor.update(plaintext) + encryptor.finalize()
     if len(body) > limits.MAX_BODY_BYTES:
         raise NeverSealError(

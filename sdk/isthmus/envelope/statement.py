@@ -18,7 +18,7 @@ from isthmus.envelope.open import check_header, check_signature
 from isthmus.v1 import operation_pb2
 from isthmus.wire.envelope import header_hash, parse_envelope, signed_bytes
 from isthmus.wire.errors import WireFormatError
-from isthmus.wire.header import Direction, Header
+from isthmus.wire.header import Direction, Header, check_canonical
 from isthmus.wire.statement import statement_signed_bytes
 
 
@@ -155,7 +155,8 @@ def _parse(body: bytes) -> operation_pb2.StatementBody:
         statement.ParseFromString(body)
     except DecodeError:
         raise EnvelopeRejectedError(RejectionReason.STATEMENT) from None
-    statement.DiscardUnknownFields()
-    if statement.SerializeToString(deterministic=True) != body:
-        raise EnvelopeRejectedError(RejectionReason.STATEMENT)
+    try:
+        check_canonical(statement, body)
+    except WireFormatError:
+        raise EnvelopeRejectedError(RejectionReason.STATEMENT) from None
     return statement

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from isthmus.v1 import envelope_pb2
+from isthmus.wire import header as header_format
 from isthmus.wire import limits, names
 from isthmus.wire.errors import WireFormatError
 from isthmus.wire.header import Header, parse_header
@@ -85,15 +86,16 @@ def parse_envelope(data: bytes) -> SealedEnvelope:
         raise WireFormatError(f"the signature is not {SIGNATURE_BYTES} bytes")
     header = parse_header(header_bytes)
     wraps = tuple([_read_wrap(wrap) for wrap in message.wraps])
-    if tuple([wrap.namespace for wrap in wraps]) != header.recipients:
-        raise WireFormatError("the wraps are not those of the recipients, in their order")
-    # Without its unknown fields the message is what its values alone serialize to.
-    message.DiscardUnknownFields()
-    if message.SerializeToString(deterministic=True) != data:
-        raise WireFormatError("the envelope is not in its canonical serialization")
+    _check_wraps(header, wraps)
+    header_format.check_canonical(message, data)
     return SealedEnvelope(
         header=header, header_bytes=header_bytes, wraps=wraps, body=body, signature=signature
     )
+
+
+def _check_wraps(header: Header, wraps: tuple[SealedWrap, ...]) -> None:
+    if tuple([wrap.namespace for wrap in wraps]) != header.recipients:
+        raise WireFormatError("the wraps are not those of the recipients, in their order")
 
 
 def _read_wrap(message: envelope_pb2.Wrap) -> SealedWrap:

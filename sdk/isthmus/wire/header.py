@@ -10,7 +10,7 @@ from enum import IntEnum
 from functools import lru_cache
 from itertools import pairwise
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from isthmus.v1 import envelope_pb2
 from isthmus.wire import limits, names
@@ -97,10 +97,7 @@ def parse_header(data: bytes) -> Header:
         direction = Direction(message.direction)
     except ValueError:
         raise WireFormatError("the direction is unknown") from None
-    # Without its unknown fields the message is what its values alone serialize to.
-    message.DiscardUnknownFields()
-    if message.SerializeToString(deterministic=True) != data:
-        raise WireFormatError("the header is not in its canonical serialization")
+    check_canonical(message, data)
     header = Header(
         suite=message.suite,
         direction=direction,
@@ -129,6 +126,16 @@ def parse_header(data: bytes) -> Header:
     )
     _check(header)
     return header
+
+
+def check_canonical(message: Message, data: bytes) -> None:
+    """Accept only the one serialization that the values of a message have. Raises WireFormatError.
+
+    Changes the message: unknown fields are discarded.
+    """
+    message.DiscardUnknownFields()
+    if message.SerializeToString(deterministic=True) != data:
+        raise WireFormatError("a message is not in its canonical serialization")
 
 
 def _serialize(header: Header) -> bytes:
