@@ -28,7 +28,7 @@ from isthmus.policies.decision import Authorizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationStack:
-    """The two services, and what a stopping gateway settles: it drains ``streams`` and closes ``dispatcher``."""
+    """The two services, and what a gateway settles when it stops: drain ``streams``, close ``dispatcher``."""
 
     operation_service: OperationService
     worker_service: WorkerService
