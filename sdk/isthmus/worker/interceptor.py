@@ -79,6 +79,8 @@ class InterceptorMiddleware(OperationHandlerMiddleware):
 
 class _Innermost(NexusOperationInboundInterceptor):
     def __init__(self, handler: MiddlewareSafeOperationHandler) -> None:
+        # Nothing is behind it.
+        super().__init__(self)
         self._handler = handler
 
     async def execute_nexus_operation_start(self, input: ExecuteNexusOperationStartInput) -> StartResult:  # noqa: A002

@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 def worker_stub(connection: Connection) -> "WorkerServiceAsyncStub":
     """Make a stub. Raises ForkedError in a forked process."""
-    stub = worker_service_pb2_grpc.WorkerServiceStub(connection.channel)
+    stub = cast("object", worker_service_pb2_grpc.WorkerServiceStub(connection.channel))
     # One class at run time; mypy-protobuf has a second one, for its types only.
     return cast("WorkerServiceAsyncStub", stub)

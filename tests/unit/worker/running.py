@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from tests.unit.worker.parties import HandlerClient
@@ -12,7 +12,7 @@ from isthmus.worker import Worker
 
 
 @contextlib.asynccontextmanager
-async def running(client: HandlerClient, handler: PaymentsHandler, **options: Any) -> AsyncIterator[Worker]:
+async def running(client: HandlerClient, handler: PaymentsHandler, **options: Any) -> AsyncGenerator[Worker]:
     """Run a worker in the background, and shut it down gracefully."""
     worker = Worker(client, task_queue="payments", nexus_service_handlers=[handler], **options)
     job = asyncio.create_task(worker.run())

@@ -100,24 +100,24 @@ async def test_token_is_sealed_to_the_handler_when_an_operation_finishes_later(
     assert own.open(outcome.envelope, request, Direction.STARTED).payload.data == b"order-3"
 
 
-class Upper(Interceptor, NexusOperationInboundInterceptor):
-    """Changes the input on the way in and the result on the way out."""
+class UpperInbound(NexusOperationInboundInterceptor):
+    """Changes the input on the way in."""
 
-    def __init__(self) -> None:
-        """Without a next one yet."""
+    async def execute_nexus_operation_start(self, input: ExecuteNexusOperationStartInput) -> StartResult:  # noqa: A002
+        """Change it."""
+        input.input = Charge(input.input.order.upper(), input.input.cents)
+        return await self.next.execute_nexus_operation_start(input)
+
+
+class Upper(Interceptor):
+    """Puts UpperInbound before the handlers."""
 
     def intercept_nexus_operation(
         self,
         next: NexusOperationInboundInterceptor,  # noqa: A002
     ) -> NexusOperationInboundInterceptor:
         """Stand before ``next``."""
-        self.next = next
-        return self
-
-    async def execute_nexus_operation_start(self, input: ExecuteNexusOperationStartInput) -> StartResult:  # noqa: A002
-        """Change both."""
-        input.input = Charge(input.input.order.upper(), input.input.cents)
-        return await self.next.execute_nexus_operation_start(input)
+        return UpperInbound(next)
 
 
 async def test_interceptor_sees_the_deserialized_input_when_a_task_runs(
