@@ -1,0 +1,293 @@
+"""Starts, results, attaches and cancels through a gateway in memory."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import grpc
+import nexusrpc
+import pytest
+
+from isthmus.client import Client, SyncClient
+from isthmus.client.errors import (
+    AlreadyExistsError,
+    AttestedHandlerError,
+    AttestedOperationError,
+    ConflictError,
+    DeadlineExceededError,
+    NotFoundError,
+    OperationCanceledError,
+    OperationTimedOutError,
+    PermissionDeniedError,
+    UnprovenOutcomeError,
+    UnverifiedAnswerError,
+)
+from isthmus.keys.errors import TrustError
+from isthmus.keys.public_key import KeyKind
+from isthmus.v1 import operation_pb2
+from isthmus.wire.names import parse_operation_id
+from tests.unit.client.conftest import Charge, Payments, Receipt, Running
+from tests.unit.client.fake_gateway import Refusal
+
+ORDER = Charge(order="42", cents=300)
+PAID = Receipt(order="42", paid=300)
+
+
+async def test_result_arrives_typed_when_operation_succeeds(client: Client) -> None:
+    """Dataclass in, dataclass out."""
+    payments = client.create_nexus_client("payments", Payments)
+    assert await payments.execute_operation(Payments.charge, ORDER, id="order-42") == PAID
+
+
+async def test_operation_is_found_when_given_by_name(client: Client) -> None:
+    """A name works like the attribute; without the class the result is plain JSON."""
+    assert await client.create_nexus_client("payments", Payments).execute_operation("charge", ORDER) == PAID
+    by_name = client.create_nexus_client("payments", "Payments")
+    assert await by_name.execute_operation("charge", ORDER) == {"order": "42", "paid": 300}
+
+
+def test_result_arrives_typed_when_client_is_sync(sync_client: SyncClient) -> None:
+    """The same surface without an event loop."""
+    payments = sync_client.create_nexus_client("payments", Payments)
+    assert payments.execute_operation(Payments.charge, ORDER) == PAID
+    handle = payments.start_operation(Payments.charge, ORDER, id="a")
+    assert handle.result() == PAID
+    assert handle.describe().waiting == "no_poller"
+    again = sync_client.get_operation_handle(handle.operation_id, result_type=Receipt)
+    assert again.result() == PAID
+
+
+async def test_handle_of_another_process_verifies_when_made_from_id(client: Client) -> None:
+    """The id alone is enough: request proof, own signature, request digest."""
+    payments = client.create_nexus_client("payments", Payments)
+    handle = await payments.start_operation(Payments.charge, ORDER, id="order-42")
+    restarted = client.get_operation_handle(handle.operation_id, result_type=Receipt)
+    assert await restarted.result() == PAID
+    by_id = payments.get_operation_handle(Payments.charge, id="order-42")
+    assert by_id.operation_id == handle.operation_id
+    assert await by_id.result() == PAID
+
+
+async def test_second_start_attaches_when_id_is_used_again(client: Client, running: Running) -> None:
+    """Same id and input: one operation, whatever is sealed."""
+    payments = client.create_nexus_client("payments", Payments)
+    first = await payments.start_operation(Payments.charge, ORDER, id="order-42")
+    second = await payments.start_operation(Payments.charge, ORDER, id="order-42")
+    assert first.operation_id == second.operation_id
+    assert await second.result() == PAID
+    assert len(running.gateway.operations) == 1
+
+
+async def test_conflict_is_raised_when_id_is_used_with_another_input(client: Client) -> None:
+    """The client itself compares the fingerprint that its namespace signed."""
+    payments = client.create_nexus_client("payments", Payments)
+    await payments.start_operation(Payments.charge, ORDER, id="order-42")
+    with pytest.raises(ConflictError, match="another input"):
+        await payments.start_operation(Payments.charge, replace(ORDER, cents=1), id="order-42")
+    await payments.start_operation(Payments.charge, replace(ORDER, cents=1), id="order-42", fingerprint=False)
+
+
+async def test_existing_operation_is_refused_when_policy_is_reject(client: Client) -> None:
+    """Somebody else's start under the id is an error."""
+    payments = client.create_nexus_client("payments", Payments)
+    await payments.start_operation(Payments.charge, ORDER, id="a", reuse_policy="reject")
+    with pytest.raises(AlreadyExistsError):
+        await payments.start_operation(Payments.charge, ORDER, id="a", reuse_policy="reject")
+
+
+async def test_own_start_is_recognized_when_answer_was_lost_under_reject(
+    client: Client, running: Running
+) -> None:
+    """The repeated bytes find the operation that they created."""
+    running.gateway.broken_answers = 1
+    payments = client.create_nexus_client("payments", Payments)
+    handle = await payments.start_operation(Payments.charge, ORDER, id="a", reuse_policy="reject")
+    assert await handle.result() == PAID
+
+
+async def test_next_generation_starts_when_handler_signed_the_failure(
+    client: Client, running: Running
+) -> None:
+    """restart_if_failed needs the handler's word."""
+    attempts: list[object] = []
+
+    def flaky(value: dict[str, object]) -> dict[str, object]:
+        attempts.append(value)
+        if len(attempts) == 1:
+            raise nexusrpc.OperationError("no funds", state=nexusrpc.OperationErrorState.FAILED)
+        return {"order": value["order"], "paid": 1}
+
+    running.gateway.handlers["fail"] = flaky
+    payments = client.create_nexus_client("payments", Payments)
+    with pytest.raises(AttestedOperationError):
+        await payments.execute_operation(Payments.fail, ORDER, id="a", reuse_policy="restart_if_failed")
+    paid = await payments.execute_operation(Payments.fail, ORDER, id="a", reuse_policy="restart_if_failed")
+    assert paid.paid == 1
+    assert len(running.gateway.operations) == 2
+
+
+async def test_nothing_restarts_when_only_the_gateway_says_failed(client: Client, running: Running) -> None:
+    """An unproven ending never permits another generation."""
+    payments = client.create_nexus_client("payments", Payments)
+    handle = await payments.start_operation(Payments.hang, ORDER, id="a")
+    running.gateway.state(parse_operation_id(handle.operation_id), operation_pb2.STATEMENT_KIND_TERMINATED)
+    with pytest.raises(UnprovenOutcomeError, match="terminated"):
+        await payments.execute_operation(Payments.hang, ORDER, id="a", reuse_policy="restart_if_failed")
+    assert len(running.gateway.operations) == 1
+
+
+async def test_exception_arrives_with_causes_when_handler_raises(client: Client, running: Running) -> None:
+    """Type, message, retryability and cause chain, attested."""
+
+    def broken(value: object) -> object:
+        try:
+            raise KeyError("card")
+        except KeyError as error:
+            raise nexusrpc.HandlerError("no card", type="NOT_FOUND") from error
+
+    running.gateway.handlers["fail"] = broken
+    payments = client.create_nexus_client("payments", Payments)
+    with pytest.raises(nexusrpc.HandlerError, match="no card") as caught:
+        await payments.execute_operation(Payments.fail, ORDER)
+    assert isinstance(caught.value, AttestedHandlerError)
+    assert caught.value.type is nexusrpc.HandlerErrorType.NOT_FOUND
+    assert caught.value.attested
+    assert caught.value.operation_id.startswith("op-")
+    assert "KeyError" in str(caught.value.__cause__)
+
+
+async def test_cancel_is_proven_when_own_cancel_comes_back(client: Client) -> None:
+    """CANCELED by the gateway counts with the caller's own signed cancel."""
+    payments = client.create_nexus_client("payments", Payments)
+    handle = await payments.start_operation(Payments.hang, ORDER)
+    await client.get_operation_handle(handle.operation_id).cancel()
+    with pytest.raises(OperationCanceledError) as caught:
+        await handle.result()
+    assert caught.value.state is nexusrpc.OperationErrorState.CANCELED
+
+
+async def test_cancel_is_unproven_when_nobody_asked_for_it(client: Client, running: Running) -> None:
+    """CANCELED without a cancel is the gateway's word only."""
+    payments = client.create_nexus_client("payments", Payments)
+    handle = await payments.start_operation(Payments.hang, ORDER)
+    running.gateway.state(parse_operation_id(handle.operation_id), operation_pb2.STATEMENT_KIND_CANCELED)
+    with pytest.raises(UnprovenOutcomeError, match="canceled"):
+        await handle.result()
+
+
+@pytest.mark.parametrize(
+    ("timeout_ms", "error"), [(1, OperationTimedOutError), (60_000, UnprovenOutcomeError)]
+)
+async def test_timeout_is_believed_when_own_deadline_has_passed(
+    client: Client, running: Running, timeout_ms: int, error: type[Exception]
+) -> None:
+    """TIMED_OUT before its time is unproven."""
+    payments = client.create_nexus_client("payments", Payments)
+    handle = await payments.start_operation(
+        Payments.hang, ORDER, schedule_to_start_timeout=timedelta(milliseconds=timeout_ms)
+    )
+    kind = operation_pb2.STATEMENT_KIND_TIMED_OUT_SCHEDULE_TO_START
+    running.gateway.state(parse_operation_id(handle.operation_id), kind)
+    with pytest.raises(error):
+        await handle.result()
+
+
+async def test_result_of_another_operation_is_refused_when_served(client: Client, running: Running) -> None:
+    """An outcome answers the very request."""
+    payments = client.create_nexus_client("payments", Payments)
+    first = await payments.start_operation(Payments.charge, ORDER, id="a")
+    other = running.gateway.operations[parse_operation_id(first.operation_id)].ending
+    second = await payments.start_operation(Payments.hang, ORDER, id="b")
+    running.gateway.operations[parse_operation_id(second.operation_id)].ending = other
+    with pytest.raises(UnverifiedAnswerError):
+        await second.result()
+
+
+async def test_request_of_a_stranger_is_refused_when_attached(client: Client, running: Running) -> None:
+    """The gateway cannot hand out another request under this id."""
+    payments = client.create_nexus_client("payments", Payments)
+    await payments.start_operation(Payments.charge, ORDER, id="a")
+
+    def tamper(status: operation_pb2.OperationStatus) -> None:
+        status.request.body_digest = bytes(32)
+
+    running.gateway.tamper = tamper
+    with pytest.raises(UnverifiedAnswerError):
+        await payments.start_operation(Payments.charge, ORDER, id="a")
+
+
+async def test_attach_is_refused_when_gateway_shows_no_request(client: Client, running: Running) -> None:
+    """Attached without proof is no answer."""
+    payments = client.create_nexus_client("payments", Payments)
+    await payments.start_operation(Payments.charge, ORDER, id="a")
+    running.gateway.tamper = lambda status: status.ClearField("request")
+    with pytest.raises(UnverifiedAnswerError):
+        await payments.start_operation(Payments.charge, ORDER, id="a")
+
+
+async def test_nothing_is_sent_when_endpoint_is_not_pinned(client: Client, running: Running) -> None:
+    """Whose endpoint it is, the pins say."""
+    with pytest.raises(TrustError):
+        await client.create_nexus_client("elsewhere", Payments).start_operation(Payments.charge, ORDER)
+    assert running.gateway.starts == []
+
+
+async def test_request_is_sealed_again_when_key_was_retired(client: Client, running: Running) -> None:
+    """KEY_RETIRED: newest keyset, another sealing."""
+    gateway = running.gateway
+    payments = client.create_nexus_client("payments", Payments)
+    await payments.execute_operation(Payments.charge, ORDER)
+    gateway.handler.rotate(KeyKind.ENCRYPTION)
+    gateway.publish()
+    client.key_directory._cache._interval_ms = 0  # type: ignore[attr-defined]
+    gateway.refusals.append(Refusal(grpc.StatusCode.ABORTED, "KEY_RETIRED"))
+    assert await payments.execute_operation(Payments.charge, ORDER) == PAID
+    assert len(set(gateway.starts)) == 3
+    assert gateway.caller.refreshed == 1
+
+
+async def test_outcome_is_verified_when_handler_rotated_its_signing_key(
+    client: Client, running: Running
+) -> None:
+    """A running client follows rotation without restart."""
+    gateway = running.gateway
+    payments = client.create_nexus_client("payments", Payments)
+    await payments.execute_operation(Payments.charge, ORDER)
+    gateway.handler.rotate(KeyKind.SIGNING)
+    gateway.publish()
+    client.key_directory._cache._interval_ms = 0  # type: ignore[attr-defined]
+    assert await payments.execute_operation(Payments.charge, ORDER) == PAID
+
+
+async def test_error_says_what_to_do_when_gateway_refuses(client: Client, running: Running) -> None:
+    """Reason, and the fix that the gateway names."""
+    running.gateway.refusals.append(Refusal(grpc.StatusCode.PERMISSION_DENIED, "POLICY"))
+    payments = client.create_nexus_client("payments", Payments)
+    with pytest.raises(PermissionDeniedError, match="try this") as caught:
+        await payments.start_operation(Payments.charge, ORDER)
+    assert caught.value.reason == "POLICY"
+
+
+async def test_wait_ends_when_its_timeout_is_over(client: Client) -> None:
+    """The operation goes on; the wait does not."""
+    payments = client.create_nexus_client("payments", Payments)
+    handle = await payments.start_operation(Payments.hang, ORDER)
+    with pytest.raises(DeadlineExceededError):
+        await handle.result(timeout=timedelta(milliseconds=50))
+
+
+async def test_waiter_wakes_when_operation_ends_later(client: Client, running: Running) -> None:
+    """Long poll."""
+    payments = client.create_nexus_client("payments", Payments)
+    handle = await payments.start_operation(Payments.hang, ORDER)
+    waiting = asyncio.create_task(handle.result())
+    await asyncio.to_thread(
+        running.gateway.complete, parse_operation_id(handle.operation_id), {"order": "42", "paid": 300}
+    )
+    assert await waiting == PAID
+
+
+async def test_unknown_operation_is_not_found_when_asked_for(client: Client) -> None:
+    """NOT_FOUND arrives as such."""
+    with pytest.raises(NotFoundError):
+        await client.get_operation_handle("op-" + "a" * 26).result()

@@ -1,0 +1,136 @@
+"""The session under faults: lost answers, drains, proxies, cancellation, crowds."""
+
+import asyncio
+import logging
+
+import grpc
+import pytest
+
+from isthmus.client import Client, Profile
+from isthmus.client.errors import ClientClosedError, ConnectionLostError, DeadlineExceededError
+from isthmus.transport.channel import ChannelSettings
+from isthmus.transport.connection import Connection
+from isthmus.transport.session import Session
+from isthmus.v1 import operation_service_pb2
+from isthmus.wire.names import parse_operation_id
+from tests.unit.client.conftest import Charge, Payments, Receipt, Running
+from tests.unit.client.fake_gateway import Refusal, serve
+from tests.unit.client.teams import trust_in
+
+ORDER = Charge(order="42", cents=300)
+PAID = Receipt(order="42", paid=300)
+
+
+async def test_same_bytes_are_sent_again_when_answer_is_lost(client: Client, running: Running) -> None:
+    """The stream breaks after the commit: reconnect, repeat, attach to one's own operation."""
+    running.gateway.broken_answers = 2
+    payments = client.create_nexus_client("payments", Payments)
+    assert await payments.execute_operation(Payments.charge, ORDER, id="a") == PAID
+    assert len(running.gateway.starts) == 3
+    assert len(set(running.gateway.starts)) == 1
+    assert running.gateway.streams == 3
+
+
+async def test_call_is_repeated_on_another_stream_when_gateway_drains(
+    client: Client, running: Running
+) -> None:
+    """Nothing is lost by a drain."""
+    running.gateway.drains = 1
+    payments = client.create_nexus_client("payments", Payments)
+    assert await payments.execute_operation(Payments.charge, ORDER, id="a") == PAID
+    assert running.gateway.streams == 2
+
+
+async def test_calls_share_frames_when_started_together(client: Client, running: Running) -> None:
+    """What is started at the same moment travels together."""
+    payments = client.create_nexus_client("payments", Payments)
+    await payments.execute_operation(Payments.charge, ORDER)
+    running.gateway.frames.clear()
+    results = await asyncio.gather(*(payments.execute_operation(Payments.charge, ORDER) for _ in range(100)))
+    assert results == [PAID] * 100
+    assert sum(running.gateway.frames) == 100
+    assert len(running.gateway.frames) <= 10
+
+
+async def test_start_is_repeated_later_when_gateway_asks_for_it(client: Client, running: Running) -> None:
+    """RESOURCE_EXHAUSTED with a delay is no error within the deadline."""
+    running.gateway.refusals.append(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE", retry_after_ms=10))
+    running.gateway.refusals.append(Refusal(grpc.StatusCode.UNAVAILABLE, "BUSY"))
+    payments = client.create_nexus_client("payments", Payments)
+    assert await payments.execute_operation(Payments.charge, ORDER) == PAID
+    assert len(set(running.gateway.starts)) == 1
+    assert len(running.gateway.starts) == 3
+
+
+async def test_unary_calls_are_used_when_streams_do_not_work(
+    client: Client, running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy that breaks streams costs speed, not function, and is named in the log."""
+    running.gateway.streams_work = False
+    payments = client.create_nexus_client("payments", Payments)
+    with caplog.at_level(logging.WARNING, logger="isthmus"):
+        assert await payments.execute_operation(Payments.charge, ORDER, id="a") == PAID
+        assert await payments.execute_operation(Payments.charge, ORDER, id="b") == PAID
+    assert running.gateway.streams == 1
+    assert [record for record in caplog.records if "do not work" in record.message]
+
+
+async def test_call_is_abandoned_when_waiter_is_cancelled(client: Client, running: Running) -> None:
+    """Cancelling the wait tells the gateway, and never cancels the operation."""
+    payments = client.create_nexus_client("payments", Payments)
+    handle = await payments.start_operation(Payments.hang, ORDER)
+    waiting = asyncio.create_task(handle.result())
+    frames = len(running.gateway.frames)
+    while len(running.gateway.frames) == frames:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    while not running.gateway.abandoned:
+        await asyncio.sleep(0)
+    operation = running.gateway.operations[parse_operation_id(handle.operation_id)]
+    assert operation.ending is None
+    assert operation.cancel == b""
+
+
+async def test_waiters_fail_when_client_is_closed(client: Client) -> None:
+    """Nobody waits for a client that is gone."""
+    payments = client.create_nexus_client("payments", Payments)
+    handle = await payments.start_operation(Payments.hang, ORDER)
+    waiting = asyncio.create_task(handle.result())
+    await asyncio.sleep(0)
+    await client.close()
+    with pytest.raises(ClientClosedError):
+        await waiting
+    with pytest.raises(ClientClosedError):
+        await handle.result()
+
+
+async def test_call_ends_at_its_deadline_when_gateway_is_away() -> None:
+    """Connection trouble is retried inside the deadline, and named in the end."""
+    connection = Connection(ChannelSettings(address="127.0.0.1:1"))
+    session = Session(connection)
+    wait = operation_service_pb2.WaitOperationRequest(operation_id=bytes(16))
+    with pytest.raises(DeadlineExceededError) as caught:
+        await session.call(operation_service_pb2.SessionCall(wait=wait), timeout_seconds=0.3)
+    assert isinstance(caught.value.__cause__, ConnectionLostError)
+    await session.close()
+    await connection.close()
+
+
+async def test_operation_ends_when_gateway_restarts_meanwhile(running: Running) -> None:
+    """The same client goes on with the next process of the gateway."""
+    gateway = running.gateway
+    server, port = serve(gateway)
+    async with await Client.connect(
+        f"127.0.0.1:{port}", profile=Profile(), keyring=gateway.caller, trust=trust_in(gateway.handler)
+    ) as client:
+        payments = client.create_nexus_client("payments", Payments)
+        handle = await payments.start_operation(Payments.hang, ORDER)
+        waiting = asyncio.create_task(handle.result())
+        await asyncio.sleep(0)
+        server.stop(None).wait()
+        gateway.complete(parse_operation_id(handle.operation_id), {"order": "42", "paid": 300})
+        server, _ = serve(gateway, port)
+        assert await waiting == PAID
+    server.stop(None).wait()
