@@ -36,8 +36,10 @@ def overlay(values: Mapping[str, Any], environ: Mapping[str, str], problems: lis
         if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
             continue
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            fix = f"Did you mean {close[0]}?" if close else ""
+            # Without the prefix, which alone would make everything look alike.
+            options = [variable.removeprefix(PREFIX) for variable in known]
+            close = difflib.get_close_matches(name.removeprefix(PREFIX), options, n=1)
+            fix = f"Did you mean {PREFIX}{close[0]}?" if close else ""
             problems.append(Problem(option=name, message="there is no such option", fix=fix))
             continue
         path, wanted = known[name]
