@@ -1,0 +1,249 @@
+"""Operations and their sealed messages."""
+
+import dataclasses
+from datetime import timedelta
+
+import pytest
+
+from isthmus.gateway.core.errors import AlreadyExistsError, NotFoundError, PreconditionError
+from isthmus.gateway.core.operation import AttemptEnd, Operation, State, Statement
+from isthmus.gateway.ports import EnvelopeSlot, OperationFilter, Store, TaskKind
+from isthmus.wire.header import Direction
+from tests.contract.samples import (
+    CALLER,
+    ENDPOINT,
+    HANDLER,
+    NOW,
+    complete,
+    key,
+    operation,
+    seconds,
+    start,
+    succeeded,
+)
+
+FULL = operation(
+    1,
+    fingerprint=b"f" * 32,
+    schedule_to_start_at=NOW + seconds(10),
+    start_to_close_timeout=timedelta(days=2, seconds=3, microseconds=4),
+    state=State.FAILED,
+    attempt=4,
+    attempts_spent=3,
+    session_id=b"s" * 16,
+    first_dispatched_at=NOW + timedelta(microseconds=1),
+    next_attempt_at=NOW + timedelta(microseconds=999_999),
+    last_attempt_end=AttemptEnd.LEASE_LOST,
+    last_attempt_error="UNAVAILABLE",
+    cancel_requested=True,
+    closed_at=NOW + seconds(9),
+    outcome=Direction.FAILURE,
+    outcome_digest=b"o" * 32,
+    outcome_bytes=2**31,
+    statement=Statement.EXHAUSTED,
+)
+PRINCIPALS = ["", "däta/ε\N{PILE OF POO}", "a" * 5000, "quote ' and \" and \x00"]
+
+
+async def found(store: Store, wanted: OperationFilter) -> list[int]:
+    """Return the numbers of the operations on a page."""
+    page = await store.read(lambda reader: reader.list_operations(wanted))
+    return [int.from_bytes(entry.operation.key.operation_id) for entry in page]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [operation(1), FULL, *(operation(1, principal=text) for text in PRINCIPALS)],
+)
+async def test_operation_is_equal_when_it_is_read_back(store: Store, stored: Operation) -> None:
+    """Every field survives, to the microsecond."""
+    await store.transact(lambda unit: unit.insert_operation(stored, b"request"))
+    assert await store.read(lambda reader: reader.operation(key(1))) == stored
+    assert await store.transact(lambda unit: unit.operation(key(1))) == stored
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("direction", [None, Direction.RESULT, Direction.FAILURE, Direction.CANCELED])
+async def test_operation_is_equal_when_it_was_updated(
+    store: Store, state: State, direction: Direction | None
+) -> None:
+    """An update replaces everything that can change."""
+    changed = dataclasses.replace(
+        FULL, state=state, outcome=direction, statement=None, last_attempt_end=None, closed_at=None
+    )
+    await store.transact(lambda unit: unit.insert_operation(dataclasses.replace(FULL), b""))
+    await store.transact(lambda unit: unit.update_operation(changed))
+    assert await store.read(lambda reader: reader.operation(key(1))) == changed
+
+
+async def test_operation_is_none_when_it_does_not_exist(store: Store) -> None:
+    """An id belongs to the namespace that made it."""
+    await store.transact(lambda unit: start(unit, operation(1)))
+    assert await store.read(lambda reader: reader.operation(key(1, "other"))) is None
+    assert await store.transact(lambda unit: unit.operation(key(2))) is None
+    assert await store.read(lambda reader: reader.envelope(key(2), EnvelopeSlot.REQUEST)) is None
+    assert await store.transact(lambda unit: unit.envelope(key(2), EnvelopeSlot.REQUEST)) is None
+
+
+async def test_insert_is_refused_when_the_operation_exists(store: Store) -> None:
+    """Neither in the same command nor in a later one."""
+    await store.transact(lambda unit: start(unit, operation(1)))
+    with pytest.raises(AlreadyExistsError):
+        await store.transact(lambda unit: unit.insert_operation(operation(1), b""))
+    with pytest.raises(AlreadyExistsError):
+        await store.transact(
+            lambda unit: [unit.insert_operation(operation(2), b""), unit.insert_operation(operation(2), b"")]
+        )
+
+
+async def test_write_is_refused_when_the_operation_does_not_exist(store: Store) -> None:
+    """Updates and sealed messages need their operation; removing a task of none is no error."""
+    with pytest.raises(NotFoundError):
+        await store.transact(lambda unit: unit.update_operation(operation(1)))
+    with pytest.raises(NotFoundError):
+        await store.transact(lambda unit: unit.put_envelope(key(1), EnvelopeSlot.OUTCOME, b""))
+    await store.transact(lambda unit: unit.remove_task(key(1), TaskKind.START))
+
+
+async def test_update_is_refused_when_it_changes_what_an_operation_is_born_with(store: Store) -> None:
+    """Route, request and timeouts stay what they were."""
+    await store.transact(lambda unit: start(unit, operation(1)))
+    with pytest.raises(PreconditionError):
+        await store.transact(lambda unit: unit.update_operation(operation(1, request_digest=b"x" * 32)))
+
+
+@pytest.mark.parametrize("slot", list(EnvelopeSlot))
+async def test_envelope_is_replaced_when_its_slot_is_written_again(store: Store, slot: EnvelopeSlot) -> None:
+    """Each slot of each operation holds one message of its own, empty ones included."""
+    await store.transact(lambda unit: [start(unit, operation(1), b"r1"), start(unit, operation(2), b"r2")])
+    await store.transact(lambda unit: unit.put_envelope(key(1), slot, b"old"))
+    large = bytes(range(256)) * 4096 * 4
+    await store.transact(lambda unit: unit.put_envelope(key(1), slot, large))
+    assert await store.read(lambda reader: reader.envelope(key(1), slot)) == large
+    assert await store.transact(lambda unit: unit.envelope(key(1), slot)) == large
+    others = set(EnvelopeSlot) - {slot, EnvelopeSlot.REQUEST}
+    for other in others:
+        assert await store.read(lambda reader, of=other: reader.envelope(key(1), of)) is None
+    assert await store.read(lambda reader: reader.envelope(key(2), EnvelopeSlot.REQUEST)) == b"r2"
+    await store.transact(lambda unit: unit.put_envelope(key(1), slot, b""))
+    assert await store.read(lambda reader: reader.envelope(key(1), slot)) == b""
+
+
+async def test_overdue_operations_come_longest_overdue_first_when_timeouts_elapsed(store: Store) -> None:
+    """By the timeout that elapses first; never early, never one that is closed."""
+    timeouts = {1: 30, 2: 10, 3: 20, 4: 40}
+    for number, due in timeouts.items():
+        of = operation(number, schedule_to_close_at=NOW + seconds(due))
+        await store.transact(lambda unit, of=of: start(unit, of))
+    soon = operation(5, schedule_to_start_at=NOW + seconds(5))
+    await store.transact(lambda unit: start(unit, soon))
+    await store.transact(lambda unit: complete(unit, key(3)))
+
+    async def overdue(after: float, limit: int = 10) -> list[int]:
+        at = NOW + seconds(after)
+        keys = await store.transact(lambda unit: unit.overdue_operations(at, limit))
+        return [int.from_bytes(entry.operation_id) for entry in keys]
+
+    assert await overdue(4.999_999) == []
+    assert await overdue(5) == [5]
+    assert await overdue(30) == [5, 2, 1]
+    assert await overdue(30, limit=2) == [5, 2]
+    dispatched = dataclasses.replace(soon, first_dispatched_at=NOW, state=State.DISPATCHED)
+    await store.transact(lambda unit: unit.update_operation(dispatched))
+    assert await overdue(30) == [2, 1]
+
+
+async def test_open_operations_are_counted_when_they_come_and_go(store: Store) -> None:
+    """Per endpoint, with what the same command and the same commit changed."""
+    await store.transact(lambda unit: [start(unit, operation(number)) for number in range(1, 4)])
+    await store.transact(lambda unit: start(unit, operation(9, endpoint="other")))
+
+    def command(unit):  # noqa: ANN001, ANN202
+        counts = [unit.count_open_operations(ENDPOINT)]
+        start(unit, operation(4))
+        counts.append(unit.count_open_operations(ENDPOINT))
+        complete(unit, key(4))
+        complete(unit, key(1))
+        counts.append(unit.count_open_operations(ENDPOINT))
+        return counts
+
+    assert await store.transact(command) == [3, 4, 2]
+    assert await store.transact(lambda unit: unit.count_open_operations(ENDPOINT)) == 2
+    assert await store.transact(lambda unit: unit.count_open_operations("none")) == 0
+
+
+async def test_count_of_open_operations_stops_at_a_thousand_when_there_are_more(store: Store) -> None:
+    """Counting is bounded, and exact again when operations close."""
+    await store.transact(lambda unit: [start(unit, operation(number)) for number in range(1, 1003)])
+    assert await store.transact(lambda unit: unit.count_open_operations(ENDPOINT)) == 1000
+
+    def command(unit):  # noqa: ANN001, ANN202
+        counts = [unit.count_open_operations(ENDPOINT)]
+        for number in range(1, 6):
+            complete(unit, key(number))
+            counts.append(unit.count_open_operations(ENDPOINT))
+        return counts
+
+    assert await store.transact(command) == [1000, 1000, 1000, 999, 998, 997]
+
+
+async def test_operations_are_listed_newest_first_when_filtered(store: Store) -> None:
+    """By caller, handler, endpoint and state, in any combination, in pages."""
+    await store.transact(
+        lambda unit: [
+            start(unit, operation(1)),
+            start(unit, operation(2, endpoint="other")),
+            start(unit, operation(3, handler="ai")),
+            start(unit, operation(4, key=key(4, "ai"))),
+            start(unit, operation(5)),
+        ]
+    )
+    await store.transact(lambda unit: complete(unit, key(5)))
+    assert await found(store, OperationFilter()) == [5, 4, 3, 2, 1]
+    assert await found(store, OperationFilter(caller=CALLER)) == [5, 3, 2, 1]
+    assert await found(store, OperationFilter(handler=HANDLER)) == [5, 4, 2, 1]
+    assert await found(store, OperationFilter(endpoint=ENDPOINT)) == [5, 4, 3, 1]
+    assert await found(store, OperationFilter(caller=CALLER, endpoint=ENDPOINT, handler="ai")) == [3]
+    assert await found(store, OperationFilter(states=frozenset({State.SUCCEEDED}))) == [5]
+    open_or_done = frozenset({State.SUCCEEDED, State.SCHEDULED})
+    assert await found(store, OperationFilter(caller=CALLER, states=open_or_done)) == [5, 3, 2, 1]
+    assert await found(store, OperationFilter(caller="nobody")) == []
+
+
+async def test_pages_are_complete_when_operations_are_added_meanwhile(store: Store) -> None:
+    """Each operation of the first page's time comes once, whatever starts later."""
+    await store.transact(lambda unit: [start(unit, operation(number)) for number in range(1, 8)])
+    seen: list[int] = []
+    before: int | None = None
+    for later in range(100, 110):
+        wanted = OperationFilter(caller=CALLER, before=before, limit=3)
+        page = await store.read(lambda reader, of=wanted: reader.list_operations(of))
+        if not page:
+            break
+        seen += [int.from_bytes(entry.operation.key.operation_id) for entry in page]
+        before = page[-1].position
+        await store.transact(lambda unit, number=later: start(unit, operation(number)))
+    assert seen == [7, 6, 5, 4, 3, 2, 1]
+
+
+async def test_handled_operations_are_found_when_callers_share_an_id(store: Store) -> None:
+    """A handler that knows only the id learns that it is not unique."""
+    await store.transact(
+        lambda unit: [start(unit, operation(1, key=key(1, caller))) for caller in ("a", "b", "c")]
+    )
+    await store.transact(lambda unit: start(unit, operation(1, key=key(1, "d"), handler="ai")))
+    handled = await store.read(lambda reader: reader.operations_handled(HANDLER, key(1).operation_id))
+    assert len(handled) == 2
+    assert {of.handler for of in handled} == {HANDLER}
+    (only,) = await store.read(lambda reader: reader.operations_handled("ai", key(1).operation_id))
+    assert only.key == key(1, "d")
+    assert await store.read(lambda reader: reader.operations_handled("ai", key(2).operation_id)) == []
+
+
+async def test_closed_operation_stays_when_it_is_read_later(store: Store) -> None:
+    """An outcome and its sealed message are kept beside the request."""
+    await store.transact(lambda unit: start(unit, operation(1), b"request"))
+    await store.transact(lambda unit: complete(unit, key(1), b"outcome"))
+    assert await store.read(lambda reader: reader.operation(key(1))) == succeeded(operation(1))
+    assert await store.read(lambda reader: reader.envelope(key(1), EnvelopeSlot.OUTCOME)) == b"outcome"
+    assert await store.read(lambda reader: reader.envelope(key(1), EnvelopeSlot.REQUEST)) == b"request"

@@ -1,0 +1,108 @@
+"""Namespaces, endpoints and keysets."""
+
+import pytest
+
+from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.core.errors import AlreadyExistsError, PreconditionError
+from isthmus.gateway.ports import Store, UnitOfWork
+from tests.contract.samples import CALLER, ENDPOINT, HANDLER, NOW, endpoint, keyset, namespace, seconds
+
+
+async def test_namespace_is_equal_when_it_is_read_back(store: Store) -> None:
+    """By readers, and by commands in the same commit and in later ones."""
+
+    def insert(unit: UnitOfWork) -> object:
+        unit.insert_namespace(namespace())
+        return unit.namespace(CALLER)
+
+    assert await store.transact(insert) == namespace()
+    assert await store.transact(lambda unit: unit.namespace(CALLER)) == namespace()
+    assert await store.read(lambda reader: reader.namespace(CALLER)) == namespace()
+    assert await store.read(lambda reader: reader.namespace("other")) is None
+    assert await store.transact(lambda unit: unit.namespace("other")) is None
+
+
+async def test_insert_is_refused_when_the_namespace_exists(store: Store) -> None:
+    """A namespace is created once."""
+    await store.transact(lambda unit: unit.insert_namespace(namespace()))
+    with pytest.raises(AlreadyExistsError):
+        await store.transact(lambda unit: unit.insert_namespace(namespace()))
+
+
+async def test_namespaces_are_listed_by_name_when_paged(store: Store) -> None:
+    """Each page continues after a name."""
+    for name in ("c", "a", "d", "b"):
+        await store.transact(lambda unit, of=name: unit.insert_namespace(namespace(of)))
+    page = await store.read(lambda reader: reader.list_namespaces("", 3))
+    assert [entry.name for entry in page] == ["a", "b", "c"]
+    page = await store.read(lambda reader: reader.list_namespaces("c", 3))
+    assert [entry.name for entry in page] == ["d"]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [endpoint(), endpoint(allow=(), deleted_at=NOW + seconds(0.000_001)), endpoint(description='"\n\x00é')],
+)
+async def test_endpoint_is_equal_when_it_is_read_back(store: Store, stored: Endpoint) -> None:
+    """Every field survives; a deleted one is still found by its name."""
+
+    def put(unit: UnitOfWork) -> object:
+        unit.put_endpoint(endpoint(etag="replaced"))
+        unit.put_endpoint(stored)
+        return unit.endpoint(ENDPOINT)
+
+    assert await store.transact(put) == stored
+    assert await store.transact(lambda unit: unit.endpoint(ENDPOINT)) == stored
+    assert await store.read(lambda reader: reader.endpoint(ENDPOINT)) == stored
+    assert await store.read(lambda reader: reader.endpoint("other")) is None
+    assert await store.transact(lambda unit: unit.endpoint("other")) is None
+
+
+async def test_endpoint_is_replaced_when_it_is_put_again(store: Store) -> None:
+    """The last one counts."""
+    await store.transact(lambda unit: unit.put_endpoint(endpoint()))
+    changed = endpoint(etag="e2", description="", task_queue="slow")
+    await store.transact(lambda unit: unit.put_endpoint(changed))
+    assert await store.read(lambda reader: reader.endpoint(ENDPOINT)) == changed
+
+
+async def test_endpoints_are_listed_by_name_when_paged(store: Store) -> None:
+    """Of one namespace or of all; deleted ones are left out."""
+    for name, owner in (("d", HANDLER), ("b", CALLER), ("a", HANDLER), ("c", HANDLER)):
+        await store.transact(lambda unit, of=name, by=owner: unit.put_endpoint(endpoint(of, namespace=by)))
+    await store.transact(lambda unit: unit.put_endpoint(endpoint("aa", deleted_at=NOW)))
+
+    async def names(of: str, after: str, limit: int) -> list[str]:
+        page = await store.read(lambda reader: reader.list_endpoints(of, after, limit))
+        return [entry.name for entry in page]
+
+    assert await names("", "", 10) == ["a", "b", "c", "d"]
+    assert await names("", "b", 1) == ["c"]
+    assert await names(HANDLER, "", 2) == ["a", "c"]
+    assert await names(HANDLER, "c", 2) == ["d"]
+    assert await names("nobody", "", 2) == []
+
+
+async def test_newest_keyset_is_found_when_there_are_several(store: Store) -> None:
+    """The one with the highest version, for readers and for commands."""
+
+    def publish(unit: UnitOfWork) -> object:
+        unit.insert_keyset(keyset(1))
+        unit.insert_keyset(keyset(2))
+        return unit.keyset(CALLER)
+
+    assert await store.transact(publish) == keyset(2)
+    await store.transact(lambda unit: unit.insert_keyset(keyset(10)))
+    await store.transact(lambda unit: unit.insert_keyset(keyset(3, of=HANDLER)))
+    assert await store.transact(lambda unit: unit.keyset(CALLER)) == keyset(10)
+    assert await store.read(lambda reader: reader.keyset(CALLER)) == keyset(10)
+    assert await store.read(lambda reader: reader.keyset("other")) is None
+    assert await store.transact(lambda unit: unit.keyset("other")) is None
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_keyset_is_refused_when_it_is_not_newer(store: Store, version: int) -> None:
+    """A version is published once, and none before it any more."""
+    await store.transact(lambda unit: unit.insert_keyset(keyset(2)))
+    with pytest.raises(PreconditionError):
+        await store.transact(lambda unit: unit.insert_keyset(keyset(version)))
