@@ -1,4 +1,6 @@
-"""What comes of a task, as outcomes: sealed for the caller, or a bare code when there is nobody to trust."""
+"""What comes of a task, sealed for the caller, or a bare code when there is nobody to trust."""
+
+from functools import partial
 
 import nexusrpc
 
@@ -7,6 +9,7 @@ from isthmus.payload.failures import failure_payload
 from isthmus.payload.payload import Payload
 from isthmus.v1 import worker_service_pb2
 from isthmus.wire.header import Direction
+from isthmus.worker.answer import Answer, rejected
 from isthmus.worker.envelopes import RequestFacts, TaskEnvelopes
 from isthmus.worker.errors import UntrustedNamespaceError
 from isthmus.worker.report import report_failure, report_rejection
@@ -18,17 +21,17 @@ Refusal = EnvelopeRejectedError | KeyUnavailableError | UntrustedNamespaceError
 
 
 class Answers:
-    """Makes the outcomes of tasks."""
+    """Makes the answers to tasks."""
 
     def __init__(self, envelopes: TaskEnvelopes) -> None:
         self._envelopes = envelopes
 
     async def value(
         self, running: RunningTask, request: RequestFacts, direction: Direction, payload: Payload
-    ) -> worker_service_pb2.TaskOutcome:
+    ) -> Answer:
         """Answer with a RESULT or STARTED. Raises REJECTIONS when it cannot be sealed."""
         try:
-            envelope = await self._envelopes.seal(direction, payload, request=request)
+            return await self._ending(running, request, direction, payload)
         except NeverSealError as error:
             # It would be as large the next time.
             too_large = nexusrpc.HandlerError(
@@ -37,11 +40,8 @@ class Answers:
                 retryable_override=False,
             )
             return await self.error(running, request, too_large)
-        return worker_service_pb2.TaskOutcome(task=running.ref(), envelope=envelope)
 
-    async def error(
-        self, running: RunningTask, request: RequestFacts, error: BaseException
-    ) -> worker_service_pb2.TaskOutcome:
+    async def error(self, running: RunningTask, request: RequestFacts, error: BaseException) -> Answer:
         """Answer with what the handler raised. Raises REJECTIONS when it cannot be sealed.
 
         OperationErrors and HandlerErrors that are not retryable end the operation. Everything else is tried
@@ -51,37 +51,41 @@ class Answers:
             canceled = error.state is nexusrpc.OperationErrorState.CANCELED
             direction = Direction.CANCELED if canceled else Direction.FAILURE
             report_failure(running, error, outcome=error.state.value, advice="the operation ended")
-            return await self._ending(running, request, direction, error)
+            return await self._ending(running, request, direction, failure_payload(error))
         if isinstance(error, nexusrpc.HandlerError) and not error.retryable:
             report_failure(
-                running, error, outcome="failed", advice="the operation ended; it is not tried again"
+                running, error, outcome="failed", advice="the operation ended, without another try"
             )
-            return await self._ending(running, request, Direction.FAILURE, error)
+            return await self._ending(running, request, Direction.FAILURE, failure_payload(error))
         report_failure(running, error, outcome="failed", advice="the gateway tries it again")
         return await self.retry(running, request, error)
 
-    async def retry(
-        self, running: RunningTask, request: RequestFacts, error: BaseException
-    ) -> worker_service_pb2.TaskOutcome:
+    async def retry(self, running: RunningTask, request: RequestFacts, error: BaseException) -> Answer:
         """Ask for another attempt. Raises REJECTIONS when the reason cannot be sealed."""
         known = error.type if isinstance(error, nexusrpc.HandlerError) else nexusrpc.HandlerErrorType.INTERNAL
+        payload = failure_payload(error)
         retry = worker_service_pb2.RetryableFailure(
-            envelope=await self._envelopes.seal(Direction.FAILURE, failure_payload(error), request=request),
+            envelope=await self._envelopes.seal(Direction.FAILURE, payload, request=request),
             error_type=known.value,
         )
-        return worker_service_pb2.TaskOutcome(task=running.ref(), retry=retry)
+        return Answer(
+            outcome=worker_service_pb2.TaskOutcome(task=running.ref(), retry=retry),
+            seal_again=partial(
+                self._envelopes.seal, Direction.FAILURE, payload, request=request, newest_keys=True
+            ),
+        )
 
-    def rejection(self, running: RunningTask, error: Refusal) -> worker_service_pb2.TaskOutcome:
+    def rejection(self, running: RunningTask, error: Refusal) -> Answer:
         """Answer that an envelope was refused, without saying why."""
         report_rejection(running, error)
         missing = isinstance(error, KeyUnavailableError)
-        code = KeyUnavailableError.code if missing else EnvelopeRejectedError.code
-        return worker_service_pb2.TaskOutcome(
-            task=running.ref(), rejection=worker_service_pb2.Rejection(code=code)
-        )
+        return rejected(running.ref(), KeyUnavailableError.code if missing else EnvelopeRejectedError.code)
 
     async def _ending(
-        self, running: RunningTask, request: RequestFacts, direction: Direction, error: BaseException
-    ) -> worker_service_pb2.TaskOutcome:
-        envelope = await self._envelopes.seal(direction, failure_payload(error), request=request)
-        return worker_service_pb2.TaskOutcome(task=running.ref(), envelope=envelope)
+        self, running: RunningTask, request: RequestFacts, direction: Direction, payload: Payload
+    ) -> Answer:
+        envelope = await self._envelopes.seal(direction, payload, request=request)
+        return Answer(
+            outcome=worker_service_pb2.TaskOutcome(task=running.ref(), envelope=envelope),
+            seal_again=partial(self._envelopes.seal, direction, payload, request=request, newest_keys=True),
+        )

@@ -15,6 +15,7 @@ from isthmus.envelope.open import Opened
 from isthmus.v1 import worker_service_pb2
 from isthmus.wire.envelope import parse_envelope
 from isthmus.wire.errors import WireFormatError
+from isthmus.worker.answer import Answer
 from isthmus.worker.answers import REJECTIONS, Answers
 from isthmus.worker.envelopes import RequestFacts, TaskEnvelopes, facts_of
 from isthmus.worker.handlers import OperationHandlers
@@ -30,8 +31,8 @@ class CancelTasks:
         self._answers = Answers(envelopes)
         self._handlers = handlers
 
-    async def run(self, running: RunningTask) -> worker_service_pb2.TaskOutcome | None:
-        """Return the outcome, or None when the task was taken away."""
+    async def run(self, running: RunningTask) -> Answer | None:
+        """Return the answer, or None when the task was taken away."""
         try:
             request, token = await self._open(running)
             return await self._handle(running, request, token)
@@ -47,9 +48,7 @@ class CancelTasks:
         running.opened = await self._envelopes.open_cancel(task.cancel, request=request)
         return request, _token(started)
 
-    async def _handle(
-        self, running: RunningTask, request: RequestFacts, token: str
-    ) -> worker_service_pb2.TaskOutcome | None:
+    async def _handle(self, running: RunningTask, request: RequestFacts, token: str) -> Answer | None:
         context = CancelOperationContext(
             service=request.service,
             operation=request.operation,
@@ -70,8 +69,10 @@ class CancelTasks:
             report_failure(running, error, outcome="not canceled", advice="the operation goes on")
         finally:
             running.in_handler = False
-        return worker_service_pb2.TaskOutcome(
-            task=running.ref(), cancel_delivered=worker_service_pb2.CancelDelivered()
+        return Answer(
+            outcome=worker_service_pb2.TaskOutcome(
+                task=running.ref(), cancel_delivered=worker_service_pb2.CancelDelivered()
+            )
         )
 
 

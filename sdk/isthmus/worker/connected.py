@@ -12,8 +12,11 @@ from isthmus.keys.keyring import Keyring
 from isthmus.keys.keyset import VerifiedKeyset
 from isthmus.payload.converter import PayloadConverter
 from isthmus.transport.connection import Connection
-from isthmus.wire.names import NamespaceName
+from isthmus.wire.names import KEY_ID_BYTES, NamespaceName
 from isthmus.worker.errors import UntrustedNamespaceError
+
+# No key has it, so the directory asks the gateway again, as often as it may.
+_ANY_NEWER_KEY = bytes(KEY_ID_BYTES)
 
 logger = logging.getLogger("isthmus.worker")
 
@@ -104,12 +107,17 @@ class ClientKeys:
             self._keyring.refresh()
         return self._keyring.own_keys()
 
-    async def recipient_key(self, namespace: str) -> RecipientKey:
-        """Return the key to seal to. Raises as verification_keys does."""
+    async def recipient_key(self, namespace: str, *, newest: bool = False) -> RecipientKey:
+        """Return the key to seal to. Raises as verification_keys does.
+
+        With ``newest``, keyring and keyset are read again first.
+        """
+        if newest:
+            self._keyring.refresh()
         try:
             if namespace == self._namespace:
                 return RecipientKey(namespace=namespace, key=self._keyring.sealing_key())
-            return (await self._keyset(namespace)).sealing_key()
+            return (await self._keyset(namespace, key_id=_ANY_NEWER_KEY if newest else None)).sealing_key()
         except KeysError:
             raise self._missing(namespace, MissingKey.RECIPIENT_ENCRYPTION) from None
 

@@ -51,8 +51,11 @@ class WorkerKeys(Protocol):
         """
         ...
 
-    async def recipient_key(self, namespace: str) -> RecipientKey:
-        """Return the key to seal to. Raises as verification_keys does."""
+    async def recipient_key(self, namespace: str, *, newest: bool = False) -> RecipientKey:
+        """Return the key to seal to. Raises as verification_keys does.
+
+        With ``newest``, keyring and keyset are read again first.
+        """
         ...
 
 
@@ -159,8 +162,12 @@ class TaskEnvelopes:
         )
         return await self._open(data, expected)
 
-    async def seal(self, direction: Direction, payload: Payload, *, request: RequestFacts) -> bytes:
+    async def seal(
+        self, direction: Direction, payload: Payload, *, request: RequestFacts, newest_keys: bool = False
+    ) -> bytes:
         """Seal an answer: a token to this namespace itself, everything else to the caller.
+
+        With ``newest_keys`` keyring and keyset are read again first: the keys at hand were refused.
 
         Raises:
             NeverSealError: the payload is too large.
@@ -169,7 +176,7 @@ class TaskEnvelopes:
         """
         to_self = direction is Direction.STARTED
         recipient = self.identity.namespace if to_self else request.caller_namespace
-        key = await self._keys.recipient_key(recipient)
+        key = await self._keys.recipient_key(recipient, newest=newest_keys)
         signer = self._keys.signer()
         header = Header(
             direction=direction,

@@ -1,6 +1,7 @@
 """Runs whatever kind of task arrives."""
 
 from isthmus.v1 import worker_service_pb2
+from isthmus.worker.answer import Answer
 from isthmus.worker.cancel_task import CancelTasks
 from isthmus.worker.start_task import StartTasks
 from isthmus.worker.tasks import RunningTask
@@ -13,8 +14,8 @@ class Execution:
         self._starts = starts
         self._cancels = cancels
 
-    async def run(self, running: RunningTask) -> worker_service_pb2.TaskOutcome | None:
-        """Return the outcome, or None when there is nobody left who wants one."""
+    async def run(self, running: RunningTask) -> Answer | None:
+        """Return the answer, or None when there is nobody left who wants one."""
         if running.task.kind == worker_service_pb2.TASK_KIND_CANCEL:
             return await self._cancels.run(running)
         return await self._starts.run(running)

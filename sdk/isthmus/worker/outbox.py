@@ -1,6 +1,7 @@
 """Outcomes on their way: kept until the gateway says that they are durable, sent again until then.
 
-An outcome is a promise of the handler's namespace, sealed once: a second sending carries the same bytes.
+An outcome is sealed once, a second sending carries the same bytes. Only when one of its keys went out of use
+before it arrived is the same content sealed again.
 """
 
 import asyncio
@@ -10,11 +11,18 @@ from dataclasses import dataclass
 
 from isthmus.envelope.errors import EnvelopeRejectedError
 from isthmus.transport.backoff import Backoff
-from isthmus.transport.errors import GatewayInternalError, NotFoundError, PreconditionFailedError
+from isthmus.transport.errors import (
+    GatewayError,
+    GatewayInternalError,
+    KeyRetiredError,
+    NotFoundError,
+    PreconditionFailedError,
+)
 from isthmus.transport.status import error_from_status
 from isthmus.v1 import worker_service_pb2
 from isthmus.wire import limits
 from isthmus.wire.names import format_operation_id
+from isthmus.worker.answer import Answer, rejected
 from isthmus.worker.tasks import TaskKey, key_of
 
 logger = logging.getLogger("isthmus.worker")
@@ -27,7 +35,7 @@ RESEND = Backoff(initial_seconds=0.2, maximum_seconds=10.0, jitter=0.0)
 
 @dataclass(slots=True)
 class _Kept:
-    outcome: worker_service_pb2.TaskOutcome
+    answer: Answer
     refusals: int = 0
 
 
@@ -39,6 +47,7 @@ class Outbox:
         self._wake = wake
         self._kept: dict[TaskKey, _Kept] = {}
         self._to_send: dict[TaskKey, None] = {}
+        self._sealing: set[asyncio.Task[None]] = set()
         self._emptied: asyncio.Event = asyncio.Event()
         self._emptied.set()
 
@@ -46,10 +55,10 @@ class Outbox:
         """How many outcomes are not acknowledged."""
         return len(self._kept)
 
-    def put(self, outcome: worker_service_pb2.TaskOutcome) -> None:
+    def put(self, answer: Answer) -> None:
         """Send an outcome as soon as possible."""
-        key = key_of(outcome.task)
-        self._kept[key] = _Kept(outcome)
+        key = key_of(answer.outcome.task)
+        self._kept[key] = _Kept(answer)
         self._to_send[key] = None
         self._emptied.clear()
         self._wake()
@@ -64,7 +73,7 @@ class Outbox:
             if len(taken) == MAX_OUTCOMES_PER_FRAME or size > MAX_OUTCOME_BYTES_PER_FRAME:
                 break
             del self._to_send[key]
-            outcome = self._kept[key].outcome
+            outcome = self._kept[key].answer.outcome
             size += outcome.ByteSize()
             taken.append(outcome)
         return taken
@@ -82,22 +91,19 @@ class Outbox:
         kept = self._kept.get(key)
         if kept is None:
             return False
-        if attempt <= kept.outcome.task.attempt:
+        if attempt <= kept.answer.outcome.task.attempt:
             return True
         self._forget(key)
-        if kept.outcome.WhichOneof("outcome") != "envelope":
+        if kept.answer.kind != "envelope":
             return False
-        again = worker_service_pb2.TaskOutcome(envelope=kept.outcome.envelope)
-        again.task.CopyFrom(kept.outcome.task)
-        again.task.attempt = attempt
-        self.put(again)
+        self.put(kept.answer.for_attempt(attempt))
         return True
 
     def acknowledge(self, ack: worker_service_pb2.OutcomeAck) -> None:
         """Forget an outcome that is durable or refused for good; send it again if the trouble passes."""
         key = key_of(ack.task)
         kept = self._kept.get(key)
-        if kept is None or kept.outcome.task.attempt != ack.task.attempt:
+        if kept is None or kept.answer.outcome.task.attempt != ack.task.attempt:
             return
         if not ack.error:
             self._forget(key)
@@ -105,9 +111,10 @@ class Outbox:
         error = error_from_status(ack.error)
         operation = format_operation_id(ack.task.operation_id)
         if error.retryable or isinstance(error, GatewayInternalError):
-            kept.refusals += 1
-            wait = RESEND.delay_seconds(kept.refusals, 0, at_least_seconds=error.retry_after_seconds)
-            asyncio.get_running_loop().call_later(wait, self._send_again, key, kept)
+            self._later(self._send_again, key, kept, at_least_seconds=error.retry_after_seconds)
+        elif _is_about_keys(error) and kept.answer.seal_again is not None:
+            logger.info("outcome of %s is sealed again: %s", operation, error)
+            self._later(self._begin_sealing, key, kept)
         elif isinstance(error, NotFoundError | PreconditionFailedError):
             logger.info("outcome of %s came too late and was dropped: %s", operation, error)
             self._forget(key)
@@ -121,6 +128,38 @@ class Outbox:
         """Return when every outcome is acknowledged."""
         await self._emptied.wait()
 
+    def _later(
+        self,
+        action: Callable[[TaskKey, _Kept], None],
+        key: TaskKey,
+        kept: _Kept,
+        *,
+        at_least_seconds: float | None = None,
+    ) -> None:
+        kept.refusals += 1
+        wait = RESEND.delay_seconds(kept.refusals, 0, at_least_seconds=at_least_seconds)
+        asyncio.get_running_loop().call_later(wait, action, key, kept)
+
+    def _begin_sealing(self, key: TaskKey, kept: _Kept) -> None:
+        job = asyncio.create_task(self._seal_again(key, kept))
+        self._sealing.add(job)
+        job.add_done_callback(self._sealing.discard)
+
+    async def _seal_again(self, key: TaskKey, kept: _Kept) -> None:
+        if kept.answer.seal_again is None:
+            return
+        try:
+            envelope = await kept.answer.seal_again()
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
+            logger.warning(
+                "outcome of %s cannot be sealed again: %s", format_operation_id(key.operation_id), error
+            )
+            if self._kept.get(key) is kept:
+                self._give_up(key, kept)
+            return
+        kept.answer = kept.answer.with_envelope(envelope)
+        self._send_again(key, kept)
+
     def _send_again(self, key: TaskKey, kept: _Kept) -> None:
         if self._kept.get(key) is kept:
             self._to_send[key] = None
@@ -128,14 +167,17 @@ class Outbox:
 
     def _give_up(self, key: TaskKey, kept: _Kept) -> None:
         """Say that there is no answer: leased to a living session, the task would stay here for good."""
-        gave_up = kept.outcome.WhichOneof("outcome") in {"rejection", "returned", "cancel_delivered"}
         self._forget(key)
-        if not gave_up:
-            rejection = worker_service_pb2.Rejection(code=EnvelopeRejectedError.code)
-            self.put(worker_service_pb2.TaskOutcome(task=kept.outcome.task, rejection=rejection))
+        if kept.answer.kind in {"envelope", "retry"}:
+            self.put(rejected(kept.answer.outcome.task, EnvelopeRejectedError.code))
 
     def _forget(self, key: TaskKey) -> None:
         del self._kept[key]
         self._to_send.pop(key, None)
         if not self._kept:
             self._emptied.set()
+
+
+def _is_about_keys(error: GatewayError) -> bool:
+    """Tell whether another sealing helps: a key of the envelope is not the newest of its namespace."""
+    return isinstance(error, KeyRetiredError) or error.reason == "SENDER_KEY_UNKNOWN"

@@ -9,6 +9,7 @@ from typing import Protocol
 from isthmus.envelope.errors import EnvelopeRejectedError
 from isthmus.v1 import worker_service_pb2
 from isthmus.wire.names import format_operation_id
+from isthmus.worker.answer import Answer, rejected, returned
 from isthmus.worker.outbox import Outbox
 from isthmus.worker.tasks import RunningTask, Stop, TaskKey, key_of
 
@@ -22,8 +23,8 @@ STARTED_AT_ONCE = 8
 class TaskRunner(Protocol):
     """Does the work of a task."""
 
-    async def run(self, running: RunningTask) -> worker_service_pb2.TaskOutcome | None:
-        """Return the outcome, or None when there is nobody left who wants one."""
+    async def run(self, running: RunningTask) -> Answer | None:
+        """Return the answer, or None when there is nobody left who wants one."""
         ...
 
     async def interrupt(self, running: RunningTask, cancel: bytes) -> None:
@@ -118,34 +119,30 @@ class TaskPool:
             asyncio.get_running_loop().call_soon(self._start_some)
 
     async def _run(self, running: RunningTask) -> None:
-        outcome: worker_service_pb2.TaskOutcome | None
+        answer: Answer | None
         try:
-            outcome = await self._runner.run(running)
+            answer = await self._runner.run(running)
         except Exception:
             logger.exception(
                 "the task of %s could not be answered; the gateway delivers it again. Please report this",
                 format_operation_id(running.task.operation_id),
             )
             # The lease is the session's: without an answer the task would stay here while the worker lives.
-            outcome = worker_service_pb2.TaskOutcome(
-                task=running.ref(), rejection=worker_service_pb2.Rejection(code=EnvelopeRejectedError.code)
-            )
+            answer = rejected(running.ref(), EnvelopeRejectedError.code)
         except asyncio.CancelledError:
-            outcome = None
+            answer = None
         del self._running[running.key]
         if running.was_taken_away():
-            outcome = None
-        if outcome is not None:
-            self._outbox.put(outcome)
+            answer = None
+        if answer is not None:
+            self._outbox.put(answer)
         if running.redelivered is not None:
             self.accept([running.redelivered])
         self._note_idle()
         self._freed()
 
     def _return(self, running: RunningTask) -> None:
-        self._outbox.put(
-            worker_service_pb2.TaskOutcome(task=running.ref(), returned=worker_service_pb2.TaskReturned())
-        )
+        self._outbox.put(returned(running.ref()))
 
     def _note_idle(self) -> None:
         if not self._running:

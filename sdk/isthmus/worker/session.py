@@ -134,11 +134,14 @@ class Session:
         for ack in acks:
             self.outbox.acknowledge(ack)
             acknowledged = True
-        self.pool.interrupt(interrupts)
         arrived = list(tasks)
         if arrived:
-            self._granted = max(0, self._granted - len(arrived))
+            # Below zero after a reconnect, when the gateway sends what the session holds without a credit:
+            # those are owed, and granted as soon as there are slots.
+            self._granted -= len(arrived)
             self.pool.accept(arrived)
+        # Interrupts come after the tasks of their frame, and may concern them.
+        self.pool.interrupt(interrupts)
         if acknowledged or arrived:
             # Slots may be free again: acknowledged outcomes, and deliveries of what runs already.
             self._changed.set()

@@ -12,10 +12,10 @@ from isthmus.envelope.open import Opened
 from isthmus.payload.converter import BYTES, PayloadConverter
 from isthmus.payload.errors import PayloadConversionError
 from isthmus.payload.payload import Payload
-from isthmus.v1 import worker_service_pb2
 from isthmus.wire import limits
 from isthmus.wire.header import Direction, Header
 from isthmus.wire.names import format_operation_id
+from isthmus.worker.answer import Answer
 from isthmus.worker.answers import REJECTIONS, Answers
 from isthmus.worker.context import TaskContext, enter
 from isthmus.worker.envelopes import RequestFacts, TaskEnvelopes, facts_of
@@ -46,8 +46,8 @@ class StartTasks:
         self._task_queue = task_queue
         self._endpoints = None if endpoints is None else frozenset(endpoints)
 
-    async def run(self, running: RunningTask) -> worker_service_pb2.TaskOutcome | None:
-        """Return the outcome, or None when the task was taken away."""
+    async def run(self, running: RunningTask) -> Answer | None:
+        """Return the answer, or None when the task was taken away."""
         try:
             opened = await self._open(running)
             request = facts_of(opened.header, opened.digest)
@@ -79,9 +79,7 @@ class StartTasks:
         running.opened = opened
         return opened
 
-    async def _handle(
-        self, running: RunningTask, opened: Opened, request: RequestFacts
-    ) -> worker_service_pb2.TaskOutcome | None:
+    async def _handle(self, running: RunningTask, opened: Opened, request: RequestFacts) -> Answer | None:
         if running.stop is Stop.CANCELED:
             return await self._answers.error(running, request, _canceled())
         if running.was_taken_away():
@@ -109,9 +107,7 @@ class StartTasks:
             return await self._answers.error(running, request, error)
         return await self._answers.value(running, request, direction, payload)
 
-    async def _after_cancellation(
-        self, running: RunningTask, request: RequestFacts
-    ) -> worker_service_pb2.TaskOutcome | None:
+    async def _after_cancellation(self, running: RunningTask, request: RequestFacts) -> Answer | None:
         if running.stop is None:
             # Nobody canceled the task from outside: something inside the handler was canceled and not caught.
             inside = nexusrpc.HandlerError(

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import grpc
 import grpc.aio
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from isthmus.envelope.seal import Sealed
 from isthmus.v1 import worker_service_pb2, worker_service_pb2_grpc
@@ -25,6 +25,7 @@ class Stream:
         )
         self._arrived = asyncio.Event()
         self.hello = worker_service_pb2.WorkerHello()
+        self.said_hello = False
         self.credits = 0
         self.draining = False
         self.empty_frames = 0
@@ -48,12 +49,18 @@ class Stream:
         self._answers.put_nowait(code)
 
     def acknowledge(
-        self, outcome: worker_service_pb2.TaskOutcome, code: grpc.StatusCode | None = None
+        self,
+        outcome: worker_service_pb2.TaskOutcome,
+        code: grpc.StatusCode | None = None,
+        *,
+        reason: str = "",
     ) -> None:
         """Answer an outcome."""
-        error = (
-            b"" if code is None else status_pb2.Status(code=code.value[0], message="no").SerializeToString()
-        )
+        error = b""
+        if code is not None:
+            status = status_pb2.Status(code=code.value[0], message="no")
+            status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="isthmus"))
+            error = status.SerializeToString()
         self.send(acks=[worker_service_pb2.OutcomeAck(task=outcome.task, error=error)])
 
     async def outcome(self, *, acknowledge: bool = True) -> worker_service_pb2.TaskOutcome:
@@ -96,6 +103,7 @@ class Stream:
         async for frame in requests:
             if frame.HasField("hello"):
                 self.hello.CopyFrom(frame.hello)
+                self.said_hello = True
             self.credits += frame.credits
             self.draining = self.draining or frame.draining
             self.empty_frames += not frame.SerializeToString()
@@ -137,12 +145,12 @@ class Gateway(worker_service_pb2_grpc.WorkerServiceServicer):
         """Stop at once."""
         await self._server.stop(None)
 
-    async def stream(self, *, lease_ms: int = 30_000) -> Stream:
-        """Return the worker's next stream, opened."""
+    async def stream(self, *, lease_ms: int = 30_000, granted: bool = True) -> Stream:
+        """Return the worker's next stream, opened, with its first credits if it has any to grant."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             stream = await self._streams.get()
         stream.open(lease_ms=lease_ms)
-        await stream.until("credits")
+        await stream.until("credits" if granted else "said_hello")
         return stream
 
     async def Work(  # type: ignore[override] # noqa: N802

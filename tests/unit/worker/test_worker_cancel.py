@@ -122,14 +122,15 @@ async def test_no_outcome_is_sent_when_the_task_was_taken_away(
 async def test_task_runs_again_when_it_was_taken_away_and_given_back(
     gateway: Gateway, client: HandlerClient, caller: Caller
 ) -> None:
-    """A redelivery in the frame that interrupts the first delivery is not lost with it."""
+    """A redelivery that arrives while the first delivery is being stopped is not lost with it."""
     handler = PaymentsHandler()
     request = caller.request("wait", Charge("o", 1))
     async with running(client, handler):
         stream = await gateway.stream()
         stream.send(tasks=[start_task(request)])
         await handler.started.wait()
-        stream.send(interrupts=[interrupt(start_task(request))], tasks=[start_task(request, attempt=2)])
+        stream.send(interrupts=[interrupt(start_task(request))])
+        stream.send(tasks=[start_task(request, attempt=2)])
         await handler.stopped.wait()
         handler.release.set()
         outcome = await stream.outcome()

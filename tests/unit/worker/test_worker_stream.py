@@ -11,6 +11,7 @@ from tests.unit.worker.running import running
 from tests.unit.worker.services import Charge, PaymentsHandler
 
 from isthmus.transport.backoff import Backoff
+from isthmus.wire.header import Direction
 from isthmus.worker import Worker, WorkerRefusedError, link, outbox
 
 
@@ -198,3 +199,47 @@ async def test_worker_stays_when_it_is_refused_later(
         stream = await gateway.stream()
         stream.send(tasks=[start_task(caller.request("charge", Charge("o", 1)))])
         await stream.outcome()
+
+
+async def test_credits_are_paid_back_when_the_gateway_delivers_what_the_session_holds(
+    gateway: Gateway, client: HandlerClient, caller: Caller
+) -> None:
+    """After a reconnect held tasks come without a credit; each costs one, even when no slot is free."""
+    handler = PaymentsHandler()
+    task = start_task(caller.request("wait", Charge("o", 1)))
+    async with running(client, handler, max_concurrent_tasks=2):
+        first = await gateway.stream()
+        first.send(tasks=[task, start_task(caller.request("wait", Charge("o", 2)))])
+        await handler.started.wait()
+        first.fail()
+        second = await gateway.stream(granted=False)
+        second.send(tasks=[task])
+        await second.until("credits")
+        assert second.credits == 1
+        handler.release.set()
+        await second.outcome()
+        await second.outcome()
+    assert second.credits == 3
+    assert handler.runs == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(grpc.StatusCode.ABORTED, "KEY_RETIRED"), (grpc.StatusCode.FAILED_PRECONDITION, "SENDER_KEY_UNKNOWN")],
+)
+async def test_outcome_is_sealed_again_when_a_key_of_it_was_replaced(
+    gateway: Gateway, client: HandlerClient, caller: Caller, code: grpc.StatusCode, reason: str
+) -> None:
+    """The handler does not run again: the same result travels in another envelope."""
+    handler = PaymentsHandler()
+    request = caller.request("charge", Charge("o", 1))
+    async with running(client, handler):
+        stream = await gateway.stream()
+        stream.send(tasks=[start_task(request)])
+        first = await stream.outcome(acknowledge=False)
+        stream.acknowledge(first, code, reason=reason)
+        second = await stream.outcome()
+    opened = [caller.open(outcome.envelope, request, Direction.RESULT) for outcome in (first, second)]
+    assert first.envelope != second.envelope
+    assert opened[0].payload == opened[1].payload
+    assert handler.runs == 1
