@@ -1,0 +1,66 @@
+"""``isthmus call``: call an operation of another team."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from isthmus.cli.invocation import invocation
+from isthmus.cli.moment import parse_duration
+
+if TYPE_CHECKING:
+    from isthmus.client.client import Client
+
+
+def call(
+    ctx: typer.Context,
+    endpoint: Annotated[str, typer.Argument(help="The endpoint, for example payments.")],
+    service: Annotated[str, typer.Argument(help="The service, for example Payments.")],
+    operation: Annotated[str, typer.Argument(help="The operation, for example charge.")],
+    *,
+    input_: Annotated[
+        str | None,
+        typer.Option("--input", "-i", help="A file with the input as JSON; - reads stdin.", metavar="FILE"),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="A field of the input: name=value, JSON or text. Repeatable.", metavar="NAME=VALUE"
+        ),
+    ] = None,
+    id_: Annotated[
+        str | None,
+        typer.Option("--id", help="Your idempotency key: repeated, it attaches to the same operation."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--detach", help="Wait for the result, or only start.")] = True,
+    timeout: Annotated[
+        str | None, typer.Option(help="Wait at most so long; the operation goes on.", metavar="TIME")
+    ] = None,
+    schedule_to_close: Annotated[
+        str | None, typer.Option(help="Longest life of the operation; default 24h.", metavar="TIME")
+    ] = None,
+) -> None:
+    """Call an operation, sealed for the team that serves it; its result goes to stdout as JSON."""
+    from isthmus.cli.client_session import run_with_client
+    from isthmus.cli.ending import print_ending
+    from isthmus.cli.operation_input import read_input
+    from isthmus.cli.waiting import wait_for_result
+    from isthmus.client.request import StartKeywords
+
+    output = invocation(ctx).output
+    value = read_input(input_, set_ or [])
+    waiting = None if timeout is None else parse_duration(timeout)
+    options = StartKeywords(id=id_)
+    if schedule_to_close is not None:
+        options["schedule_to_close_timeout"] = parse_duration(schedule_to_close)
+
+    async def work(client: "Client") -> None:
+        service_client = client.create_nexus_client(endpoint, service)
+        handle = await service_client.start_operation(operation, value, **options)
+        if not wait:
+            output.document({"operation_id": handle.operation_id, "state": "running"})
+            return
+        await print_ending(
+            wait_for_result(handle, timeout_=waiting), operation_id=handle.operation_id, output=output
+        )
+
+    run_with_client(ctx, work)

@@ -1,0 +1,33 @@
+"""Prints how an operation ended."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+import nexusrpc
+
+from isthmus.cli.output import Output
+
+
+async def print_ending(result: Awaitable[Any], *, operation_id: str, output: Output) -> None:
+    """Print the result. Raises what the operation ended with, after programs were told about it on stdout."""
+    try:
+        value = await result
+    except (nexusrpc.OperationError, nexusrpc.HandlerError) as error:
+        if output.is_json:
+            output.json(
+                {
+                    "operation_id": operation_id,
+                    "state": _state(error),
+                    "attested": bool(getattr(error, "attested", False)),
+                    "error": {"type": type(error).__name__, "message": str(error)},
+                }
+            )
+        raise
+    if output.is_json:
+        output.json({"operation_id": operation_id, "state": "succeeded", "attested": True, "result": value})
+    else:
+        output.json(value)
+
+
+def _state(error: nexusrpc.OperationError | nexusrpc.HandlerError) -> str:
+    return error.state.value if isinstance(error, nexusrpc.OperationError) else "failed"

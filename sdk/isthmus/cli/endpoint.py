@@ -1,0 +1,203 @@
+"""``isthmus endpoint``: named routes to a namespace and a task queue, and who may call them."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from isthmus.cli.exit_code import CliError
+from isthmus.cli.invocation import invocation
+from isthmus.cli.moment import parse_duration
+
+if TYPE_CHECKING:
+    from isthmus.v1 import endpoint_service_pb2
+
+app = typer.Typer(no_args_is_help=True, help="Endpoints: named routes to a team's workers.")
+COLUMNS = ("name", "namespace", "task_queue", "allow", "description")
+
+Name = Annotated[str, typer.Argument(help="Name of the endpoint.")]
+TaskQueue = Annotated[str | None, typer.Option(help="The queue that its workers poll.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Who may call: namespace[/service[/operation]]. Repeat it for several.", metavar="RULE"
+    ),
+]
+Description = Annotated[str | None, typer.Option(help="For people.")]
+MaxAttempts = Annotated[int | None, typer.Option(min=0, help="Delivery attempts at most; 0: no limit.")]
+OnExhausted = Annotated[
+    str | None, typer.Option(help="What happens when they are used up: park or fail.", metavar="park|fail")
+]
+MaxTime = Annotated[
+    str | None,
+    typer.Option("--max-time", help="Longest life of an operation, for example 2h.", metavar="TIME"),
+]
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    name: Name,
+    *,
+    task_queue: TaskQueue = None,
+    allow: Allow = None,
+    description: Description = None,
+    max_attempts: MaxAttempts = None,
+    on_exhausted: OnExhausted = None,
+    max_time: MaxTime = None,
+) -> None:
+    """Create an endpoint of your namespace. Nobody may call it until --allow says so."""
+    from isthmus.v1 import endpoint_service_pb2
+
+    endpoint = endpoint_service_pb2.Endpoint(name=name)
+    _fill(
+        endpoint,
+        task_queue=task_queue or name,
+        allow=allow,
+        description=description,
+        max_attempts=max_attempts,
+        on_exhausted=on_exhausted,
+        max_time=max_time,
+    )
+    request = endpoint_service_pb2.CreateEndpointRequest(endpoint=endpoint)
+    _show(ctx, _call(ctx, "CreateEndpoint", request).endpoint)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    namespace: Annotated[str, typer.Option(help="Only endpoints of this namespace.")] = "",
+) -> None:
+    """List the endpoints that your namespace owns or may call."""
+    from isthmus.v1 import endpoint_service_pb2
+
+    found: list[dict[str, Any]] = []
+    request = endpoint_service_pb2.ListEndpointsRequest(namespace=namespace, page_size=1000)
+    while True:
+        page = _call(ctx, "ListEndpoints", request)
+        found += [_document(endpoint) for endpoint in page.endpoints]
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    invocation(ctx).output.rows(found, COLUMNS, empty="There are no endpoints that you own or may call.")
+
+
+@app.command()
+def describe(ctx: typer.Context, name: Name) -> None:
+    """Show one endpoint."""
+    from isthmus.v1 import endpoint_service_pb2
+
+    _show(ctx, _call(ctx, "GetEndpoint", endpoint_service_pb2.GetEndpointRequest(name=name)).endpoint)
+
+
+@app.command()
+def update(
+    ctx: typer.Context,
+    name: Name,
+    *,
+    task_queue: TaskQueue = None,
+    allow: Allow = None,
+    allow_nobody: Annotated[bool, typer.Option("--allow-nobody", help="Empty the allow list.")] = False,
+    description: Description = None,
+    max_attempts: MaxAttempts = None,
+    on_exhausted: OnExhausted = None,
+    max_time: MaxTime = None,
+) -> None:
+    """Change what is given and leave the rest. --allow replaces the whole list."""
+    from isthmus.v1 import endpoint_service_pb2
+
+    if allow and allow_nobody:
+        raise CliError("--allow and --allow-nobody contradict each other")
+    current = _call(ctx, "GetEndpoint", endpoint_service_pb2.GetEndpointRequest(name=name)).endpoint
+    fields = _fill(
+        current,
+        task_queue=task_queue,
+        allow=[] if allow_nobody else allow,
+        description=description,
+        max_attempts=max_attempts,
+        on_exhausted=on_exhausted,
+        max_time=max_time,
+    )
+    if not fields:
+        raise CliError("nothing to change: give at least one option, see isthmus endpoint update --help")
+    # With the etag that was read: a change that somebody else makes meanwhile is not overwritten.
+    request = endpoint_service_pb2.UpdateEndpointRequest(endpoint=current)
+    request.update_mask.paths.extend(fields)
+    _show(ctx, _call(ctx, "UpdateEndpoint", request).endpoint)
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete an endpoint; refused while operations are open. The name stays reserved for its owner."""
+    from isthmus.v1 import endpoint_service_pb2
+
+    if not yes:
+        typer.confirm(f"Delete the endpoint {name}?", abort=True, err=True)
+    _call(ctx, "DeleteEndpoint", endpoint_service_pb2.DeleteEndpointRequest(name=name))
+    invocation(ctx).output.note(f"{name} is deleted.")
+
+
+def _fill(
+    endpoint: "endpoint_service_pb2.Endpoint",
+    *,
+    task_queue: str | None,
+    allow: list[str] | None,
+    description: str | None,
+    max_attempts: int | None,
+    on_exhausted: str | None,
+    max_time: str | None,
+) -> list[str]:
+    """Put what is given into an endpoint; return the paths of the fields that were."""
+    from isthmus.cli.allow_rule import parse_allow_rule
+    from isthmus.v1 import endpoint_service_pb2
+
+    fields: list[str] = []
+    if task_queue is not None:
+        endpoint.task_queue = task_queue
+        fields.append("task_queue")
+    if description is not None:
+        endpoint.description = description
+        fields.append("description")
+    if allow is not None:
+        rules = [parse_allow_rule(text) for text in allow]
+        del endpoint.allow[:]
+        endpoint.allow.extend(rules)
+        fields.append("allow")
+    if max_attempts is not None:
+        endpoint.retry.max_attempts = max_attempts
+    if on_exhausted is not None:
+        choices = {
+            "park": endpoint_service_pb2.ON_EXHAUSTED_PARK,
+            "fail": endpoint_service_pb2.ON_EXHAUSTED_FAIL,
+        }
+        if on_exhausted not in choices:
+            raise CliError(f"--on-exhausted is park or fail, not {on_exhausted!r}")
+        endpoint.retry.on_exhausted = choices[on_exhausted]
+    if max_attempts is not None or on_exhausted is not None:
+        fields.append("retry")
+    if max_time is not None:
+        endpoint.max_schedule_to_close_ms = round(parse_duration(max_time).total_seconds() * 1000)
+        fields.append("max_schedule_to_close_ms")
+    return fields
+
+
+def _call(ctx: typer.Context, method: str, request: object) -> Any:  # noqa: ANN401 - the method's response
+    from isthmus.cli.connection import open_connection
+    from isthmus.v1 import endpoint_service_pb2_grpc
+
+    with open_connection(ctx) as gateway:
+        return gateway.call(endpoint_service_pb2_grpc.EndpointServiceStub, method, request)
+
+
+def _document(endpoint: "endpoint_service_pb2.Endpoint") -> dict[str, Any]:
+    from isthmus.cli.allow_rule import show_allow_rule
+    from isthmus.cli.resource import document_of
+
+    return document_of(endpoint) | {"allow": [show_allow_rule(rule) for rule in endpoint.allow]}
+
+
+def _show(ctx: typer.Context, endpoint: "endpoint_service_pb2.Endpoint") -> None:
+    invocation(ctx).output.document(_document(endpoint))

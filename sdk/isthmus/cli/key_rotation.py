@@ -1,0 +1,142 @@
+"""One rotation of a namespace's keys, in steps that can be repeated: killed anywhere, it goes on from there.
+
+1. A note beside the keyring says which keys are being replaced; it is removed at the very end.
+2. New keys are added to the keyring, pre-published, and a keyset tells everybody. The private keys reach the
+   team's processes, which re-read the file, before anybody uses the public ones.
+3. After the propagation time a keyset declares them active and the old ones decrypt-only or verify-only, and
+   only then the keyring follows: nothing is ever signed with a key that peers do not accept yet.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from isthmus.keys.contents import KeyringContents, new_key
+from isthmus.keys.errors import KeysError
+from isthmus.keys.file_keyring import FileKeyring
+from isthmus.keys.keyset import Keyset
+from isthmus.keys.private_file import read_private, replace_private
+from isthmus.keys.public_key import KeyKind, KeyState
+from isthmus.keys.publication import KeysetPublication
+from isthmus.keys.rotation import activate, pre_publish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotated:
+    """What a rotation did."""
+
+    activated: tuple[bytes, ...]
+    replaced: tuple[bytes, ...]
+    keyset_version: int
+
+
+class KeyRotation:
+    """Rotates the encryption key and the signing key of one keyring."""
+
+    def __init__(
+        self,
+        *,
+        keyring: FileKeyring,
+        note: Path,
+        publication: KeysetPublication,
+        now_ms: Callable[[], int],
+        sleep: Callable[[float], None],
+        report: Callable[[str], None],
+    ) -> None:
+        """Prepare a rotation.
+
+        Args:
+            keyring: whose keys are replaced.
+            note: a file beside the keyring, there exactly while a rotation is under way.
+            publication: where keysets go.
+            now_ms: Unix milliseconds.
+            sleep: waits so many seconds.
+            report: tells the person what is going on.
+        """
+        self._keyring = keyring
+        self._note = note
+        self._publication = publication
+        self._now_ms = now_ms
+        self._sleep = sleep
+        self._report = report
+
+    def run(self, *, wait_seconds: float) -> Rotated:
+        """Carry a rotation through, beginning one unless one is under way.
+
+        Raises:
+            KeysError: keyring and gateway contradict each other. GatewayError: repeat the command.
+        """
+        replaced = self._begin()
+        if _active(self._keyring.contents) & replaced:
+            self._keyring.update(lambda contents: _with_successors(contents, replaced, self._now_ms()))
+            keyset = self._publication.newest()
+            if keyset is None or not _declares(keyset, _successors(self._keyring.contents)):
+                self._announce(wait_seconds)
+                keyset, _ = self._publication.publish(_activated(self._keyring.contents))
+                self._report(f"Keyset {keyset.version} declares the new keys active.")
+            self._keyring.update(_activated)
+        keyset, _ = self._publication.publish()
+        self._note.unlink(missing_ok=True)
+        return Rotated(
+            activated=tuple(sorted(_active(self._keyring.contents))),
+            replaced=tuple(sorted(replaced)),
+            keyset_version=keyset.version,
+        )
+
+    def _begin(self) -> frozenset[bytes]:
+        """Return the ids of the keys to replace: those of the rotation under way, or those active now."""
+        try:
+            data, _ = read_private(self._note)
+        except FileNotFoundError:
+            replaced = frozenset(_active(self._keyring.contents))
+            document = {"replaces": sorted(key_id.hex() for key_id in replaced)}
+            replace_private(self._note, json.dumps(document).encode() + b"\n")
+            return replaced
+        self._report("A rotation is under way: going on with it.")
+        try:
+            return frozenset(bytes.fromhex(key_id) for key_id in json.loads(data)["replaces"])
+        except (KeyError, TypeError, ValueError):
+            raise KeysError(f"{self._note} is damaged; remove it to begin a new rotation") from None
+
+    def _announce(self, wait_seconds: float) -> None:
+        keyset, _ = self._publication.publish()
+        until_ms = keyset.issued_at_ms + round(wait_seconds * 1000)
+        left_seconds = max(0, until_ms - self._now_ms()) / 1000
+        self._report(
+            f"Keyset {keyset.version} announces the new keys; "
+            f"waiting {left_seconds:.0f} s until everybody knows them."
+        )
+        self._sleep(left_seconds)
+
+
+def _with_successors(contents: KeyringContents, replaced: frozenset[bytes], now_ms: int) -> KeyringContents:
+    for kind in KeyKind:
+        active = {bytes(key.record.key_id) for key in contents.in_state(kind, KeyState.ACTIVE)}
+        if active & replaced:
+            successor = new_key(kind, state=KeyState.PRE_PUBLISHED, now_ms=now_ms)
+            contents = pre_publish(contents, successor)
+    return contents
+
+
+def _activated(contents: KeyringContents) -> KeyringContents:
+    for kind in KeyKind:
+        contents = activate(contents, kind)
+    return contents
+
+
+def _active(contents: KeyringContents) -> set[bytes]:
+    return _in_state(contents, KeyState.ACTIVE)
+
+
+def _successors(contents: KeyringContents) -> set[bytes]:
+    return _in_state(contents, KeyState.PRE_PUBLISHED)
+
+
+def _in_state(contents: KeyringContents, state: KeyState) -> set[bytes]:
+    return {bytes(key.record.key_id) for kind in KeyKind for key in contents.in_state(kind, state)}
+
+
+def _declares(keyset: Keyset, key_ids: set[bytes]) -> bool:
+    """Whether a keyset says that all these keys are active."""
+    return key_ids <= {bytes(key.key_id) for key in keyset.keys if key.state is KeyState.ACTIVE}

@@ -1,0 +1,31 @@
+"""The keyring of the chosen profile, for commands that change it."""
+
+from pathlib import Path
+
+import typer
+
+from isthmus.cli.exit_code import CliError
+from isthmus.cli.invocation import invocation
+from isthmus.cli.passphrase import read_passphrase
+from isthmus.keys.file_keyring import FileKeyring
+
+
+def keyring_path(ctx: typer.Context, given: Path | None = None) -> Path:
+    """Return where the keyring is. Raises CliError when nothing says so."""
+    path = given or invocation(ctx).load_profile().keyring
+    if path is None:
+        raise CliError("which keyring? Set keyring in the profile, or ISTHMUS_KEYRING")
+    return path
+
+
+def open_keyring(ctx: typer.Context, *, root: Path | None = None) -> FileKeyring:
+    """Open it; the root's private key is in the same file unless ``root`` names its own.
+
+    Raises:
+        CliError: no keyring or no passphrase. KeyringError: it does not open.
+    """
+    chosen = invocation(ctx)
+    path = keyring_path(ctx)
+    if not path.exists():
+        raise CliError(f"there is no keyring at {path}; make one with: isthmus keys init")
+    return FileKeyring(path, read_passphrase(chosen.load_profile(), chosen.environment), root_path=root)

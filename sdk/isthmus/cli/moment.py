@@ -1,0 +1,37 @@
+"""Times and durations as people type them: ``90s``, ``1h``, ``2026-11-22T10:00``."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from isthmus.cli.exit_code import CliError
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read ``30s``, ``15m``, ``1h30m``, ``7d``; a bare number is seconds. Raises CliError."""
+    stripped = text.strip().lower()
+    try:
+        if stripped.replace(".", "", 1).isdigit():
+            return timedelta(seconds=float(stripped))
+        parts = _PART.findall(stripped)
+        if parts and "".join(number + unit for number, unit in parts) == stripped:
+            return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    except OverflowError:
+        pass
+    raise CliError(f"{text!r} is no duration; write for example 30s, 15m, 1h or 7d")
+
+
+def parse_moment(text: str, *, now: datetime) -> datetime:
+    """Read a duration before ``now``, or an ISO 8601 time (UTC unless it says otherwise). Raises CliError."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        try:
+            return now - parse_duration(text)
+        except (CliError, OverflowError):
+            raise CliError(
+                f"{text!r} is no time; write for example 1h (an hour ago) or 2026-11-22T10:00"
+            ) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -1,0 +1,47 @@
+"""The passphrase of a keyring: from a file, from the environment, or typed in. Never an argument."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import typer
+
+from isthmus.cli.exit_code import CliError
+from isthmus.client.profile import Profile
+
+VARIABLE = "ISTHMUS_PASSPHRASE"
+
+
+def read_passphrase(profile: Profile, environment: Mapping[str, str], *, confirm: bool = False) -> bytes:
+    """Return the passphrase: passphrase_file, else ISTHMUS_PASSPHRASE, else what is typed at a prompt.
+
+    Raises:
+        CliError: there is none, the file cannot be read, or nobody is there to type.
+    """
+    if profile.passphrase_file is not None:
+        return read_passphrase_file(profile.passphrase_file)
+    found = environment.get(VARIABLE, "")
+    if not found:
+        import sys
+
+        if not sys.stdin.isatty():
+            raise CliError(
+                f"the keyring needs a passphrase: set passphrase_file in the profile, "
+                f"ISTHMUS_PASSPHRASE_FILE, or {VARIABLE}"
+            )
+        found = typer.prompt(
+            "Passphrase of the keyring", hide_input=True, confirmation_prompt=confirm, err=True
+        )
+    if not found:
+        raise CliError("an empty passphrase protects nothing")
+    return found.encode()
+
+
+def read_passphrase_file(path: Path) -> bytes:
+    """Return the first line's worth of a file, without its line end. Raises CliError."""
+    try:
+        passphrase = path.read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise CliError(f"cannot read the passphrase file {path}: {error.strerror}") from error
+    if not passphrase:
+        raise CliError(f"the passphrase file {path} is empty")
+    return passphrase

@@ -1,0 +1,90 @@
+"""``isthmus trust``: whose keys this team believes, and which endpoint belongs to whom."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from isthmus.cli.exit_code import CliError, ExitCode
+from isthmus.cli.invocation import invocation
+
+if TYPE_CHECKING:
+    from isthmus.keys.trust import TrustedNamespace, TrustStore
+
+app = typer.Typer(no_args_is_help=True, help="Trust: pin other teams by the fingerprint of their root key.")
+COLUMNS = ("namespace", "fingerprint", "endpoints", "pinned_by", "keyset_version")
+_PREFIX = "SHA256:"
+_DIGITS = 64
+
+
+@app.command()
+def add(
+    ctx: typer.Context,
+    namespace: Annotated[str, typer.Argument(help="The other team.")],
+    fingerprint: Annotated[
+        str,
+        typer.Option(
+            help="SHA256:… as that team's `isthmus keys show` prints it; ask them, not the gateway.",
+            metavar="SHA256:…",
+        ),
+    ],
+    endpoint: Annotated[
+        list[str] | None, typer.Option(help="An endpoint that belongs to it. Repeatable.")
+    ] = None,
+) -> None:
+    """Pin a namespace's root key, and endpoints to the namespace."""
+    trusted = _store(ctx).add(namespace, parse_fingerprint(fingerprint), endpoints=tuple(endpoint or ()))
+    invocation(ctx).output.document(_document(trusted))
+
+
+@app.command("list")
+def list_(ctx: typer.Context) -> None:
+    """List what is pinned."""
+    found = [_document(trusted) for trusted in _store(ctx).namespaces()]
+    invocation(ctx).output.rows(found, COLUMNS, empty="Nobody is trusted yet; see isthmus trust add --help.")
+
+
+@app.command()
+def remove(
+    ctx: typer.Context,
+    namespace: Annotated[str, typer.Argument(help="The other team.")],
+) -> None:
+    """Forget a namespace and its endpoints: nothing is sealed to it or believed of it any more."""
+    store = _store(ctx)
+    if store.trusted(namespace) is None:
+        raise CliError(f"{namespace} is not pinned", code=ExitCode.NOT_FOUND)
+    store.remove(namespace)
+    invocation(ctx).output.note(f"{namespace} is no longer trusted.")
+
+
+def parse_fingerprint(text: str) -> bytes:
+    """Read ``SHA256:`` and 64 hexadecimal digits. Raises CliError."""
+    digits = text.strip().removeprefix(_PREFIX).replace(":", "")
+    try:
+        fingerprint = bytes.fromhex(digits)
+    except ValueError:
+        fingerprint = b""
+    if len(digits) != _DIGITS or len(fingerprint) * 2 != _DIGITS:
+        raise CliError(f"{text!r} is no fingerprint: it is {_PREFIX} and {_DIGITS} hexadecimal digits")
+    return fingerprint
+
+
+def _store(ctx: typer.Context) -> "TrustStore":
+    from isthmus.cli.keyring_file import open_keyring
+    from isthmus.keys.trust import TrustStore
+
+    profile = invocation(ctx).load_profile()
+    if profile.trust_store is None:
+        raise CliError("which trust store? Set trust_store in the profile, or ISTHMUS_TRUST_STORE")
+    return TrustStore(profile.trust_store, trust_domain=open_keyring(ctx).trust_domain)
+
+
+def _document(trusted: "TrustedNamespace") -> dict[str, Any]:
+    from isthmus.wire.keyset import format_fingerprint
+
+    return {
+        "namespace": trusted.namespace,
+        "fingerprint": format_fingerprint(trusted.root_fingerprint),
+        "endpoints": list(trusted.endpoints),
+        "pinned_by": "the gateway, on first use" if trusted.on_first_use else "a person",
+        "keyset_version": None if trusted.seen is None else trusted.seen.version,
+    }
