@@ -30,13 +30,7 @@ Reply = operation_service_pb2.SessionReply
 class SessionStream:
     """One stream of one principal. Lives on the event loop."""
 
-    def __init__(
-        self,
-        calls: OperationCalls,
-        principal: Principal,
-        *,
-        max_calls_in_flight: int = MAX_CALLS_IN_FLIGHT,
-    ) -> None:
+    def __init__(self, calls: OperationCalls, principal: Principal) -> None:
         self._handlers: Mapping[str | None, Callable[[Principal, Any], Awaitable[Any]]] = {
             "start": calls.start,
             "execute": calls.execute,
@@ -45,7 +39,6 @@ class SessionStream:
             "get": calls.get,
         }
         self._principal = principal
-        self._max_calls_in_flight = max_calls_in_flight
         self._open: dict[int, asyncio.Task[None]] = {}
         self._replies: deque[Reply] = deque()
         self._changed = asyncio.Event()
@@ -87,7 +80,7 @@ class SessionStream:
                 task.cancel()
         elif call_id in self._open:
             self._put(_refusal(call_id, InvalidRequestError("a call with this id is open", reason="CALL_ID")))
-        elif len(self._open) >= self._max_calls_in_flight:
+        elif len(self._open) >= MAX_CALLS_IN_FLIGHT:
             self._put(_refusal(call_id, _too_many_calls()))
         elif kind is None or kind not in self._handlers:
             unknown = InvalidRequestError("the call is empty or unknown", reason="UNKNOWN_CALL")

@@ -1,0 +1,14 @@
+"""A gateway that serves operations."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.integration.operation_gateway import RunningGateway, running_gateway
+
+
+@pytest.fixture
+async def operation_gateway(tmp_path: Path) -> AsyncIterator[RunningGateway]:
+    """A gateway with one endpoint of the handler that the caller may use."""
+    async with running_gateway(tmp_path / "isthmus.db") as gateway:
+        yield gateway
