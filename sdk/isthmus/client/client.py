@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 from isthmus.client.assembly import assemble
 from isthmus.client.engine import AsyncEngine
@@ -120,7 +120,13 @@ class Client:
         """How values become payloads."""
         return self._converter
 
-    def create_nexus_client(self, endpoint: str, service: type[ServiceT] | str) -> NexusClient[ServiceT]:
+    @overload
+    def create_nexus_client(self, endpoint: str, service: type[ServiceT]) -> NexusClient[ServiceT]: ...
+
+    @overload
+    def create_nexus_client(self, endpoint: str, service: str) -> NexusClient[Any]: ...
+
+    def create_nexus_client(self, endpoint: str, service: type[Any] | str) -> NexusClient[Any]:
         """Return a client for one service at one endpoint.
 
         Args:

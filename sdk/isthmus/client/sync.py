@@ -80,9 +80,13 @@ class SyncClient:
         """Who this client is to the gateway."""
         return self._engine.caller.principal
 
-    def create_nexus_client(
-        self, endpoint: str, service: type[ServiceT] | str
-    ) -> "SyncNexusClient[ServiceT]":
+    @overload
+    def create_nexus_client(self, endpoint: str, service: type[ServiceT]) -> "SyncNexusClient[ServiceT]": ...
+
+    @overload
+    def create_nexus_client(self, endpoint: str, service: str) -> "SyncNexusClient[Any]": ...
+
+    def create_nexus_client(self, endpoint: str, service: type[Any] | str) -> "SyncNexusClient[Any]":
         """Return a client for one service at one endpoint, as ``Client.create_nexus_client``."""
         service_name(service)
         return SyncNexusClient(self._engine, self._outbound, endpoint=endpoint, service=service)

@@ -56,11 +56,7 @@ class Connection:
         self.settings = settings
         self._credentials = credentials
         self._mark = fork.enter_async()
-        try:
-            self._channel = open_async_channel(settings)
-        except BaseException:
-            fork.leave_async(self._mark)
-            raise
+        self._channel = open_async_channel(settings)
 
     @property
     def channel(self) -> grpc.aio.Channel:
@@ -122,7 +118,6 @@ class Connection:
         """Close the channel; does nothing in a forked process."""
         if not self._mark.forked:
             await self._channel.close()
-        fork.leave_async(self._mark)
 
 
 class SyncConnection:

@@ -1,7 +1,6 @@
 """What was made before a fork is never used after it."""
 
 import os
-import weakref
 
 from isthmus.transport.errors import ForkedError
 
@@ -14,7 +13,7 @@ _ASYNC_ADVICE = (
 class ProcessMark:
     """Remembers the process that made an object."""
 
-    __slots__ = ("__weakref__", "_pid")
+    __slots__ = ("_pid",)
 
     def __init__(self) -> None:
         self._pid = os.getpid()
@@ -31,26 +30,20 @@ class ProcessMark:
             raise ForkedError(f"{owner}; {_ASYNC_ADVICE}")
 
 
-# Process-wide, because what it mirrors is: gRPC's asyncio engine has one polling thread a process.
-# A child that was forked while the engine ran has the engine's state without the thread, and every call in it
-# hangs (or, with GRPC_ENABLE_FORK_SUPPORT, crashes). Sync channels made after the fork work.
-_ASYNC_IN_USE: weakref.WeakSet[ProcessMark] = weakref.WeakSet()
+# Process-wide, because what it mirrors is: gRPC's asyncio engine has one polling thread a process, which ends
+# some time after the last channel was closed and collected. A child that was forked while it ran has the
+# engine's state without the thread, and every call in it hangs (or, with GRPC_ENABLE_FORK_SUPPORT, crashes).
+# Whether it still ran cannot be told, so one use counts for good. Sync channels made after the fork work.
+_USED_ASYNC: set[int] = set()
 
 
 def enter_async() -> ProcessMark:
-    """Note that the asyncio engine of gRPC is in use in this process, until leave_async.
+    """Note that this process uses the asyncio engine of gRPC.
 
     Raises:
-        ForkedError: the engine was in use in the parent when this process was forked.
+        ForkedError: the engine was used in the parent before this process was forked.
     """
-    for mark in list(_ASYNC_IN_USE):
-        if mark.forked:
-            raise ForkedError(f"an async client was connected when this process was forked; {_ASYNC_ADVICE}")
-    mark = ProcessMark()
-    _ASYNC_IN_USE.add(mark)
-    return mark
-
-
-def leave_async(mark: ProcessMark) -> None:
-    """Note that one use of the engine is over."""
-    _ASYNC_IN_USE.discard(mark)
+    if _USED_ASYNC - {os.getpid()}:
+        raise ForkedError(f"an async client was connected before this process was forked; {_ASYNC_ADVICE}")
+    _USED_ASYNC.add(os.getpid())
+    return ProcessMark()

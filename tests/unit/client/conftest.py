@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import nexusrpc
 import pytest
-
-from isthmus.client import Client, Profile, SyncClient
 from tests.unit.client.fake_gateway import FakeGateway, serve
 from tests.unit.client.teams import Team, trust_in
+
+from isthmus.client import Client, Profile, SyncClient
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 """A gateway in memory for tests: real gRPC, real envelopes, one handler team, and faults on request."""
+# ruff: noqa: ANN401 - gRPC hands over what its stubs call Any
 
 import queue
 import threading
@@ -13,6 +14,7 @@ import grpc
 import nexusrpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
+from tests.unit.client.teams import TRUST_DOMAIN, Team
 
 from isthmus.envelope.expected import Expected
 from isthmus.envelope.identity import random_message_id
@@ -34,13 +36,12 @@ from isthmus.wire.envelope import parse_envelope
 from isthmus.wire.header import Direction, Header
 from isthmus.wire.names import NamespaceName
 from isthmus.wire.statement import statement_signed_bytes
-from tests.unit.client.teams import TRUST_DOMAIN, Team
 
 Handler = Callable[[Any], object]
 WAIT_SECONDS = 5.0
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """A google.rpc.Status to answer with."""
 
     def __init__(self, code: grpc.StatusCode, reason: str, retry_after_ms: int | None = None) -> None:
@@ -84,7 +85,7 @@ class FakeGateway:
     frames: list[int] = field(default_factory=list)
     abandoned: list[int] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
-    refusals: deque[Refusal] = field(default_factory=deque)
+    refusals: deque[RefusalError] = field(default_factory=deque)
     """Answered to the next starts instead of an answer."""
     broken_answers: int = 0
     """So many streams break after a start was recorded and before it is answered."""
@@ -92,8 +93,14 @@ class FakeGateway:
     """So many streams drain instead of answering."""
     streams_work: bool = True
     streams: int = 0
+    waits: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
     tamper: Callable[[operation_pb2.OperationStatus], None] | None = None
+
+    def await_change(self, condition: Callable[[], bool]) -> None:
+        """Return once the condition holds."""
+        with self.changed:
+            assert self.changed.wait_for(condition, WAIT_SECONDS)
 
     def publish(self) -> None:
         """Publish the keysets of both teams."""
@@ -112,7 +119,7 @@ class FakeGateway:
         known = self.operations.get(operation_id)
         if known is not None:
             if request.reuse_policy == operation_service_pb2.REUSE_POLICY_REJECT:
-                raise Refusal(grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS")
+                raise RefusalError(grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS")
             return self.status(operation_id, attached=True, include_request=True)
         operation = FakeOperation(request.envelope, sealed.header, sealed.digest)
         self.operations[operation_id] = operation
@@ -124,9 +131,11 @@ class FakeGateway:
     ) -> operation_pb2.OperationStatus:
         """Wait for the ending."""
         if operation_id not in self.operations:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, "OPERATION_NOT_FOUND")
+            raise RefusalError(grpc.StatusCode.NOT_FOUND, "OPERATION_NOT_FOUND")
         operation = self.operations[operation_id]
         with self.changed:
+            self.waits += 1
+            self.changed.notify_all()
             self.changed.wait_for(lambda: operation.ending is not None, min(wait_ms / 1000, WAIT_SECONDS))
         return self.status(operation_id, include_request=include_request)
 
@@ -316,7 +325,9 @@ class FakeServices(
     def _take(self, call: Any, answers: "queue.Queue[Any]") -> None:
         gateway = self.gateway
         if call.WhichOneof("call") == "abandon":
-            gateway.abandoned.append(call.call_id)
+            with gateway.changed:
+                gateway.abandoned.append(call.call_id)
+                gateway.changed.notify_all()
             return
         if gateway.drains:
             gateway.drains -= 1
@@ -336,14 +347,14 @@ class FakeServices(
     def _reply(self, call: Any) -> Any:
         try:
             return self._answer(call)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             error = refusal.status.SerializeToString()
             return operation_service_pb2.SessionReply(call_id=call.call_id, error=error)
 
     def _unary(self, context: Any, call: Any) -> Any:
         try:
             return self._answer(call)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             details = (("grpc-status-details-bin", refusal.status.SerializeToString()),)
             context.set_trailing_metadata(details)
             context.abort(refusal.code, refusal.status.message)
@@ -351,7 +362,8 @@ class FakeServices(
     def _answer(self, call: Any) -> Any:
         gateway = self.gateway
         reply = operation_service_pb2.SessionReply(call_id=call.call_id)
-        match call.WhichOneof("call"):
+        kind: str | None = call.WhichOneof("call")
+        match kind:
             case "start":
                 reply.start.status.CopyFrom(gateway.start(call.start))
             case "execute":
@@ -375,6 +387,8 @@ class FakeServices(
                 reply.get.operation.endpoint = operation.header.endpoint
                 reply.get.operation.state = operation_pb2.OPERATION_STATE_SCHEDULED
                 reply.get.operation.waiting = operation_pb2.WAITING_CAUSE_NO_POLLER
+            case _:
+                raise RefusalError(grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_CALL")
         return reply
 
 
@@ -382,7 +396,7 @@ def serve(gateway: FakeGateway, port: int = 0) -> tuple[grpc.Server, int]:
     """Serve a fake gateway on loopback; return the server and its port."""
     gateway.publish()
     server = grpc.server(ThreadPoolExecutor(32))
-    services = FakeServices(gateway)
+    services: Any = FakeServices(gateway)  # type: ignore[abstract] # the rest answers UNIMPLEMENTED
     operation_service_pb2_grpc.add_OperationServiceServicer_to_server(services, server)
     namespace_service_pb2_grpc.add_NamespaceServiceServicer_to_server(services, server)
     key_service_pb2_grpc.add_KeyServiceServicer_to_server(services, server)

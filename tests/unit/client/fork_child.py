@@ -1,4 +1,5 @@
-"""Run by the fork tests in a process of their own: forks after the client was used, prints one line a case."""
+"""Run by the fork tests: forks after a client was used, prints one line a case."""
+# ruff: noqa: T201 - the tests read what it prints
 
 import asyncio
 import multiprocessing
@@ -6,12 +7,12 @@ import os
 import sys
 import threading
 
-from isthmus.client import Client, Profile, SyncClient
-from isthmus.client.errors import ForkedError
-from isthmus.transport.credentials import StaticToken
 from tests.unit.client.conftest import Charge, Payments, charge
 from tests.unit.client.fake_gateway import FakeGateway, serve
 from tests.unit.client.teams import Team, trust_in
+
+from isthmus.client import Client, Profile, SyncClient
+from isthmus.transport.credentials import StaticToken
 
 ORDER = Charge(order="42", cents=300)
 
@@ -91,6 +92,21 @@ def async_cases(address: str, team: Team, handler: Team) -> None:
     forked("async-anew-after-close", connect_anew)
 
 
+def clean_cases(address: str, team: Team, handler: Team) -> None:
+    """An async client in a child whose parent never had one."""
+
+    async def once() -> str:
+        async with await Client.connect(
+            address, profile=Profile(), keyring=team, trust=trust_in(handler)
+        ) as client:
+            payments = client.create_nexus_client("payments", Payments)
+            return f"paid {(await payments.execute_operation(Payments.charge, ORDER)).paid}"
+
+    sync = SyncClient.connect(address, profile=Profile(), keyring=team, trust=trust_in(handler))
+    print("parent-sync", call(sync), flush=True)
+    forked("async-in-child", lambda: asyncio.run(once()))
+
+
 def main() -> None:
     """Serve in a child that is never forked from, then run the cases against it."""
     team, handler = Team.create("data-team"), Team.create("payments-team")
@@ -104,12 +120,13 @@ def main() -> None:
         threading.Event().wait()
     port = int(os.read(ready, 16))
     try:
-        {"sync": sync_cases, "async": async_cases}[sys.argv[1]](f"127.0.0.1:{port}", team, handler)
+        {"sync": sync_cases, "async": async_cases, "clean": clean_cases}[sys.argv[1]](
+            f"127.0.0.1:{port}", team, handler
+        )
     finally:
         os.kill(server_pid, 9)
         os.waitpid(server_pid, 0)
 
 
 if __name__ == "__main__":
-    assert issubclass(ForkedError, Exception)
     main()

@@ -7,6 +7,8 @@ from datetime import timedelta
 import grpc
 import nexusrpc
 import pytest
+from tests.unit.client.conftest import Charge, Payments, Receipt, Running
+from tests.unit.client.fake_gateway import RefusalError
 
 from isthmus.client import Client, SyncClient
 from isthmus.client.errors import (
@@ -26,8 +28,6 @@ from isthmus.keys.errors import TrustError
 from isthmus.keys.public_key import KeyKind
 from isthmus.v1 import operation_pb2
 from isthmus.wire.names import parse_operation_id
-from tests.unit.client.conftest import Charge, Payments, Receipt, Running
-from tests.unit.client.fake_gateway import Refusal
 
 ORDER = Charge(order="42", cents=300)
 PAID = Receipt(order="42", paid=300)
@@ -139,9 +139,11 @@ async def test_nothing_restarts_when_only_the_gateway_says_failed(client: Client
 async def test_exception_arrives_with_causes_when_handler_raises(client: Client, running: Running) -> None:
     """Type, message, retryability and cause chain, attested."""
 
-    def broken(value: object) -> object:
+    cards: dict[str, str] = {}
+
+    def broken(value: dict[str, str]) -> object:
         try:
-            raise KeyError("card")
+            return cards[value["order"]]
         except KeyError as error:
             raise nexusrpc.HandlerError("no card", type="NOT_FOUND") from error
 
@@ -239,8 +241,8 @@ async def test_request_is_sealed_again_when_key_was_retired(client: Client, runn
     await payments.execute_operation(Payments.charge, ORDER)
     gateway.handler.rotate(KeyKind.ENCRYPTION)
     gateway.publish()
-    client.key_directory._cache._interval_ms = 0  # type: ignore[attr-defined]
-    gateway.refusals.append(Refusal(grpc.StatusCode.ABORTED, "KEY_RETIRED"))
+    client.key_directory._cache._interval_ms = 0
+    gateway.refusals.append(RefusalError(grpc.StatusCode.ABORTED, "KEY_RETIRED"))
     assert await payments.execute_operation(Payments.charge, ORDER) == PAID
     assert len(set(gateway.starts)) == 3
     assert gateway.caller.refreshed == 1
@@ -255,13 +257,13 @@ async def test_outcome_is_verified_when_handler_rotated_its_signing_key(
     await payments.execute_operation(Payments.charge, ORDER)
     gateway.handler.rotate(KeyKind.SIGNING)
     gateway.publish()
-    client.key_directory._cache._interval_ms = 0  # type: ignore[attr-defined]
+    client.key_directory._cache._interval_ms = 0
     assert await payments.execute_operation(Payments.charge, ORDER) == PAID
 
 
 async def test_error_says_what_to_do_when_gateway_refuses(client: Client, running: Running) -> None:
     """Reason, and the fix that the gateway names."""
-    running.gateway.refusals.append(Refusal(grpc.StatusCode.PERMISSION_DENIED, "POLICY"))
+    running.gateway.refusals.append(RefusalError(grpc.StatusCode.PERMISSION_DENIED, "POLICY"))
     payments = client.create_nexus_client("payments", Payments)
     with pytest.raises(PermissionDeniedError, match="try this") as caught:
         await payments.start_operation(Payments.charge, ORDER)

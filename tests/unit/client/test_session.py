@@ -5,6 +5,9 @@ import logging
 
 import grpc
 import pytest
+from tests.unit.client.conftest import Charge, Payments, Receipt, Running
+from tests.unit.client.fake_gateway import RefusalError, serve
+from tests.unit.client.teams import trust_in
 
 from isthmus.client import Client, Profile
 from isthmus.client.errors import ClientClosedError, ConnectionLostError, DeadlineExceededError
@@ -13,9 +16,6 @@ from isthmus.transport.connection import Connection
 from isthmus.transport.session import Session
 from isthmus.v1 import operation_service_pb2
 from isthmus.wire.names import parse_operation_id
-from tests.unit.client.conftest import Charge, Payments, Receipt, Running
-from tests.unit.client.fake_gateway import Refusal, serve
-from tests.unit.client.teams import trust_in
 
 ORDER = Charge(order="42", cents=300)
 PAID = Receipt(order="42", paid=300)
@@ -54,8 +54,10 @@ async def test_calls_share_frames_when_started_together(client: Client, running:
 
 async def test_start_is_repeated_later_when_gateway_asks_for_it(client: Client, running: Running) -> None:
     """RESOURCE_EXHAUSTED with a delay is no error within the deadline."""
-    running.gateway.refusals.append(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE", retry_after_ms=10))
-    running.gateway.refusals.append(Refusal(grpc.StatusCode.UNAVAILABLE, "BUSY"))
+    running.gateway.refusals.append(
+        RefusalError(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE", retry_after_ms=10)
+    )
+    running.gateway.refusals.append(RefusalError(grpc.StatusCode.UNAVAILABLE, "BUSY"))
     payments = client.create_nexus_client("payments", Payments)
     assert await payments.execute_operation(Payments.charge, ORDER) == PAID
     assert len(set(running.gateway.starts)) == 1
@@ -80,14 +82,11 @@ async def test_call_is_abandoned_when_waiter_is_cancelled(client: Client, runnin
     payments = client.create_nexus_client("payments", Payments)
     handle = await payments.start_operation(Payments.hang, ORDER)
     waiting = asyncio.create_task(handle.result())
-    frames = len(running.gateway.frames)
-    while len(running.gateway.frames) == frames:
-        await asyncio.sleep(0)
+    await asyncio.to_thread(running.gateway.await_change, lambda: running.gateway.waits > 0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    while not running.gateway.abandoned:
-        await asyncio.sleep(0)
+    await asyncio.to_thread(running.gateway.await_change, lambda: running.gateway.abandoned != [])
     operation = running.gateway.operations[parse_operation_id(handle.operation_id)]
     assert operation.ending is None
     assert operation.cancel == b""
