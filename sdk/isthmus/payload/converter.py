@@ -11,6 +11,7 @@ dataclass, pydantic model, msgspec Struct, JSON     ``application/json``, canoni
 """
 
 import json
+import types
 import typing
 from email.message import Message as MimeHeaders
 from typing import Any, Protocol
@@ -86,9 +87,9 @@ def _nothing(type_hint: object) -> None:
 def _accepts(type_hint: object, kind: type) -> bool:
     if type_hint in {Any, object, kind} or (type_hint is None and kind is type(None)):
         return True
-    return any(_accepts(argument, kind) for argument in typing.get_args(type_hint)) and not isinstance(
-        typing.get_origin(type_hint), type
-    )
+    if typing.get_origin(type_hint) not in {typing.Union, types.UnionType, typing.Annotated}:
+        return False
+    return any(_accepts(argument, kind) for argument in typing.get_args(type_hint))
 
 
 def _from_json(data: bytes, type_hint: object) -> object:

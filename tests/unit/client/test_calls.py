@@ -138,7 +138,6 @@ async def test_nothing_restarts_when_only_the_gateway_says_failed(client: Client
 
 async def test_exception_arrives_with_causes_when_handler_raises(client: Client, running: Running) -> None:
     """Type, message, retryability and cause chain, attested."""
-
     cards: dict[str, str] = {}
 
     def broken(value: dict[str, str]) -> object:

@@ -1,0 +1,141 @@
+"""Profiles, variables, and what a client is assembled from."""
+
+from pathlib import Path
+
+import pytest
+from tests.unit.client.teams import TRUST_DOMAIN, Team, trust_in
+
+from isthmus.client import Profile, load_profile
+from isthmus.client.assembly import assemble, token_source
+from isthmus.client.errors import ConfigurationError
+from isthmus.client.profile import config_path, profile_names
+from isthmus.keys.file_keyring import FileKeyring
+from isthmus.keys.keyring_format import KdfParameters, new_salt
+from isthmus.transport.credentials import EnvironmentToken, FileToken
+
+CONFIG = """
+current = "dev"
+
+[profiles.dev]
+address = "localhost:7243"
+namespace = "data-team"
+keyring = "keys/ring.json"
+trust_on_first_use = true
+
+[profiles.prod]
+address = "https://gw.example.com"
+token_file = "/run/token"
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Variables that name a file with two profiles."""
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG)
+    return {"ISTHMUS_CONFIG": str(path)}
+
+
+def test_current_profile_is_used_when_none_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    """Paths are relative to the file."""
+    profile = load_profile(environment=environment)
+    assert profile.address == "localhost:7243"
+    assert profile.keyring == tmp_path / "keys/ring.json"
+    assert profile.trust_on_first_use
+    assert profile_names(environment) == ("dev", "prod")
+
+
+def test_named_profile_wins_when_argument_or_variable_names_it(environment: dict[str, str]) -> None:
+    """Argument, then variable, then the file."""
+    assert load_profile("prod", environment=environment).token_file == Path("/run/token")
+    by_variable = load_profile(environment=environment | {"ISTHMUS_PROFILE": "prod"})
+    assert by_variable.address == "https://gw.example.com"
+    both = load_profile("dev", environment=environment | {"ISTHMUS_PROFILE": "prod"})
+    assert both.address == "localhost:7243"
+
+
+def test_variables_win_when_set(environment: dict[str, str]) -> None:
+    """Over the file."""
+    changed = environment | {"ISTHMUS_ADDRESS": "localhost:1", "ISTHMUS_TRUST_ON_FIRST_USE": "no"}
+    profile = load_profile(environment=changed)
+    assert profile.address == "localhost:1"
+    assert not profile.trust_on_first_use
+    with pytest.raises(ConfigurationError, match="ALLOW_INSECURE"):
+        load_profile(environment=environment | {"ISTHMUS_ALLOW_INSECURE": "maybe"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('current = "x"', "no profile 'x'"),
+        ('[profiles.dev]\ntoken = "s"\n', "token_file or ISTHMUS_TOKEN"),
+        ('[profiles.dev]\npassphrase = "s"\n', "passphrase_file or ISTHMUS_PASSPHRASE"),
+        ('[profiles.dev]\nadress = "s"\n', "unknown setting adress"),
+        ("[profiles.dev]\naddress = 3\n", "address must be a str"),
+        ("[profiles.dev]\nallow_insecure = 1\n", "allow_insecure must be a bool"),
+        ("current =", "not valid TOML"),
+    ],
+)
+def test_file_is_refused_when_it_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+    """Naming the setting."""
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    variables = {"ISTHMUS_CONFIG": str(path)}
+    if "current" not in text:
+        variables["ISTHMUS_PROFILE"] = "dev"
+    with pytest.raises(ConfigurationError, match=message):
+        load_profile(environment=variables)
+
+
+def test_nothing_is_needed_when_there_is_no_file(tmp_path: Path) -> None:
+    """An empty profile, at the usual place."""
+    assert load_profile(environment={"XDG_CONFIG_HOME": str(tmp_path)}) == Profile()
+    assert config_path({"XDG_CONFIG_HOME": str(tmp_path)}) == tmp_path / "isthmus" / "config.toml"
+
+
+def test_parts_fit_together_when_everything_comes_from_files(tmp_path: Path) -> None:
+    """Keyring, passphrase, trust store, token."""
+    ring = tmp_path / "ring.json"
+    parameters = KdfParameters(salt=new_salt(), memory_kib=64, iterations=1, lanes=1)
+    FileKeyring.create(
+        ring, b"pw", namespace="data-team", trust_domain=TRUST_DOMAIN, now_ms=1, parameters=parameters
+    )
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("pw\n")
+    trust = tmp_path / "trust.json"
+    trust_in(Team.create("payments-team"), trust)
+    profile = Profile(
+        keyring=ring, passphrase_file=passphrase, trust_store=trust, token_file=tmp_path / "token"
+    )
+    parts = assemble(profile=profile, environment={})
+    assert parts.keyring.namespace == "data-team"
+    assert parts.trust.namespace_of_endpoint("payments") == "payments-team"
+    assert isinstance(parts.credentials, FileToken)
+    with_variable = assemble(profile=profile, environment={"ISTHMUS_TOKEN": "t"})
+    assert isinstance(with_variable.credentials, EnvironmentToken)
+    with pytest.raises(ConfigurationError, match="belongs to data-team"):
+        assemble(profile=profile, namespace="other-team", environment={})
+
+
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        (Profile(), "no keyring"),
+        (Profile(keyring=Path("/nowhere")), "needs a passphrase"),
+        (Profile(keyring=Path("/nowhere"), passphrase_file=Path("/nowhere")), "cannot read"),
+    ],
+)
+def test_message_says_how_when_something_is_missing(profile: Profile, message: str) -> None:
+    """What to set."""
+    with pytest.raises(ConfigurationError, match=message):
+        assemble(profile=profile, environment={})
+
+
+def test_credentials_are_refused_when_contradictory() -> None:
+    """Two sources, or a signing key without its issuer."""
+    both = Profile(token_file=Path("a"), signing_key_file=Path("b"))
+    with pytest.raises(ConfigurationError, match="not both"):
+        token_source(both, {})
+    with pytest.raises(ConfigurationError, match="issuer"):
+        token_source(Profile(signing_key_file=Path("b")), {})
+    assert token_source(Profile(), {}) is None

@@ -1,0 +1,99 @@
+"""Statuses to errors: one table."""
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+
+from isthmus.transport import errors
+from isthmus.transport.status import error_from_rpc, error_from_status
+
+TABLE = {
+    grpc.StatusCode.INVALID_ARGUMENT: (errors.InvalidRequestError, False),
+    grpc.StatusCode.UNAUTHENTICATED: (errors.UnauthenticatedError, False),
+    grpc.StatusCode.PERMISSION_DENIED: (errors.PermissionDeniedError, False),
+    grpc.StatusCode.NOT_FOUND: (errors.NotFoundError, False),
+    grpc.StatusCode.ALREADY_EXISTS: (errors.AlreadyExistsError, False),
+    grpc.StatusCode.ABORTED: (errors.ConflictError, False),
+    grpc.StatusCode.FAILED_PRECONDITION: (errors.PreconditionFailedError, False),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (errors.ResourceExhaustedError, True),
+    grpc.StatusCode.UNAVAILABLE: (errors.ConnectionLostError, True),
+    grpc.StatusCode.CANCELLED: (errors.ConnectionLostError, True),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (errors.DeadlineExceededError, False),
+    grpc.StatusCode.UNIMPLEMENTED: (errors.UnsupportedError, False),
+    grpc.StatusCode.INTERNAL: (errors.GatewayInternalError, False),
+    grpc.StatusCode.UNKNOWN: (errors.GatewayInternalError, False),
+    grpc.StatusCode.DATA_LOSS: (errors.GatewayInternalError, False),
+    grpc.StatusCode.OUT_OF_RANGE: (errors.InvalidRequestError, False),
+}
+
+
+def status(code: grpc.StatusCode, *details: object) -> bytes:
+    """Return a serialized status."""
+    made = status_pb2.Status(code=code.value[0], message="it happened")
+    for detail in details:
+        packed = AnyMessage()
+        packed.Pack(detail)  # type: ignore[arg-type]
+        made.details.append(packed)
+    serialized: bytes = made.SerializeToString()
+    return serialized
+
+
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
+def test_error_has_its_type_when_code_is_known(code: grpc.StatusCode) -> None:
+    """Every code of gRPC has a row, and every error says what to do."""
+    expected, retryable = TABLE[code]
+    error = error_from_status(status(code))
+    assert type(error) is expected
+    assert error.retryable is retryable
+    assert str(error) == f"it happened; {expected.advice}"
+
+
+def test_details_are_kept_when_the_domain_is_ours() -> None:
+    """Reason, fix, delay; reasons of others are not mistaken for ours."""
+    info = error_details_pb2.ErrorInfo(reason="RATE", domain="isthmus", metadata={"fix": "slow down"})
+    retry = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=1, nanos=500_000_000))
+    error = error_from_status(status(grpc.StatusCode.RESOURCE_EXHAUSTED, info, retry))
+    assert (error.reason, error.retry_after_seconds) == ("RATE", 1.5)
+    assert str(error) == "it happened [RATE]; slow down"
+    foreign = error_details_pb2.ErrorInfo(reason="KEY_RETIRED", domain="example.com")
+    assert error_from_status(status(grpc.StatusCode.ABORTED, foreign)).reason == ""
+
+
+def test_retired_key_has_an_error_of_its_own_when_reported() -> None:
+    """Whatever its code."""
+    info = error_details_pb2.ErrorInfo(reason="KEY_RETIRED", domain="isthmus")
+    for code in (grpc.StatusCode.ABORTED, grpc.StatusCode.FAILED_PRECONDITION):
+        assert type(error_from_status(status(code, info))) is errors.KeyRetiredError
+
+
+def test_garbage_is_an_internal_error_when_received() -> None:
+    """A gateway can send anything."""
+    assert type(error_from_status(b"\xff\xff")) is errors.GatewayInternalError
+
+
+class FailedRpc:
+    """What gRPC raises."""
+
+    def __init__(self, details: bytes | None) -> None:
+        self._details = details
+
+    def code(self) -> grpc.StatusCode:
+        """Return the code."""
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        """Return the text."""
+        return "connection refused"
+
+    def trailing_metadata(self) -> list[tuple[str, str | bytes]] | None:
+        """Return the trailers."""
+        return None if self._details is None else [("grpc-status-details-bin", self._details)]
+
+
+def test_trailers_win_when_present() -> None:
+    """Details say more than the code."""
+    assert type(error_from_rpc(FailedRpc(None))) is errors.ConnectionLostError
+    assert "connection refused" in str(error_from_rpc(FailedRpc(None)))
+    assert type(error_from_rpc(FailedRpc(status(grpc.StatusCode.NOT_FOUND)))) is errors.NotFoundError
