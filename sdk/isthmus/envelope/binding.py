@@ -3,17 +3,31 @@
 Both contain ``hh``, the hash of the header as transmitted, so neither opens under another header.
 """
 
+from isthmus.wire.names import DIGEST_BYTES, KEY_ID_BYTES
 from isthmus.wire.pae import pae
 
 _WRAP_CONTEXT = "ise1/wrap"
 _BODY_CONTEXT = "ise1/body"
+_ANY_HASH = bytes(DIGEST_BYTES)
+# Both are computed for every message; what PAE puts before the hash is always the same.
+_BEFORE_WRAP_HASH = pae(_WRAP_CONTEXT, _ANY_HASH, b"", b"")[: -DIGEST_BYTES - 16]
+_BEFORE_BODY_HASH = pae(_BODY_CONTEXT, _ANY_HASH)[:-DIGEST_BYTES]
+_KEY_ID_LENGTH = KEY_ID_BYTES.to_bytes(8, "big")
 
 
 def wrap_info(header_hash: bytes, namespace: str, key_id: bytes) -> bytes:
-    """Return the HPKE ``info`` of the wrap for one recipient (RFC 9180, section 8.1: no aad is needed)."""
-    return pae(_WRAP_CONTEXT, header_hash, namespace, key_id)
+    """Return the HPKE ``info`` of the wrap for one recipient (RFC 9180, section 8.1: no aad is needed).
+
+    PAE("ise1/wrap", hh, namespace, key id). Raises ValueError when hash or key id have another size.
+    """
+    if len(header_hash) != DIGEST_BYTES or len(key_id) != KEY_ID_BYTES:
+        raise ValueError("a wrap is bound to a hash of 32 bytes and a key id of 16 bytes")
+    name = namespace.encode()
+    return _BEFORE_WRAP_HASH + header_hash + len(name).to_bytes(8, "big") + name + _KEY_ID_LENGTH + key_id
 
 
 def body_context(header_hash: bytes) -> bytes:
-    """Return the Cobblestone context of the body."""
-    return pae(_BODY_CONTEXT, header_hash)
+    """Return the Cobblestone context of the body: PAE("ise1/body", hh). Raises ValueError."""
+    if len(header_hash) != DIGEST_BYTES:
+        raise ValueError("a body is bound to a hash of 32 bytes")
+    return _BEFORE_BODY_HASH + header_hash

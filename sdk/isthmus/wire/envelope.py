@@ -15,6 +15,9 @@ from isthmus.wire.pae import pae
 SIGNATURE_BYTES = 64
 MAX_WRAP_BYTES = 4096
 _SIGNATURE_CONTEXT = "ise1/sig"
+_HASH_LENGTH = names.DIGEST_BYTES.to_bytes(8, "big")
+# What PAE puts before the first hash is always the same, and this is computed for every message.
+_BEFORE_HASHES = pae(_SIGNATURE_CONTEXT, bytes(names.DIGEST_BYTES), b"")[: -names.DIGEST_BYTES - 8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +56,10 @@ def header_hash(header_bytes: bytes) -> bytes:
 
 
 def signed_bytes(header_hash_: bytes, body_digest: bytes) -> bytes:
-    """Return what the sender signs: PAE("ise1/sig", hh, SHA256(body))."""
-    return pae(_SIGNATURE_CONTEXT, header_hash_, body_digest)
+    """Return what the sender signs: PAE("ise1/sig", hh, SHA256(body)). Raises ValueError."""
+    if len(header_hash_) != names.DIGEST_BYTES or len(body_digest) != names.DIGEST_BYTES:
+        raise ValueError("a signature covers two hashes of 32 bytes")
+    return _BEFORE_HASHES + header_hash_ + _HASH_LENGTH + body_digest
 
 
 def message_digest(header_hash_: bytes, body_digest: bytes) -> bytes:

@@ -1,0 +1,105 @@
+"""What the envelope costs on top of its primitives: seal + open against the sum of what they cannot avoid.
+
+Both are measured in turns, in the same process, so that a busy machine slows both down alike.
+
+    python tests/benchmarks/envelope.py [--json] [--rounds 3000]
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.unit.envelope.world import World
+
+from isthmus.envelope.inner import encode_inner
+from isthmus.envelope.seal import seal
+from isthmus.payload.payload import Payload
+from isthmus.wire.header import Direction
+
+LIMIT = 1.25
+_MICROSECOND_NS = 1000
+
+
+def primitives(world: World, plaintext: bytes) -> Callable[[], None]:
+    """Return one round of X-Wing wrap and unwrap, Cobblestone both ways, Ed25519 sign and verify."""
+    signer, recipient = world.caller.signing, world.handler.encryption
+    key, context, info, signed = bytes(32), bytes(72), bytes(99), bytes(104)
+
+    def run() -> None:
+        encryptor = Cobblestone256Encryptor(key, context)
+        body = encryptor.update(plaintext) + encryptor.finalize()
+        wrapped = recipient.public.wrap(key, info)
+        signature = signer.sign(signed)
+        signer.public.verify(signature, signed)
+        recipient.unwrap(wrapped, info)
+        decryptor = Cobblestone256Decryptor(key, context)
+        _ = decryptor.update(body) + decryptor.finalize()
+
+    return run
+
+
+def envelope(world: World, payload: Payload) -> Callable[[], None]:
+    """Return one round of seal and open, for one recipient."""
+    header = world.header(
+        Direction.REQUEST, world.caller, world.handler, recipients=(world.handler.namespace,)
+    )
+    recipients = world.recipients(header.recipients)
+    expected, keys = world.expect_request(), world.caller.keys()
+
+    def run() -> None:
+        sealed = seal(header, payload, signer=world.caller.signing, recipients=recipients)
+        world.open(sealed.envelope, expected, sender=world.caller, opener=world.handler, keys=keys)
+
+    return run
+
+
+def measure(payload_bytes: int, rounds: int) -> dict[str, Any]:
+    """Measure both in turns; times in microseconds."""
+    world = World()
+    payload = Payload(content_type="application/json", data=bytes(payload_bytes))
+    runs = {"primitives": primitives(world, encode_inner(payload)), "envelope": envelope(world, payload)}
+    times_ns: dict[str, list[int]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.perf_counter_ns()
+            run()
+            times_ns[name].append(time.perf_counter_ns() - start)
+    result: dict[str, Any] = {"payload_bytes": payload_bytes, "rounds": rounds}
+    for name, times in times_ns.items():
+        result[f"{name}_median_us"] = round(statistics.median(times) / _MICROSECOND_NS, 1)
+        result[f"{name}_fastest_us"] = round(min(times) / _MICROSECOND_NS, 1)
+    for which in ("median", "fastest"):
+        ratio = result[f"envelope_{which}_us"] / result[f"primitives_{which}_us"]
+        result[f"ratio_{which}"] = round(ratio, 3)
+    return result
+
+
+def main() -> None:
+    """Print the figures; the ratio should stay below 1.25."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3000)
+    arguments = parser.parse_args()
+    results = [measure(payload_bytes, arguments.rounds) for payload_bytes in (200, 4096)]
+    if arguments.json:
+        print(json.dumps({"benchmark": "envelope", "limit": LIMIT, "results": results}))
+        return
+    for result in results:
+        print(
+            f"{result['payload_bytes']:5} B: seal + open {result['envelope_median_us']} µs, "
+            f"primitives {result['primitives_median_us']} µs, "
+            f"ratio {result['ratio_median']} (fastest rounds: {result['ratio_fastest']})"
+        )
+
+
+if __name__ == "__main__":
+    main()
