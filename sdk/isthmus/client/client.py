@@ -7,8 +7,9 @@ from typing import Any, Self, TypeVar, overload
 
 from isthmus.client.assembly import assemble
 from isthmus.client.engine import AsyncEngine
-from isthmus.client.handle import KnownOperation, OperationHandle
+from isthmus.client.handle import OperationHandle
 from isthmus.client.interceptor import Interceptor, layered
+from isthmus.client.known_operation import KnownOperation
 from isthmus.client.nexus_client import NexusClient
 from isthmus.client.operation_spec import service_name
 from isthmus.client.profile import Profile
@@ -34,8 +35,7 @@ class Client:
     ) -> None:
         self._engine = engine
         self._converter = converter
-        root = Root(engine, converter)
-        root.outer = self._outbound = layered(root, interceptors)
+        self._outbound = layered(Root(engine, converter), interceptors)
 
     @classmethod
     async def connect(

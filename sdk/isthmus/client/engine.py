@@ -12,6 +12,7 @@ from isthmus.envelope.errors import EnvelopeError
 from isthmus.keys.directory import AsyncKeyDirectory, KeyDirectory, KeysetCache
 from isthmus.keys.errors import DirectoryUnreachableError, KeysError
 from isthmus.keys.keyset import SignedKeyset
+from isthmus.transport.async_stubs import endpoint_stub_of, key_stub_of, namespace_stub_of
 from isthmus.transport.connection import Connection, SyncConnection
 from isthmus.transport.errors import GatewayError, IsthmusError
 from isthmus.transport.fork import ProcessMark
@@ -58,14 +59,14 @@ class AsyncEngine:
         """Connect, and learn who the gateway says this client is. Raises GatewayError, ConfigurationError."""
         connection = Connection(parts.channel, parts.credentials)
         try:
-            key_stub = _async_key_stub(connection)
+            key_stub = key_stub_of(connection)
             gateway = await connection.call_retrying(
                 key_stub.GetGatewayKey,
                 key_service_pb2.GetGatewayKeyRequest(),
                 timeout_seconds=CONNECT_SECONDS,
             )
             who = await connection.call_retrying(
-                _async_namespace_stub(connection).WhoAmI,
+                namespace_stub_of(connection).WhoAmI,
                 namespace_service_pb2.WhoAmIRequest(),
                 timeout_seconds=CONNECT_SECONDS,
             )
@@ -120,9 +121,8 @@ class AsyncEngine:
                 await asyncio.sleep(effect.seconds)
                 return None
             case FindOwner():
-                stub = endpoint_service_pb2_grpc.EndpointServiceStub(self.connection.channel)
                 response = await self.connection.call_retrying(
-                    cast("endpoint_service_pb2_grpc.EndpointServiceAsyncStub", stub).GetEndpoint,
+                    endpoint_stub_of(self.connection).GetEndpoint,
                     endpoint_service_pb2.GetEndpointRequest(name=effect.endpoint),
                     timeout_seconds=_LOOKUP_SECONDS,
                 )
@@ -222,13 +222,3 @@ class SyncEngine:
 def _unreachable(error: GatewayError) -> Exception:
     """A directory falls back on what it has when the gateway is away, not when the gateway refuses."""
     return DirectoryUnreachableError(str(error)) if error.retryable else error
-
-
-def _async_key_stub(connection: Connection) -> "key_service_pb2_grpc.KeyServiceAsyncStub":
-    stub = key_service_pb2_grpc.KeyServiceStub(connection.channel)
-    return cast("key_service_pb2_grpc.KeyServiceAsyncStub", stub)
-
-
-def _async_namespace_stub(connection: Connection) -> "namespace_service_pb2_grpc.NamespaceServiceAsyncStub":
-    stub = namespace_service_pb2_grpc.NamespaceServiceStub(connection.channel)
-    return cast("namespace_service_pb2_grpc.NamespaceServiceAsyncStub", stub)

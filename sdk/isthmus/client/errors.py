@@ -70,21 +70,20 @@ class AttestedOperationError(nexusrpc.OperationError):
     operation_id = ""
 
 
-class OperationCanceledError(IsthmusError, nexusrpc.OperationError):
+class OperationCanceledError(nexusrpc.OperationError):
     """Canceled before any worker got it, because this namespace asked for it: proven by its signed cancel."""
 
     attested = False
 
     def __init__(self, operation_id: str) -> None:
-        nexusrpc.OperationError.__init__(
-            self,
+        super().__init__(
             f"{operation_id} was canceled before a worker took it; start it again under another id",
             state=nexusrpc.OperationErrorState.CANCELED,
         )
         self.operation_id = operation_id
 
 
-class OperationTimedOutError(IsthmusError, nexusrpc.OperationError):
+class OperationTimedOutError(nexusrpc.OperationError):
     """A deadline of the signed request has passed, and the gateway ended the operation by it: proven.
 
     Attributes:
@@ -94,8 +93,7 @@ class OperationTimedOutError(IsthmusError, nexusrpc.OperationError):
     attested = False
 
     def __init__(self, operation_id: str, timeout: str) -> None:
-        nexusrpc.OperationError.__init__(
-            self,
+        super().__init__(
             f"{operation_id} ended by its {timeout} timeout; the handler may have run all the same: check"
             " with its owner before you start it again under another id, or with a longer timeout",
             state=nexusrpc.OperationErrorState.FAILED,

@@ -7,8 +7,13 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-from isthmus.client import answer
-from isthmus.client.answer import KnownRequest, Outcome
+from isthmus.client.answer import (
+    KnownRequest,
+    Outcome,
+    check_operation_id,
+    verify_ending,
+    verify_proof,
+)
 from isthmus.client.errors import AlreadyExistsError, KeyRetiredError
 from isthmus.client.operation_spec import OperationSpec
 from isthmus.client.request import (
@@ -109,7 +114,7 @@ class Started:
         return self.request.header.operation_id
 
 
-def start(
+def start_flow(
     caller: Caller, spec: OperationSpec, payload: Payload, options: StartOptions, clock: Clock, *, wait: bool
 ) -> Flow[Started]:
     """Start an operation, or attach to the one that exists under the id; with ``wait``, see it end.
@@ -240,7 +245,7 @@ def _accept(
     timeout_seconds: float,
     wait: bool,
 ) -> Flow[tuple[Started, bool]]:
-    answer.check_operation_id(status, prepared.operation_id)
+    check_operation_id(status, prepared.operation_id)
     request = KnownRequest(header=prepared.sealed.header, digest=prepared.sealed.digest)
     if status.attached:
         request = yield from _known_request(caller, status, prepared.operation_id, clock, prepared=prepared)
@@ -251,11 +256,11 @@ def _accept(
         ), created
     if not wait:
         return Started(request=request, outcome=None), created
-    outcome = yield from wait_for_outcome(caller, request, clock, timeout_seconds=timeout_seconds)
+    outcome = yield from outcome_flow(caller, request, clock, timeout_seconds=timeout_seconds)
     return Started(request=request, outcome=outcome), created
 
 
-def find(caller: Caller, operation_id: OperationId, clock: Clock) -> Flow[Started]:
+def find_flow(caller: Caller, operation_id: OperationId, clock: Clock) -> Flow[Started]:
     """Take up an operation of this namespace again, from any process, and verify that it is one."""
     status = yield from _look(operation_id)
     request = yield from _known_request(caller, status, operation_id, clock)
@@ -265,7 +270,7 @@ def find(caller: Caller, operation_id: OperationId, clock: Clock) -> Flow[Starte
     return Started(request=request, outcome=outcome)
 
 
-def wait_for_outcome(
+def outcome_flow(
     caller: Caller, request: KnownRequest, clock: Clock, *, timeout_seconds: float
 ) -> Flow[Outcome]:
     """Wait for the end of an operation.
@@ -287,12 +292,12 @@ def wait_for_outcome(
             call=operation_service_pb2.SessionCall(wait=wait), timeout_seconds=left_seconds + 1.0
         )
         status = reply.wait.status
-        answer.check_operation_id(status, operation_id)
+        check_operation_id(status, operation_id)
         if status.HasField("ending"):
             return (yield from _outcome(caller, status, request, clock))
 
 
-def cancel(caller: Caller, request: KnownRequest, clock: Clock) -> Flow[None]:
+def cancel_flow(caller: Caller, request: KnownRequest, clock: Clock) -> Flow[None]:
     """Ask to cancel an operation: durable once this returns. The handler decides how a running one ends."""
 
     def attempt(keys: PeerKeys) -> Flow[None]:
@@ -302,12 +307,12 @@ def cancel(caller: Caller, request: KnownRequest, clock: Clock) -> Flow[None]:
         call = operation_service_pb2.SessionCall()
         call.cancel.envelope = sealed.envelope
         reply = yield Send(call=call, timeout_seconds=START_TIMEOUT_SECONDS, size_bytes=len(sealed.envelope))
-        answer.check_operation_id(reply.cancel.status, request.header.operation_id)
+        check_operation_id(reply.cancel.status, request.header.operation_id)
 
     yield from _with_current_keys(caller, request.header.recipient_namespace, attempt)
 
 
-def describe(operation_id: OperationId) -> Flow[operation_pb2.Operation]:
+def describe_flow(operation_id: OperationId) -> Flow[operation_pb2.Operation]:
     """Ask the gateway where an operation is in its life: its word only, signed by nobody else."""
     get = operation_service_pb2.GetOperationRequest(operation_id=operation_id)
     reply = yield Send(call=operation_service_pb2.SessionCall(get=get), timeout_seconds=START_TIMEOUT_SECONDS)
@@ -321,7 +326,7 @@ def _look(operation_id: OperationId) -> Flow[operation_pb2.OperationStatus]:
         call=operation_service_pb2.SessionCall(wait=wait), timeout_seconds=START_TIMEOUT_SECONDS
     )
     status: operation_pb2.OperationStatus = reply.wait.status
-    answer.check_operation_id(status, operation_id)
+    check_operation_id(status, operation_id)
     return status
 
 
@@ -337,7 +342,7 @@ def _known_request(
     yield from ()
     for attempt in (1, 2):
         try:
-            return answer.verify_proof(
+            return verify_proof(
                 status.request,
                 caller=caller,
                 operation_id=operation_id,
@@ -359,12 +364,10 @@ def _outcome(
     for pause_seconds in _REFRESH_PAUSES_SECONDS:
         keys = yield FetchKeys(namespace=namespace)
         try:
-            return answer.verify_ending(
-                status, request, caller=caller, handler_keys=keys, now_ms=clock.now_ms()
-            )
+            return verify_ending(status, request, caller=caller, handler_keys=keys, now_ms=clock.now_ms())
         except KeyUnavailableError as error:
             if error.permanent:
                 raise
             yield from _look_for_new_keys(caller, namespace, pause_seconds, error.key_id)
     keys = yield FetchKeys(namespace=namespace)
-    return answer.verify_ending(status, request, caller=caller, handler_keys=keys, now_ms=clock.now_ms())
+    return verify_ending(status, request, caller=caller, handler_keys=keys, now_ms=clock.now_ms())

@@ -16,15 +16,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from isthmus.client.description import OperationDescription
+from isthmus.client.known_operation import KnownOperation
 from isthmus.client.operation_spec import OperationSpec
 from isthmus.client.request import StartOptions
-
-if TYPE_CHECKING:
-    from isthmus.client.handle import OperationHandle
-    from isthmus.client.sync import SyncOperationHandle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +38,7 @@ class StartInput:
 class HandleInput:
     """Something that is asked of an operation which exists."""
 
-    handle: "OperationHandle[Any] | SyncOperationHandle[Any]"
+    known: KnownOperation
     wait: timedelta | None = None
     """How long to wait, for results."""
 
@@ -52,7 +49,7 @@ class ClientOutbound:
     def __init__(self, next: "ClientOutbound") -> None:
         self.next = next
 
-    async def start_operation(self, input: StartInput) -> "OperationHandle[Any]":
+    async def start_operation(self, input: StartInput) -> KnownOperation:
         """Start."""
         return await self.next.start_operation(input)
 
@@ -79,7 +76,7 @@ class SyncClientOutbound:
     def __init__(self, next: "SyncClientOutbound") -> None:
         self.next = next
 
-    def start_operation(self, input: StartInput) -> "SyncOperationHandle[Any]":
+    def start_operation(self, input: StartInput) -> KnownOperation:
         """Start."""
         return self.next.start_operation(input)
 

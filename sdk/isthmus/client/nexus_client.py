@@ -6,8 +6,9 @@ from typing import Any, Generic, TypeVar, Unpack, overload
 import nexusrpc
 
 from isthmus.client.engine import AsyncEngine
-from isthmus.client.handle import KnownOperation, OperationHandle
+from isthmus.client.handle import OperationHandle
 from isthmus.client.interceptor import ClientOutbound, StartInput
+from isthmus.client.known_operation import KnownOperation
 from isthmus.client.operation_spec import resolve_operation
 from isthmus.client.request import StartKeywords, StartOptions, operation_id_of
 from isthmus.transport.errors import ConfigurationError
@@ -77,7 +78,8 @@ class NexusClient(Generic[ServiceT]):
 
         Args and errors are those of execute_operation; endings are raised by the handle's ``result``.
         """
-        return await self._outbound.start_operation(self._start_input(operation, input, options))
+        known = await self._outbound.start_operation(self._start_input(operation, input, options))
+        return OperationHandle(self._outbound, known)
 
     def get_operation_handle(
         self, operation: Any, *, id: str | None = None, operation_id: str | None = None

@@ -3,12 +3,12 @@
 
 from typing import Any
 
-from isthmus.client import description, flows
 from isthmus.client.answer import Outcome
-from isthmus.client.description import OperationDescription
+from isthmus.client.description import OperationDescription, describe
 from isthmus.client.engine import AsyncEngine
-from isthmus.client.handle import KnownOperation, OperationHandle, known_of
+from isthmus.client.flows import Started, cancel_flow, describe_flow, start_flow
 from isthmus.client.interceptor import ClientOutbound, HandleInput, StartInput
+from isthmus.client.known_operation import KnownOperation
 from isthmus.payload.converter import PayloadConverter
 
 
@@ -16,16 +16,14 @@ class Root(ClientOutbound):
     """The innermost layer."""
 
     def __init__(self, engine: AsyncEngine, converter: PayloadConverter) -> None:
+        super().__init__(self)  # there is no next layer, and nothing is handed on to it
         self._engine = engine
         self._converter = converter
-        self.outer: ClientOutbound = self
-        """The outermost layer: what handles go through."""
 
-    async def start_operation(self, input: StartInput) -> OperationHandle[Any]:
+    async def start_operation(self, input: StartInput) -> KnownOperation:
         """Start, or attach."""
         started = await self._start(input, wait=False)
-        known = KnownOperation(started.operation_id, input.spec.output_type, started)
-        return OperationHandle(self.outer, known)
+        return KnownOperation(started.operation_id, input.spec.output_type, started)
 
     async def execute_operation(self, input: StartInput) -> Any:
         """Start, or attach, and wait."""
@@ -34,26 +32,26 @@ class Root(ClientOutbound):
 
     async def get_result(self, input: HandleInput) -> Any:
         """Wait."""
-        known, engine = known_of(input.handle), self._engine
+        known, engine = input.known, self._engine
         outcome = await engine.run(known.outcome(engine.caller, engine.clock, wait=input.wait))
         return value_of(outcome, self._converter, known.output_type)
 
     async def cancel_operation(self, input: HandleInput) -> None:
         """Ask to cancel."""
-        known, engine = known_of(input.handle), self._engine
+        known, engine = input.known, self._engine
         request = await engine.run(known.request(engine.caller, engine.clock))
-        await engine.run(flows.cancel(engine.caller, request, engine.clock))
+        await engine.run(cancel_flow(engine.caller, request, engine.clock))
 
     async def describe_operation(self, input: HandleInput) -> OperationDescription:
         """Look."""
-        operation_id = known_of(input.handle).operation_id
-        return description.describe(await self._engine.run(flows.describe(operation_id)))
+        operation_id = input.known.operation_id
+        return describe(await self._engine.run(describe_flow(operation_id)))
 
-    async def _start(self, input: StartInput, *, wait: bool) -> flows.Started:
+    async def _start(self, input: StartInput, *, wait: bool) -> Started:
         engine = self._engine
         payload = self._converter.to_payload(input.value)
         return await engine.run(
-            flows.start(engine.caller, input.spec, payload, input.options, engine.clock, wait=wait)
+            start_flow(engine.caller, input.spec, payload, input.options, engine.clock, wait=wait)
         )
 
 

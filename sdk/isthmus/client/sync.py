@@ -9,12 +9,12 @@ from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
 import nexusrpc
 
-from isthmus.client import description, flows
 from isthmus.client.assembly import assemble
-from isthmus.client.description import OperationDescription
+from isthmus.client.description import OperationDescription, describe
 from isthmus.client.engine import SyncEngine
-from isthmus.client.handle import KnownOperation, known_of
+from isthmus.client.flows import Started, cancel_flow, describe_flow, start_flow
 from isthmus.client.interceptor import HandleInput, Interceptor, StartInput, SyncClientOutbound, layered_sync
+from isthmus.client.known_operation import KnownOperation
 from isthmus.client.operation_spec import resolve_operation, service_name
 from isthmus.client.profile import Profile
 from isthmus.client.request import StartKeywords, StartOptions, operation_id_of
@@ -25,7 +25,7 @@ from isthmus.payload.converter import DefaultPayloadConverter, PayloadConverter
 from isthmus.transport.channel import ChannelSettings
 from isthmus.transport.credentials import TokenSource
 from isthmus.transport.errors import ConfigurationError
-from isthmus.wire.names import NamespaceName, format_operation_id, parse_operation_id
+from isthmus.wire.names import NamespaceName, parse_operation_id
 
 InputT = TypeVar("InputT")
 OutputT = TypeVar("OutputT")
@@ -40,8 +40,7 @@ class SyncClient:
         self, engine: SyncEngine, *, converter: PayloadConverter, interceptors: Sequence[Interceptor] = ()
     ) -> None:
         self._engine = engine
-        root = _SyncRoot(engine, converter)
-        root.outer = self._outbound = layered_sync(root, interceptors)
+        self._outbound = layered_sync(_SyncRoot(engine, converter), interceptors)
 
     @classmethod
     def connect(
@@ -161,7 +160,8 @@ class SyncNexusClient(Generic[ServiceT]):
         self, operation: Any, input: Any = None, **options: Unpack[StartKeywords]
     ) -> "SyncOperationHandle[Any]":
         """Start, or attach. Durable once it returns; as ``NexusClient.start_operation``."""
-        return self._outbound.start_operation(self._start_input(operation, input, options))
+        known = self._outbound.start_operation(self._start_input(operation, input, options))
+        return SyncOperationHandle(self._outbound, known)
 
     def get_operation_handle(
         self, operation: Any, *, id: str | None = None, operation_id: str | None = None
@@ -191,20 +191,20 @@ class SyncOperationHandle(Generic[OutputT_co]):
     @property
     def operation_id(self) -> str:
         """``op-…``: URL-safe, valid in every process of the namespace, nothing secret."""
-        return format_operation_id(self._known.operation_id)
+        return self._known.shown_id
 
     def result(self, *, timeout: timedelta | None = None) -> OutputT_co:
         """Wait for the result and return it; as ``OperationHandle.result``."""
-        output: OutputT_co = self._outbound.get_result(HandleInput(handle=self, wait=timeout))
+        output: OutputT_co = self._outbound.get_result(HandleInput(known=self._known, wait=timeout))
         return output
 
     def cancel(self) -> None:
         """Ask to cancel; as ``OperationHandle.cancel``."""
-        self._outbound.cancel_operation(HandleInput(handle=self))
+        self._outbound.cancel_operation(HandleInput(known=self._known))
 
     def describe(self) -> OperationDescription:
         """Ask the gateway where the operation is in its life; as ``OperationHandle.describe``."""
-        return self._outbound.describe_operation(HandleInput(handle=self))
+        return self._outbound.describe_operation(HandleInput(known=self._known))
 
     def __repr__(self) -> str:
         """Show the id."""
@@ -215,36 +215,35 @@ class _SyncRoot(SyncClientOutbound):
     """The innermost layer."""
 
     def __init__(self, engine: SyncEngine, converter: PayloadConverter) -> None:
+        super().__init__(self)  # there is no next layer, and nothing is handed on to it
         self._engine = engine
         self._converter = converter
-        self.outer: SyncClientOutbound = self
 
-    def start_operation(self, input: StartInput) -> SyncOperationHandle[Any]:
+    def start_operation(self, input: StartInput) -> KnownOperation:
         started = self._start(input, wait=False)
-        known = KnownOperation(started.operation_id, input.spec.output_type, started)
-        return SyncOperationHandle(self.outer, known)
+        return KnownOperation(started.operation_id, input.spec.output_type, started)
 
     def execute_operation(self, input: StartInput) -> Any:
         started = self._start(input, wait=True)
         return value_of(started.outcome, self._converter, input.spec.output_type)
 
     def get_result(self, input: HandleInput) -> Any:
-        known, engine = known_of(input.handle), self._engine
+        known, engine = input.known, self._engine
         outcome = engine.run(known.outcome(engine.caller, engine.clock, wait=input.wait))
         return value_of(outcome, self._converter, known.output_type)
 
     def cancel_operation(self, input: HandleInput) -> None:
-        known, engine = known_of(input.handle), self._engine
+        known, engine = input.known, self._engine
         request = engine.run(known.request(engine.caller, engine.clock))
-        engine.run(flows.cancel(engine.caller, request, engine.clock))
+        engine.run(cancel_flow(engine.caller, request, engine.clock))
 
     def describe_operation(self, input: HandleInput) -> OperationDescription:
-        operation_id = known_of(input.handle).operation_id
-        return description.describe(self._engine.run(flows.describe(operation_id)))
+        operation_id = input.known.operation_id
+        return describe(self._engine.run(describe_flow(operation_id)))
 
-    def _start(self, input: StartInput, *, wait: bool) -> flows.Started:
+    def _start(self, input: StartInput, *, wait: bool) -> Started:
         engine = self._engine
         payload = self._converter.to_payload(input.value)
         return engine.run(
-            flows.start(engine.caller, input.spec, payload, input.options, engine.clock, wait=wait)
+            start_flow(engine.caller, input.spec, payload, input.options, engine.clock, wait=wait)
         )

@@ -85,9 +85,11 @@ def _nothing(type_hint: object) -> None:
 
 
 def _accepts(type_hint: object, kind: type) -> bool:
-    if type_hint in {Any, object, kind} or (type_hint is None and kind is type(None)):
+    if any(type_hint is accepted for accepted in (Any, object, kind)):
         return True
-    if typing.get_origin(type_hint) not in {typing.Union, types.UnionType, typing.Annotated}:
+    if type_hint is None:
+        return kind is type(None)
+    if typing.get_origin(type_hint) not in {typing.Union, types.UnionType, typing.Annotated}:  # pyright: ignore[reportDeprecated]
         return False
     return any(_accepts(argument, kind) for argument in typing.get_args(type_hint))
 

@@ -109,7 +109,7 @@ def from_model_json(data: bytes, hint: type, *, path: str = "$") -> object:
 
 def _structure_generic(value: object, hint: object, origin: object, at: _Place) -> object:
     arguments = typing.get_args(hint)
-    if origin is typing.Union or origin is types.UnionType:
+    if origin is typing.Union or origin is types.UnionType:  # pyright: ignore[reportDeprecated]
         return _from_union(value, arguments, hint, at)
     if origin is typing.Annotated:
         return _structure(value, arguments[0], at)
@@ -186,7 +186,9 @@ def _from_fields(value: object, cls: type, hint: object, at: _Place) -> object:
         value = dict(zip(cls._fields, value, strict=False))
     members = _require(value, at, f"an object ({type_name(cls)})", fits=isinstance(value, dict))
     hints = _field_hints(cls)
-    typevars = dict(zip(getattr(cls, "__parameters__", ()), typing.get_args(hint), strict=False))
+    typevars: dict[object, object] = dict(
+        zip(getattr(cls, "__parameters__", ()), typing.get_args(hint), strict=False)
+    )
     if at.known_only and (unknown := members.keys() - hints.keys()):
         msg = f"{at.path}: {type_name(cls)} has no {', '.join(sorted(unknown))}"
         raise PayloadConversionError(msg)
@@ -229,7 +231,9 @@ def _unwrap_required(hint: object) -> object:
 
 def _required_fields(cls: type) -> set[str]:
     if not dataclasses.is_dataclass(cls):
-        return set(getattr(cls, "_fields", ())) - set(getattr(cls, "_field_defaults", {}))
+        names: tuple[str, ...] = getattr(cls, "_fields", ())
+        defaults: dict[str, object] = getattr(cls, "_field_defaults", {})
+        return set(names) - defaults.keys()
     missing = dataclasses.MISSING
     return {
         field.name

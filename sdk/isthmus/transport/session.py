@@ -14,11 +14,12 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, cast
+from typing import Final
 
 import grpc
 import grpc.aio
 
+from isthmus.transport.async_stubs import operation_stub_of
 from isthmus.transport.backoff import Backoff
 from isthmus.transport.connection import Connection
 from isthmus.transport.errors import (
@@ -35,7 +36,7 @@ from isthmus.transport.errors import (
 from isthmus.transport.outbox import OpenCall, Outbox
 from isthmus.transport.status import error_from_rpc, error_from_status
 from isthmus.transport.unary import call_unary
-from isthmus.v1 import operation_service_pb2, operation_service_pb2_grpc
+from isthmus.v1 import operation_service_pb2
 
 _LOG: Final = logging.getLogger(__name__)
 _BROKEN_STREAMS_BEFORE_UNARY: Final = 3
@@ -65,9 +66,7 @@ class Session:
         self._connection = connection
         self._backoff = backoff or Backoff()
         self._randomness = randomness
-        stub = operation_service_pb2_grpc.OperationServiceStub(connection.channel)
-        # One class at run time, two for type checkers.
-        self._stub = cast("operation_service_pb2_grpc.OperationServiceAsyncStub", stub)
+        self._stub = operation_stub_of(connection)
         self._open: dict[int, OpenCall] = {}
         self._outbox = Outbox()
         self._runner: asyncio.Task[None] | None = None

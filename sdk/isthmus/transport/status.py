@@ -76,10 +76,9 @@ def _make(status: status_pb2.Status) -> errors.GatewayError:
     retry = error_details_pb2.RetryInfo()
     retry_after_seconds: float | None = None
     for detail in status.details:
-        if detail.Is(info.DESCRIPTOR):
-            found = error_details_pb2.ErrorInfo()
-            if detail.Unpack(found) and found.domain == ERROR_DOMAIN:
-                info = found
+        found = error_details_pb2.ErrorInfo()
+        if detail.Unpack(found):
+            info = found if found.domain == ERROR_DOMAIN else info
         elif detail.Unpack(retry):
             retry_after_seconds = max(retry.retry_delay.ToTimedelta().total_seconds(), 0.0)
     kind = _BY_REASON.get(info.reason) or _BY_CODE.get(status.code, errors.GatewayInternalError)

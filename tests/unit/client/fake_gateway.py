@@ -253,7 +253,7 @@ class FakeGateway:
             self.changed.notify_all()
 
 
-class FakeServices(
+class FakeServices(  # pyright: ignore[reportImplicitAbstractClass]
     operation_service_pb2_grpc.OperationServiceServicer,
     namespace_service_pb2_grpc.NamespaceServiceServicer,
     key_service_pb2_grpc.KeyServiceServicer,

@@ -3,14 +3,24 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import nexusrpc
 import pytest
 from tests.unit.client.conftest import Charge, Payments, Receipt, Running
 from tests.unit.client.fake_gateway import RefusalError
+from tests.unit.client.teams import trust_in
 
-from isthmus.client import Client, SyncClient
+from isthmus.client import (
+    Client,
+    ClientOutbound,
+    HandleInput,
+    Interceptor,
+    Profile,
+    StartInput,
+    SyncClient,
+)
 from isthmus.client.errors import (
     AlreadyExistsError,
     AttestedHandlerError,
@@ -286,6 +296,51 @@ async def test_waiter_wakes_when_operation_ends_later(client: Client, running: R
         running.gateway.complete, parse_operation_id(handle.operation_id), {"order": "42", "paid": 300}
     )
     assert await waiting == PAID
+
+
+async def test_interceptors_wrap_calls_when_given(running: Running) -> None:
+    """The first one is the outermost; it sees starts and results, and may change them."""
+    seen: list[str] = []
+
+    class Noting(ClientOutbound):
+        """A layer with a name."""
+
+        def __init__(self, next: ClientOutbound, name: str) -> None:  # noqa: A002
+            super().__init__(next)
+            self.name = name
+
+        async def execute_operation(self, input: StartInput) -> Any:  # noqa: A002, ANN401
+            seen.append(self.name)
+            labeled = replace(input, options=replace(input.options, labels={"purpose": "billing"}))
+            return await super().execute_operation(labeled)
+
+        async def get_result(self, input: HandleInput) -> Any:  # noqa: A002, ANN401
+            seen.append(f"{self.name} result of {input.known.shown_id[:3]}")
+            return await super().get_result(input)
+
+    class Named(Interceptor):
+        """Makes a layer with a name."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def intercept_client(self, next: ClientOutbound) -> ClientOutbound:  # noqa: A002
+            return Noting(next, self.name)
+
+    gateway = running.gateway
+    async with await Client.connect(
+        running.address,
+        profile=Profile(),
+        keyring=gateway.caller,
+        trust=trust_in(gateway.handler),
+        interceptors=[Named("outer"), Named("inner")],
+    ) as client:
+        payments = client.create_nexus_client("payments", Payments)
+        assert await payments.execute_operation(Payments.charge, ORDER, id="a") == PAID
+        assert await payments.get_operation_handle(Payments.charge, id="a").result() == PAID
+    assert seen == ["outer", "inner", "outer result of op-", "inner result of op-"]
+    (operation,) = gateway.operations.values()
+    assert operation.header.labels == (("purpose", "billing"),)
 
 
 async def test_unknown_operation_is_not_found_when_asked_for(client: Client) -> None:

@@ -6,6 +6,7 @@ import decimal
 import enum
 import subprocess
 import sys
+import typing
 import uuid
 from typing import (
     Annotated,
@@ -14,7 +15,6 @@ from typing import (
     Literal,
     NamedTuple,
     NewType,
-    Optional,
     Required,
     TypedDict,
     TypeVar,
@@ -90,7 +90,7 @@ class Everything:
     price: decimal.Decimal
     order: OrderId
     maybe: int | None = None
-    old_style: Optional[str] = None  # noqa: UP045
+    old_style: "typing.Optional[str]" = None  # noqa: UP045 # pyright: ignore[reportDeprecated]
     children: list["Everything"] = dataclasses.field(default_factory=list)
     pair: tuple[int, str] = (1, "a")
     many: tuple[int, ...] = (1, 2)
