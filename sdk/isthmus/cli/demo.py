@@ -12,14 +12,14 @@ def demo(
     ctx: typer.Context,
     input_: Annotated[
         Path | None,
-        typer.Option("--input", "-i", help="Your own .csv or .jsonl file; default: airports."),
+        typer.Option("--input", "-i", help="Your own .csv or .jsonl; default: airports."),
     ] = None,
     batch_rows: Annotated[int, typer.Option(min=1, max=5000, help="Rows of a batch at most.")] = 250,
     keep: Annotated[
-        Path | None, typer.Option(help="Keep keys, logs, journals and the database there.", file_okay=False)
+        Path | None, typer.Option(help="Keep keys, logs, journals and database there.", file_okay=False)
     ] = None,
 ) -> None:
-    """Two teams' programs call each other through a gateway, one is killed on the way, and nothing is lost."""
+    """Two teams call each other through a gateway, a worker is killed on the way, and nothing is lost."""
     from isthmus.cli.demo_display import show_demo
     from isthmus.cli.gateway import require_gateway
 

@@ -116,10 +116,14 @@ def cancel(ctx: typer.Context, operation_id: OperationId) -> None:
 
     async def work(client: "Client") -> None:
         handle: OperationHandle[Any] = client.get_operation_handle(operation_id)
+        before = await handle.describe()
         await handle.cancel()
         found = await handle.describe()
         output = invocation(ctx).output
-        output.note(f"The cancel is recorded. {sentence(found)}")
+        ended_before = before.status != "running"
+        output.note(
+            f"{'It had ended already.' if ended_before else 'The cancel is recorded.'} {sentence(found)}"
+        )
         if output.is_json:
             output.document({"operation_id": operation_id, "state": found.state, "cancel_requested": True})
 

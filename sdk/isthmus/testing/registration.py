@@ -1,0 +1,70 @@
+"""What a local gateway is told about namespaces, endpoints and keys, over the wire like by anybody else."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from isthmus.keys.file_keyring import FileKeyring
+from isthmus.keys.keyset import next_keyset, sign_keyset
+from isthmus.transport.connection import Connection
+from isthmus.v1 import (
+    endpoint_service_pb2,
+    endpoint_service_pb2_grpc,
+    key_service_pb2,
+    key_service_pb2_grpc,
+    namespace_service_pb2,
+    namespace_service_pb2_grpc,
+)
+
+_CALL_SECONDS = 10.0
+
+
+async def create_namespace(platform: Connection, name: str) -> None:
+    """Create a namespace, as the platform. Raises GatewayError."""
+    stub: Any = namespace_service_pb2_grpc.NamespaceServiceStub(platform.channel)
+    await platform.call(
+        stub.CreateNamespace,
+        namespace_service_pb2.CreateNamespaceRequest(name=name),
+        timeout_seconds=_CALL_SECONDS,
+    )
+
+
+async def publish_keys(connection: Connection, keyring: FileKeyring) -> None:
+    """Publish the keys of a fresh keyring, as its namespace. Raises GatewayError."""
+    keyset = next_keyset(keyring.contents, now_ms=time.time_ns() // 1_000_000)
+    signed = sign_keyset(keyset, keyring.root_key())
+    stub: Any = key_service_pb2_grpc.KeyServiceStub(connection.channel)
+    message = key_service_pb2.SignedKeyset(
+        keyset=signed.keyset, root_public_key=signed.root_public_key, signature=signed.signature
+    )
+    await connection.call(
+        stub.PublishKeyset,
+        key_service_pb2.PublishKeysetRequest(keyset=message),
+        timeout_seconds=_CALL_SECONDS,
+    )
+    keyring.record_keyset(keyset.version, signed.hash)
+
+
+async def create_endpoint(
+    connection: Connection, name: str, *, task_queue: str, allow: Sequence[str], max_attempts: int
+) -> None:
+    """Create an endpoint, as its namespace; ``allow`` holds ``namespace[/service[/operation]]``.
+
+    Raises:
+        GatewayError: it exists, or a name is not valid.
+    """
+    endpoint = endpoint_service_pb2.Endpoint(name=name, task_queue=task_queue)
+    endpoint.retry.max_attempts = max_attempts
+    # Nobody redrives a parked operation in a test: what is exhausted has failed.
+    endpoint.retry.on_exhausted = endpoint_service_pb2.ON_EXHAUSTED_FAIL
+    endpoint.retry.initial_interval_ms = 50
+    for rule in allow:
+        namespace, _, route = rule.partition("/")
+        service, _, operation = route.partition("/")
+        endpoint.allow.add(namespace=namespace, service=service, operation=operation)
+    stub: Any = endpoint_service_pb2_grpc.EndpointServiceStub(connection.channel)
+    await connection.call(
+        stub.CreateEndpoint,
+        endpoint_service_pb2.CreateEndpointRequest(endpoint=endpoint),
+        timeout_seconds=_CALL_SECONDS,
+    )
