@@ -266,8 +266,11 @@ async def test_change_is_denied_and_audited_when_by_a_caller(gateway: Served) ->
     call = update(app, pb.Endpoint(name="payments", description="mine"), "description")
     assert await refused(call) == ("PERMISSION_DENIED", "NOT_THE_OWNER")
     assert await refused(delete(app)) == ("PERMISSION_DENIED", "NOT_THE_OWNER")
-    denied = await app.events(types=["request_denied"], endpoint="payments")
-    assert {event.request_denied.rule for event in denied} == {"not-the-owner"}
+    for party in (app, gateway.party("data-team")):
+        denied = await party.events(types=["request_denied"], endpoint="payments")
+        assert {(event.actor, event.request_denied.rule) for event in denied} == {
+            ("app-team/alice", "not-the-owner")
+        }
 
 
 async def test_endpoints_are_listed_in_pages_when_many(gateway: Served) -> None:

@@ -12,6 +12,7 @@ from isthmus.gateway.api.admission import Admission
 from isthmus.gateway.api.audit_service import AuditService
 from isthmus.gateway.api.audit_watch import AuditWatch
 from isthmus.gateway.api.authorization import Authorization
+from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.api.endpoint_service import EndpointService
 from isthmus.gateway.api.handled_requests import HandledRequests
 from isthmus.gateway.api.key_service import KeyService
@@ -105,7 +106,7 @@ def assemble(
     """Build every part of a gateway on an open store."""
     clock = surroundings.clock
     authorizer = AllowList()
-    registry = RegistryCache(store)
+    registry, denials = RegistryCache(store), DenialLog(store, clock=clock)
     shared = _Shared(
         config=config,
         store=store,
@@ -115,14 +116,21 @@ def assemble(
         waiters=Waiters(WaiterLimits(most=config.limits.max_waiters)),
         streams=OpenStreams(),
         checks=MessageChecks(registry, trust_domain=config.trust_domain),
-        authorization=Authorization(authorizer, store, clock=clock),
+        authorization=Authorization(authorizer, denials),
     )
     watch = AuditWatch()
     operations, workers = _operation_service(shared, signer), _worker_service(shared)
     namespaces = NamespaceService(store, clock=clock, trust_domain=config.trust_domain)
-    endpoints = EndpointService(store, clock=clock, randomness=surroundings.randomness, authorizer=authorizer)
+    endpoints = EndpointService(
+        store, clock=clock, randomness=surroundings.randomness, authorizer=authorizer, denials=denials
+    )
     keys = KeyService(
-        store, clock=clock, signer=signer, trust_domain=config.trust_domain, version=own_version()
+        store,
+        clock=clock,
+        signer=signer,
+        denials=denials,
+        trust_domain=config.trust_domain,
+        version=own_version(),
     )
     audit = AuditService(store, clock=clock, watch=watch)
     return Assembly(

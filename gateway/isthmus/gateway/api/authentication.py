@@ -13,13 +13,13 @@ import grpc.aio
 
 from isthmus.gateway.api.access import Access
 from isthmus.gateway.api.caller import enter_rpc
+from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.api.guarded_handler import Context, Handler, guarded_handler, refusing_handler
 from isthmus.gateway.api.members import Members
 from isthmus.gateway.api.status import abort, abort_with, refusal_of
 from isthmus.gateway.authn.authenticator import Authenticator
 from isthmus.gateway.authn.failed_attempts import FailedAttempts
 from isthmus.gateway.authn.principal import Principal
-from isthmus.gateway.commands.record_denial import record_denial
 from isthmus.gateway.core.audit_record import RequestDenied
 from isthmus.gateway.core.errors import AccessDeniedError, GatewayError, UnauthenticatedError
 from isthmus.gateway.ports import Clock, Store
@@ -43,7 +43,7 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
         self._authenticator = authenticator
         self._failed = failed
         self._members = Members(store)
-        self._store = store
+        self._denials = DenialLog(store, clock=clock)
         self._clock = clock
         self._handlers: dict[str, Handler] = {}
 
@@ -107,11 +107,8 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
     def _deny(self, error: AccessDeniedError, principal: Principal, action: str) -> Handler:
         async def refuse(context: Context) -> None:
             denied = RequestDenied(action=action, rule=f"access-table:{error.reason.lower()}")
-            now = self._clock.now()
             try:
-                await self._store.transact(
-                    lambda uow: record_denial(uow, denied, actor=principal.actor, now=now)
-                )
+                await self._denials.record(principal, denied)
             except GatewayError as trouble:
                 # Denied all the same; the log keeps what the audit log could not take.
                 _LOG.warning("denial not audited", extra={"reason": trouble.reason})

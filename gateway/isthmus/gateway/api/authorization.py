@@ -1,34 +1,18 @@
-"""Asks the authorizer, and audits what it denies.
+"""Asks the authorizer, and audits what it denies: a denial is answered after it is on record."""
 
-A denial is answered after it is on record. A flood of them must not fill the disk: of equal denials (same
-principal, action, endpoint, service, operation and rule) one a second is recorded, and of all together a
-bounded number; the others are only refused.
-"""
-
-from datetime import datetime, timedelta
-
+from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.authn.principal import Principal
-from isthmus.gateway.commands.record_denial import record_denial
 from isthmus.gateway.core.audit_record import RequestDenied
 from isthmus.gateway.core.errors import AccessDeniedError
-from isthmus.gateway.ports import Clock, Store
 from isthmus.policies.decision import Authorizer, Decision, Question
-
-WINDOW = timedelta(seconds=1)
-MAX_RECORDS_PER_WINDOW = 200
-MAX_RECORDS_PER_PRINCIPAL = 20
 
 
 class Authorization:
     """Decides, and records denials. Lives on the event loop."""
 
-    def __init__(self, authorizer: Authorizer, store: Store, *, clock: Clock) -> None:
+    def __init__(self, authorizer: Authorizer, denials: DenialLog) -> None:
         self._authorizer = authorizer
-        self._store = store
-        self._clock = clock
-        self._window_ends: datetime | None = None
-        self._recorded: set[tuple[str, ...]] = set()
-        self._per_principal: dict[str, int] = {}
+        self._denials = denials
 
     async def require(
         self, principal: Principal, question: Question, *, operation_id: bytes = b"", digest: bytes = b""
@@ -52,30 +36,10 @@ class Authorization:
             operation_id=operation_id,
             digest=digest,
         )
-        now = self._clock.now()
-        if self._admit(principal.name, denied, now):
-            actor = principal.actor
-            await self._store.transact(lambda uow: record_denial(uow, denied, actor=actor, now=now))
+        await self._denials.record(principal, denied)
         raise AccessDeniedError(
             f"namespace {principal.namespace} may not {question.action.value} "
             f"{'/'.join(part for part in (question.service, question.operation) if part) or 'tasks'} "
             f"on endpoint {question.endpoint.name}",
             fix=f"ask namespace {question.endpoint.namespace}, its owner, for a rule that allows it",
         )
-
-    def _admit(self, principal: str, denied: RequestDenied, now: datetime) -> bool:
-        if self._window_ends is None or now >= self._window_ends:
-            self._window_ends = now + WINDOW
-            self._recorded.clear()
-            self._per_principal.clear()
-        same = (principal, denied.action, denied.endpoint, denied.service, denied.operation, denied.rule)
-        of_principal = self._per_principal.get(principal, 0)
-        if (
-            same in self._recorded
-            or of_principal >= MAX_RECORDS_PER_PRINCIPAL
-            or len(self._recorded) >= MAX_RECORDS_PER_WINDOW
-        ):
-            return False
-        self._recorded.add(same)
-        self._per_principal[principal] = of_principal + 1
-        return True

@@ -7,7 +7,7 @@ from typing import TypeVar
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.endpoints.visibility import is_visible
 from isthmus.gateway.api.caller import current_principal
-from isthmus.gateway.api.denials import transact_or_deny
+from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.api.paging import page_size, page_start, page_token
 from isthmus.gateway.api.registry_messages import (
     changed_settings,
@@ -19,7 +19,7 @@ from isthmus.gateway.commands.create_endpoint import create_endpoint
 from isthmus.gateway.commands.delete_endpoint import delete_endpoint
 from isthmus.gateway.commands.update_endpoint import update_endpoint
 from isthmus.gateway.core.audit_record import RequestDenied
-from isthmus.gateway.core.errors import NotFoundError
+from isthmus.gateway.core.errors import AccessDeniedError, NotFoundError
 from isthmus.gateway.ports import Clock, Randomness, Reader, Store, UnitOfWork
 from isthmus.policies.decision import Authorizer
 from isthmus.v1 import endpoint_service_pb2 as pb
@@ -35,9 +35,18 @@ _MAX_SCANS = 20
 class EndpointService(pb_grpc.EndpointServiceServicer):
     """The registry of endpoints."""
 
-    def __init__(self, store: Store, *, clock: Clock, randomness: Randomness, authorizer: Authorizer) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        authorizer: Authorizer,
+        denials: DenialLog,
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._denials = denials
         self._randomness = randomness
         self._authorizer = authorizer
 
@@ -127,10 +136,15 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
         return pb.DeleteEndpointResponse()
 
     async def _administer(self, name: str, command: Callable[[UnitOfWork], T]) -> T:
-        denied = RequestDenied(action="administer", rule="not-the-owner", endpoint=name)
-        return await transact_or_deny(
-            self._store, command, denied=denied, principal=current_principal(), clock=self._clock
-        )
+        try:
+            return await self._store.transact(command)
+        except AccessDeniedError:
+            # Whoever is denied sees the endpoint, so it exists; its owner is to see that this was tried.
+            endpoint = await self._store.read(lambda reader: reader.endpoint(name))
+            owner = "" if endpoint is None else endpoint.namespace
+            denied = RequestDenied(action="administer", rule="not-the-owner", endpoint=name, handler=owner)
+            await self._denials.record(current_principal(), denied)
+            raise
 
 
 def _visible_endpoints(

@@ -3,11 +3,11 @@
 from functools import partial
 
 from isthmus.gateway.api.caller import current_principal
-from isthmus.gateway.api.denials import transact_or_deny
+from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.api.keyset_message import read_signed_keyset
 from isthmus.gateway.commands.publish_keyset import publish_keyset
 from isthmus.gateway.core.audit_record import RequestDenied
-from isthmus.gateway.core.errors import NotFoundError
+from isthmus.gateway.core.errors import AccessDeniedError, NotFoundError
 from isthmus.gateway.ports import Clock, Store
 from isthmus.gateway.statement_key import StatementKey
 from isthmus.v1 import key_service_pb2 as pb
@@ -19,10 +19,18 @@ class KeyService(pb_grpc.KeyServiceServicer):
     """Keysets of namespaces, and the gateway's own key."""
 
     def __init__(
-        self, store: Store, *, clock: Clock, signer: StatementKey, trust_domain: str, version: str
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        signer: StatementKey,
+        denials: DenialLog,
+        trust_domain: str,
+        version: str,
     ) -> None:
         self._store = store
         self._clock = clock
+        self._denials = denials
         self._signer = signer
         self._trust_domain = trust_domain
         self._version = version
@@ -33,13 +41,12 @@ class KeyService(pb_grpc.KeyServiceServicer):
         """Append a keyset to the chain of the caller's namespace."""
         principal, now = current_principal(), self._clock.now()
         signed = read_signed_keyset(request.keyset, trust_domain=self._trust_domain, now=now)
-        await transact_or_deny(
-            self._store,
-            partial(publish_keyset, signed=signed, actor=principal.actor, now=now),
-            denied=RequestDenied(action="administer", rule="not-the-namespace", handler=signed.namespace),
-            principal=principal,
-            clock=self._clock,
-        )
+        try:
+            await self._store.transact(partial(publish_keyset, signed=signed, actor=principal.actor, now=now))
+        except AccessDeniedError:
+            denied = RequestDenied(action="administer", rule="not-the-namespace", handler=signed.namespace)
+            await self._denials.record(principal, denied)
+            raise
         return pb.PublishKeysetResponse()
 
     async def GetKeyset(  # noqa: N802
