@@ -1,0 +1,56 @@
+"""A loop goes on whatever its step does, and stops at once."""
+
+import asyncio
+
+import pytest
+
+from isthmus.gateway.core.errors import UnavailableError
+from isthmus.gateway.loops.repeating import MAX_TROUBLE_SECONDS, RepeatingLoop
+
+MORE, NOTHING = True, False
+
+
+class ScriptedStep:
+    """Returns or raises what the test says, one after the other."""
+
+    def __init__(self, *results: bool | Exception) -> None:
+        self.results = list(results)
+        self.done = asyncio.Event()
+
+    async def __call__(self) -> bool:
+        """Do the next one."""
+        result = self.results.pop(0)
+        if not self.results:
+            self.done.set()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+async def test_loop_does_not_pause_when_more_waits() -> None:
+    """A full batch is followed by the next one at once."""
+    loop = RepeatingLoop("test", ScriptedStep(MORE, NOTHING), pause_seconds=0.5)
+    assert await loop.turn() == 0
+    assert await loop.turn() == 0.5
+
+
+@pytest.mark.parametrize("error", [UnavailableError("no disk"), RuntimeError("a bug")])
+async def test_pause_grows_when_step_fails(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """Trouble is logged, repeated more slowly, and forgotten with the first success."""
+    step = ScriptedStep(*[error] * 6, NOTHING, NOTHING)
+    loop = RepeatingLoop("test", step, pause_seconds=0.5)
+    pauses = [await loop.turn() for _ in range(6)]
+    assert pauses[:3] == [1.0, 2.0, 4.0]
+    assert pauses[3:] == [MAX_TROUBLE_SECONDS] * 3
+    assert await loop.turn() == 0.5
+    assert "test" in caplog.text
+
+
+async def test_loop_ends_when_stopped_in_its_pause() -> None:
+    """A stopping gateway does not wait for pauses."""
+    step = ScriptedStep(NOTHING)
+    loop = RepeatingLoop("test", step, pause_seconds=3600)
+    running = asyncio.create_task(loop.run())
+    await step.done.wait()
+    loop.stop()
+    await running
