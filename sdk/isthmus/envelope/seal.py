@@ -13,7 +13,7 @@ from isthmus.envelope.inner import encode_inner
 from isthmus.envelope.key_material import EncryptionPublicKey, SigningPrivateKey
 from isthmus.payload.payload import Payload
 from isthmus.wire import limits
-from isthmus.wire.envelope import SealedEnvelope, SealedWrap, encode_envelope, header_hash, signed_bytes
+from isthmus.wire.envelope import SealedWrap, encode_parts, header_hash, signed_bytes
 from isthmus.wire.errors import WireFormatError
 from isthmus.wire.header import Header, encode_header
 
@@ -66,29 +66,24 @@ def seal(
     message_key = os.urandom(MESSAGE_KEY_BYTES)
     body = seal_body(encode_inner(payload), message_key=message_key, hashed_header=hashed_header)
     body_digest = hashlib.sha256(body).digest()
-    wraps = tuple(
-        SealedWrap(
-            namespace=recipient.namespace,
-            key_id=recipient.key.key_id,
-            ciphertext=recipient.key.wrap(
-                message_key, binding.wrap_info(hashed_header, recipient.namespace, recipient.key.key_id)
-            ),
-        )
-        for recipient in recipients
-    )
+    wraps = tuple([_wrap(recipient, message_key, hashed_header) for recipient in recipients])
     signed = signed_bytes(hashed_header, body_digest)
     signature = signer.sign(signed)
     return Sealed(
-        envelope=encode_envelope(
-            SealedEnvelope(
-                header=header, header_bytes=header_bytes, wraps=wraps, body=body, signature=signature
-            )
-        ),
+        envelope=encode_parts(header_bytes, wraps, body, signature),
         digest=hashlib.sha256(signed).digest(),
         header=header,
         header_bytes=header_bytes,
         signature=signature,
         body_digest=body_digest,
+    )
+
+
+def _wrap(recipient: RecipientKey, message_key: bytes, hashed_header: bytes) -> SealedWrap:
+    key = recipient.key
+    info = binding.wrap_info(hashed_header, recipient.namespace, key.key_id)
+    return SealedWrap(
+        namespace=recipient.namespace, key_id=key.key_id, ciphertext=key.wrap(message_key, info)
     )
 
 

@@ -69,7 +69,7 @@ def message_digest(header_hash_: bytes, body_digest: bytes) -> bytes:
 
 def encode_envelope(envelope: SealedEnvelope) -> bytes:
     """Serialize an envelope for the wire."""
-    return _serialize(envelope.header_bytes, envelope.wraps, envelope.body, envelope.signature)
+    return encode_parts(envelope.header_bytes, envelope.wraps, envelope.body, envelope.signature)
 
 
 def parse_envelope(data: bytes) -> SealedEnvelope:
@@ -110,7 +110,8 @@ def _read_wrap(message: envelope_pb2.Wrap) -> SealedWrap:
     return wrap
 
 
-def _serialize(header: bytes, wraps: tuple[SealedWrap, ...], body: bytes, signature: bytes) -> bytes:
+def encode_parts(header: bytes, wraps: tuple[SealedWrap, ...], body: bytes, signature: bytes) -> bytes:
+    """Serialize the parts of an envelope for the wire."""
     message = envelope_pb2.Envelope(header=header, body=body, signature=signature)
     for wrap in wraps:
         message.wraps.add(namespace=wrap.namespace, key_id=wrap.key_id, ciphertext=wrap.ciphertext)
