@@ -67,12 +67,12 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks, or those whose names follow --; each prints JSON."""
-    available = sorted((ROOT / "tests" / "benchmarks").glob("bench_*.py"))
+    available = sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
     chosen = [path for path in available if not session.posargs or path.stem in session.posargs]
     if not chosen:
         session.skip("no such benchmark in tests/benchmarks")
     for path in chosen:
-        session.run(sys.executable, str(path))
+        session.run(sys.executable, "-m", f"tests.benchmarks.{path.stem}", "--json")
 
 
 @nox.session

@@ -1,0 +1,174 @@
+"""What one durable operation costs: caller, gateway and worker, three processes on this machine.
+
+``python -m tests.benchmarks.operations [--concurrency 1,16,64,256] [--seconds N] [--rounds N]
+[--payload-bytes N] [--json] [--profile caller|gateway|worker]``
+
+Everything is on: sealing, signatures, tokens, the allow list, audit records, fsync. Concurrencies take turns
+within a round, so that a neighbor's noise meets all of them, and the figures are medians over the rounds.
+``steal_percent`` is what the hypervisor took, ``foreign_percent`` what other processes of this machine used:
+figures of a busy machine compare with nothing.
+"""
+
+import argparse
+import json
+import pstats
+import statistics
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.acceptance.deployment.deadline import await_that
+from tests.acceptance.deployment.process import RunningProcess
+from tests.acceptance.deployment.two_teams import TwoTeams, create_two_teams
+from tests.benchmarks.load.window import PROCESSES, Order, Window
+
+_PROFILED = "tests.benchmarks.load.profiled"
+_CALLER = "tests.benchmarks.load.caller_program"
+_WORKER = "tests.benchmarks.load.worker_program"
+WARM_UP_SECONDS = 1.0
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+PROFILE_LINES = 45
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to measure."""
+
+    concurrencies: Sequence[int]
+    rounds: int
+    seconds: float
+    payload_bytes: int
+    profile: str = ""
+
+
+class Load:
+    """Three processes, and the caller's results."""
+
+    def __init__(self, deployment: TwoTeams, plan: Plan, exits: ExitStack) -> None:
+        self._results = deployment.folder / "results.jsonl"
+        self._results.touch()
+        self.profile = deployment.folder / "profile"
+        self._plan = plan
+        self.gateway = deployment.site.start(*self._before("gateway"))
+        exits.callback(self.gateway.kill)
+        deployment.register(self.gateway)
+        self.worker = deployment.start(deployment.handler, *self._before("worker"), _WORKER, name="worker")
+        exits.callback(self.worker.kill)
+        self.caller = deployment.start(
+            deployment.caller, *self._before("caller"), _CALLER, str(self._results), name="caller"
+        )
+        exits.callback(self.caller.kill)
+
+    @property
+    def processes(self) -> tuple[RunningProcess, ...]:
+        """The processes, in the order of PROCESSES."""
+        return self.caller, self.gateway, self.worker
+
+    def measure(self, concurrency: int) -> Window:
+        """Have the caller measure, and return what it found."""
+        known = len(self._lines())
+        order = Order(
+            concurrency=concurrency,
+            warm_up_seconds=WARM_UP_SECONDS,
+            seconds=self._plan.seconds,
+            payload_bytes=self._plan.payload_bytes,
+            pids=tuple(process.pid for process in self.processes),
+        )
+        self.caller.say(order.to_line())
+        await_that(
+            lambda: len(self._lines()) > known or self.caller.exit_code is not None,
+            "the caller measures",
+            seconds=START_SECONDS + WARM_UP_SECONDS + self._plan.seconds,
+        )
+        if len(self._lines()) == known:
+            raise SystemExit(f"the caller ended:\n{self.caller.tail()}")
+        return Window.from_line(self._lines()[-1])
+
+    def stop(self) -> None:
+        """End the processes in order, so that a profile is written."""
+        self.caller.close_input()
+        self.caller.join(seconds=STOP_SECONDS)
+        self.worker.terminate(seconds=STOP_SECONDS)
+        self.gateway.terminate(seconds=STOP_SECONDS)
+
+    def _before(self, name: str) -> tuple[str, ...]:
+        return (_PROFILED, str(self.profile)) if self._plan.profile == name else ()
+
+    def _lines(self) -> list[str]:
+        return self._results.read_text(encoding="utf-8").splitlines()
+
+
+def run(plan: Plan, folder: Path) -> list[Window]:
+    """Measure everything that is planned; return the medians, one window for each concurrency."""
+    with ExitStack() as exits:
+        load = Load(create_two_teams(folder), plan, exits)
+        rounds = [[load.measure(number) for number in plan.concurrencies] for _ in range(plan.rounds)]
+        load.stop()
+        if plan.profile:
+            stats = pstats.Stats(str(load.profile))
+            stats.sort_stats("tottime").print_stats(PROFILE_LINES)
+            stats.sort_stats("cumtime").print_stats(PROFILE_LINES)
+    return [median(windows) for windows in zip(*rounds, strict=True)]
+
+
+def median(windows: Sequence[Window]) -> Window:
+    """Return the window of medians, figure by figure."""
+    return Window(
+        concurrency=windows[0].concurrency,
+        operations_per_second=statistics.median(window.operations_per_second for window in windows),
+        p50_ms=statistics.median(window.p50_ms for window in windows),
+        p99_ms=statistics.median(window.p99_ms for window in windows),
+        cpu_us_per_operation={
+            name: statistics.median(window.cpu_us_per_operation[name] for window in windows)
+            for name in PROCESSES
+        },
+        steal_percent=statistics.median(window.steal_percent for window in windows),
+        foreign_percent=statistics.median(window.foreign_percent for window in windows),
+    )
+
+
+def table(windows: Sequence[Window]) -> str:
+    """Return the figures for people."""
+    head = f"{'callers':>7} {'op/s':>7} {'p50 ms':>8} {'p99 ms':>8}" + "".join(
+        f"{name + ' µs':>12}" for name in PROCESSES
+    )
+    lines = [
+        f"{window.concurrency:>7} {window.operations_per_second:>7.0f} {window.p50_ms:>8.1f}"
+        f" {window.p99_ms:>8.1f}"
+        + "".join(f"{window.cpu_us_per_operation[name]:>12.0f}" for name in PROCESSES)
+        + f"   steal {window.steal_percent:.1f} %, foreign {window.foreign_percent:.1f} %"
+        for window in windows
+    ]
+    return "\n".join([head, *lines])
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description="What one durable operation costs.")
+    parser.add_argument("--concurrency", default="1,16,64,256", help="callers at a time, comma separated")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each concurrency")
+    parser.add_argument("--payload-bytes", type=int, default=200, help="size of input and of result")
+    parser.add_argument("--profile", choices=PROCESSES, default="", help="which process to profile")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    plan = Plan(
+        concurrencies=[int(text) for text in arguments.concurrency.split(",")],
+        rounds=arguments.rounds,
+        seconds=arguments.seconds,
+        payload_bytes=arguments.payload_bytes,
+        profile=arguments.profile,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        windows = run(plan, Path(folder))
+    if arguments.json:
+        print(json.dumps([json.loads(window.to_line()) for window in windows], indent=2))
+    else:
+        print(table(windows))
+
+
+if __name__ == "__main__":
+    main()
