@@ -17,20 +17,25 @@ async def run(config: GatewayConfig) -> None:
         ConfigurationError, UnavailableError: as Gateway.start.
     """
     set_up_logging(config.log)
-    gateway = await Gateway.start(config)
     loop = asyncio.get_running_loop()
-    stops: set[asyncio.Task[None]] = set()
+    asked, insisted = asyncio.Event(), asyncio.Event()
 
-    def stop() -> None:
-        task = loop.create_task(gateway.stop())
-        stops.add(task)
+    def signaled() -> None:
+        (insisted if asked.is_set() else asked).set()
 
+    # Before the start: a signal that comes while it starts is not lost, and does not kill it half-way.
     for number in _SIGNALS:
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, signaled)
     try:
-        await gateway.wait()
-        await gateway.stop()
-        await asyncio.gather(*stops)
+        gateway = await Gateway.start(config)
+        await asked.wait()
+        stopping = loop.create_task(gateway.stop())
+        insisting = loop.create_task(insisted.wait())
+        await asyncio.wait({stopping, insisting}, return_when=asyncio.FIRST_COMPLETED)
+        insisting.cancel()
+        if insisted.is_set():
+            await gateway.stop()
+        await stopping
     finally:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
