@@ -202,14 +202,17 @@ def test_operation_id_differs_when_any_part_of_its_identity_does() -> None:
     }
     ids = {derive_operation_id(bytes(32), **identity)}
     for name in identity:
-        ids.add(derive_operation_id(bytes(32), **{**identity, name: "other"}))
+        changed: dict[str, Any] = {**identity, name: "other"}
+        ids.add(derive_operation_id(bytes(32), **changed))
     ids.add(derive_operation_id(bytes(32), **identity, generation=2))
     ids.add(derive_operation_id(bytes(31) + b"x", **identity))
-    ids.add(derive_operation_id(bytes(32), **{**identity, "service": "cd", "operation": ""}))
+    shifted: dict[str, Any] = {**identity, "service": "cd", "operation": ""}
+    ids.add(derive_operation_id(bytes(32), **shifted))
     assert len(ids) == 10
-    for request_id, generation in (("", 1), ("é" * 129, 1), ("e", 0)):
+    for wrong in ({"request_id": ""}, {"request_id": "é" * 129}, {"generation": 0}):
+        refused: dict[str, Any] = {**identity, **wrong}
         with pytest.raises(NeverSealError):
-            derive_operation_id(bytes(32), **{**identity, "request_id": request_id}, generation=generation)
+            derive_operation_id(bytes(32), **refused)
 
 
 def test_random_identities_are_fresh() -> None:

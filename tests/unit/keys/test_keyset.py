@@ -144,7 +144,11 @@ def test_keyset_is_refused_when_a_key_occurs_twice() -> None:
 
 def test_keyset_is_refused_when_a_known_id_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The full key is compared: with ids this short, two keys have the same one."""
-    monkeypatch.setattr(keyset_module, "key_id_of", lambda kind, public_key: b"same id")
+
+    def colliding(kind: KeyKind, public_key: bytes) -> bytes:
+        return b"same id"
+
+    monkeypatch.setattr(keyset_module, "key_id_of", colliding)
     first = replace(signing_record(SIGNING), key_id=b"same id")  # type: ignore[arg-type]
     second = replace(signing_record(ROOT), key_id=b"same id")  # type: ignore[arg-type]
     known = verify(sign_keyset(keyset_of(first), ROOT)).keyset
