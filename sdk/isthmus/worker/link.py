@@ -111,7 +111,9 @@ class Link:
             raise WorkerRefusedError(f"a worker of task queue {queue!r} is not accepted: {error}") from error
         if not established:
             self._consider_other_way(error)
-        logger.warning("the connection to the gateway ended: %s; reconnecting", error)
+        # The first failure at once, then ever more rarely: 1, 2, 4, 8 …
+        if self._failures & (self._failures + 1) == 0:
+            logger.warning("the connection to the gateway failed (%d): %s", self._failures + 1, error)
 
     def _consider_other_way(self, error: Exception) -> None:
         if self._choice != "auto":

@@ -12,7 +12,7 @@ import nexusrpc
 from isthmus.envelope.errors import EnvelopeRejectedError, KeyUnavailableError
 from isthmus.wire.names import format_operation_id
 from isthmus.worker.errors import UntrustedNamespaceError
-from isthmus.worker.tasks import RunningTask
+from isthmus.worker.tasks import RunningTask, Stop
 
 logger = logging.getLogger("isthmus.worker")
 
@@ -20,7 +20,8 @@ logger = logging.getLogger("isthmus.worker")
 def report_failure(running: RunningTask, error: BaseException, *, outcome: str, advice: str) -> None:
     """Log that a handler failed: which operation, where, and what happens next."""
     header = running.opened.header if running.opened is not None else None
-    logger.warning(
+    logger.log(
+        logging.INFO if running.stop is Stop.CANCELED else logging.WARNING,
         "task of %s %s: endpoint=%s operation=%s/%s attempt=%d error=%s at %s; %s",
         format_operation_id(running.task.operation_id),
         outcome,

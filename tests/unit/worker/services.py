@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from dataclasses import dataclass, field
+from typing import Any
 
 import nexusrpc
 from nexusrpc.handler import (
@@ -44,6 +45,7 @@ class Payments:
     wait_in_thread: nexusrpc.Operation[Charge, Receipt]
     fail: nexusrpc.Operation[str, None]
     settle: nexusrpc.Operation[Charge, Receipt]
+    anything: nexusrpc.Operation[None, Any]
 
 
 class Settle(OperationHandler[Charge, Receipt]):
@@ -77,6 +79,7 @@ class PaymentsHandler:
     canceled: list[tuple[str, str]] = field(default_factory=list)
     runs: int = 0
     raises: Exception | None = None
+    result: object = None
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     @sync_operation
@@ -119,6 +122,13 @@ class PaymentsHandler:
         """Raise what the test says."""
         assert self.raises is not None
         raise self.raises
+
+    @sync_operation
+    async def anything(self, ctx: StartOperationContext, input: None) -> Any:  # noqa: A002, ANN401
+        """Return what the test says, or raise it."""
+        if isinstance(self.result, BaseException):
+            raise self.result
+        return self.result
 
     @operation_handler
     def settle(self) -> OperationHandler[Charge, Receipt]:

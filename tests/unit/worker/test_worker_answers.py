@@ -1,5 +1,6 @@
 """Tasks that do not end well: what the caller reads, what the gateway learns, what the log says."""
 
+import asyncio
 import logging
 
 import nexusrpc
@@ -129,3 +130,30 @@ async def test_operation_fails_when_its_token_is_too_long(
         outcome = await stream.outcome()
     error = exception_from_payload(caller.open(outcome.envelope, request, Direction.FAILURE).payload)
     assert "4097 bytes" in str(error)
+
+
+@pytest.mark.parametrize(("result", "problem"), [(object(), "serialized"), (b"x" * 5_000_000, "sealed")])
+async def test_operation_fails_when_its_result_cannot_travel(
+    gateway: Gateway, client: HandlerClient, caller: Caller, result: object, problem: str
+) -> None:
+    """The handler has done its work: another attempt would make the same result, so there is none."""
+    request = caller.request("anything", None)
+    async with running(client, PaymentsHandler(result=result)):
+        stream = await gateway.stream()
+        stream.send(tasks=[start_task(request)])
+        outcome = await stream.outcome()
+    error = exception_from_payload(caller.open(outcome.envelope, request, Direction.FAILURE).payload)
+    assert f"cannot be {problem}" in str(error)
+
+
+async def test_task_is_tried_again_when_something_inside_the_handler_was_canceled(
+    gateway: Gateway, client: HandlerClient, caller: Caller
+) -> None:
+    """A CancelledError that nobody sent from outside is a failure of the handler, not a cancel."""
+    request = caller.request("anything", None)
+    async with running(client, PaymentsHandler(result=asyncio.CancelledError())):
+        stream = await gateway.stream()
+        stream.send(tasks=[start_task(request)])
+        outcome = await stream.outcome()
+    assert outcome.retry.error_type == "INTERNAL"
+    assert caller.open(outcome.retry.envelope, request, Direction.FAILURE).digest

@@ -1,6 +1,7 @@
 """Cancels: of a running handler, of one that finishes later, and those that nobody signed."""
 
 import asyncio
+import concurrent.futures
 import threading
 
 import nexusrpc
@@ -64,9 +65,9 @@ async def test_handler_does_not_run_when_the_cancel_arrives_with_the_task(
     task = start_task(request)
     async with running(client, handler):
         stream = await gateway.stream()
-        stream.send(tasks=[task], interrupts=[])
-        stream.send(interrupts=[interrupt(task, caller.cancel(request))])
+        stream.send(tasks=[task], interrupts=[interrupt(task, caller.cancel(request))])
         outcome = await stream.outcome()
+    assert handler.runs == 0
     assert caller.open(outcome.envelope, request, Direction.CANCELED).digest
 
 
@@ -211,3 +212,24 @@ async def test_cancel_is_rejected_when_it_is_not_the_callers(
             stream.send(tasks=[task])
             assert (await stream.outcome()).rejection.code == "E2E_REJECTED"
     assert handler.canceled == []
+
+
+async def test_handler_does_not_run_when_it_is_canceled_while_it_waits_for_a_thread(
+    gateway: Gateway, client: HandlerClient, caller: Caller
+) -> None:
+    """With every thread taken, a canceled task gives up its place in line."""
+    handler = PaymentsHandler()
+    first = caller.request("wait_in_thread", Charge("o", 1))
+    second = caller.request("charge_in_thread", Charge("o", 2))
+    with concurrent.futures.ThreadPoolExecutor(1) as one_thread:
+        async with running(client, handler, executor=one_thread):
+            stream = await gateway.stream()
+            stream.send(tasks=[start_task(first), start_task(second)])
+            await asyncio.to_thread(handler.thread_started.wait)
+            for request in (second, first):
+                stream.send(interrupts=[interrupt(start_task(request), caller.cancel(request))])
+            outcomes = {
+                outcome.task.operation_id: outcome for outcome in [await stream.outcome() for _ in "12"]
+            }
+    assert caller.open(outcomes[second.header.operation_id].envelope, second, Direction.CANCELED).digest
+    assert handler.threads == []

@@ -3,11 +3,12 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
 from tests.unit.worker.gateway import Gateway, start_task
-from tests.unit.worker.parties import Caller, HandlerClient
+from tests.unit.worker.parties import Caller, HandlerClient, MemoryKeyring, handler_client
 from tests.unit.worker.services import Charge, PaymentsHandler
 
-from isthmus.worker import Worker
+from isthmus.worker import Worker, WorkerError, run_sync
 
 NOW = timedelta()
 
@@ -133,3 +134,29 @@ async def test_worker_serves_and_ends_when_it_is_a_context_manager(
     playing = asyncio.create_task(play())
     async with make_worker(client, PaymentsHandler(), NOW):
         assert await playing
+
+
+async def test_worker_refuses_when_it_runs_a_second_time(gateway: Gateway, client: HandlerClient) -> None:
+    """Sessions are not reused."""
+    worker = make_worker(client, PaymentsHandler(), NOW)
+    await worker.shutdown()
+    await worker.run()
+    with pytest.raises(WorkerError, match="runs once"):
+        await worker.run()
+
+
+def test_worker_ends_at_once_when_it_was_shut_down_before_it_ran(
+    handler_keyring: MemoryKeyring, caller: Caller
+) -> None:
+    """run_sync makes a loop, client and worker inside of it; nobody listens, and that delays nothing."""
+    made: list[Worker] = []
+
+    async def make() -> Worker:
+        client = handler_client("127.0.0.1:1", handler_keyring, caller.keyring)
+        worker = make_worker(client, PaymentsHandler(), timedelta(hours=1))
+        await worker.shutdown()
+        made.append(worker)
+        return worker
+
+    run_sync(make)
+    assert len(made) == 1
