@@ -2,8 +2,8 @@
 
 ``python tests/benchmarks/bench_gateway.py [--json] [--operations N] [--callers N …] [--profile FILE]``
 
-The gateway runs in a process of its own, as it is deployed: SQLite on disk, uvloop, tokens, policy. Caller and
-worker share this process: one session stream, one work stream. Nothing is sealed: the messages are made
+The gateway runs in a process of its own, as it is deployed: SQLite on disk, uvloop, tokens, policy. Caller
+and worker share this process: one session stream, one work stream. Nothing is sealed: the messages are made
 beforehand, with a true header around bytes that a gateway could not open anyway.
 """
 
@@ -144,7 +144,11 @@ class Load:
 
     def __init__(self, address: str, issuer: DevelopmentIssuer) -> None:
         self._channel = grpc.aio.insecure_channel(address)
-        self._issuer = issuer
+        operations: Any = operation_service_pb2_grpc.OperationServiceStub(self._channel)
+        workers: Any = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
+        self._session = operations.Session(metadata=_metadata(issuer, CALLER))
+        self._work = workers.Work(metadata=_metadata(issuer, HANDLER))
+        self._jobs: list[asyncio.Task[None]] = []
         self._outcomes: dict[bytes, bytes] = {}
         self._open: dict[int, asyncio.Future[Any]] = {}
         self._unsent: list[Any] = []
@@ -153,10 +157,6 @@ class Load:
 
     async def start(self) -> None:
         """Open both streams."""
-        operations: Any = operation_service_pb2_grpc.OperationServiceStub(self._channel)
-        workers: Any = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
-        self._session: Any = operations.Session(metadata=self._metadata(CALLER))
-        self._work: Any = workers.Work(metadata=self._metadata(HANDLER))
         hello = worker_service_pb2.WorkerHello(session_id=os.urandom(16), task_queue=TASK_QUEUE)
         await self._work.write(worker_service_pb2.WorkRequest(hello=hello, credits=CREDITS))
         self._jobs = [
@@ -189,12 +189,6 @@ class Load:
             job.cancel()
         await self._channel.close()
 
-    def _metadata(self, namespace: str) -> tuple[tuple[str, str], ...]:
-        token = self._issuer.mint(
-            namespace=namespace, subject="process", now=datetime.now(UTC), lifetime=timedelta(hours=1)
-        )
-        return (("authorization", f"Bearer {token}"),)
-
     async def _write_calls(self) -> None:
         while True:
             await self._wake.wait()
@@ -219,6 +213,13 @@ class Load:
                 await self._work.write(
                     worker_service_pb2.WorkRequest(outcomes=outcomes, credits=len(outcomes))
                 )
+
+
+def _metadata(issuer: DevelopmentIssuer, namespace: str) -> tuple[tuple[str, str], ...]:
+    token = issuer.mint(
+        namespace=namespace, subject="process", now=datetime.now(UTC), lifetime=timedelta(hours=1)
+    )
+    return (("authorization", f"Bearer {token}"),)
 
 
 def cpu_seconds(pid: int) -> float:

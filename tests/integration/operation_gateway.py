@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -36,6 +36,7 @@ from isthmus.v1 import (
 from isthmus.wire.names import EndpointName, NamespaceName
 
 SUBJECT = "process"
+ALLOW_CALLER = (AllowRule(namespace=CALLER),)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,7 +72,7 @@ class RunningGateway:
         self,
         name: str = ENDPOINT,
         *,
-        allow: tuple[AllowRule, ...] = (AllowRule(namespace=CALLER),),
+        allow: tuple[AllowRule, ...] = ALLOW_CALLER,
         retry: RetrySettings | None = None,
         max_payload_bytes: int = 0,
     ) -> None:
@@ -118,14 +119,11 @@ class Client:
     def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
         self.channel = channel
         self.metadata = (("authorization", f"Bearer {token}"),)
-        self.operations = cast(
-            "operation_service_pb2_grpc.OperationServiceAsyncStub",
-            operation_service_pb2_grpc.OperationServiceStub(channel),
-        )
-        self.workers = cast(
-            "worker_service_pb2_grpc.WorkerServiceAsyncStub",
-            worker_service_pb2_grpc.WorkerServiceStub(channel),
-        )
+        # The stubs of an asynchronous channel have a type of their own, which only stub files know.
+        operations: Any = operation_service_pb2_grpc.OperationServiceStub(channel)
+        workers: Any = worker_service_pb2_grpc.WorkerServiceStub(channel)
+        self.operations: operation_service_pb2_grpc.OperationServiceAsyncStub = operations
+        self.workers: worker_service_pb2_grpc.WorkerServiceAsyncStub = workers
 
 
 class Worker:
@@ -191,7 +189,7 @@ class Worker:
 @contextlib.asynccontextmanager
 async def running_gateway(
     path: Path, *, clock: ManualClock | None = None, issuer: DevelopmentIssuer | None = None
-) -> AsyncIterator[RunningGateway]:
+) -> AsyncGenerator[RunningGateway, None]:
     """Run a gateway over the database at a path; another one may run over it afterwards."""
     clock = clock or ManualClock()
     timers = ManualTimers(clock)

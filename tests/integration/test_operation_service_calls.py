@@ -154,7 +154,16 @@ async def test_denial_is_audited_once_a_second_when_repeated(operation_gateway: 
         ),
         ({"issued_at_ms": NOW_MS + 61_000}, grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_FROM_FUTURE"),
     ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    ids=[
+        "unknown_endpoint",
+        "foreign_namespace",
+        "foreign_principal",
+        "foreign_trust_domain",
+        "wrong_recipient",
+        "timeout_too_long",
+        "expired",
+        "from_future",
+    ],
 )
 async def test_start_is_refused_when_header_does_not_fit(
     operation_gateway: RunningGateway, changes: dict[str, object], code: grpc.StatusCode, reason: str

@@ -1,7 +1,7 @@
 """Streams end before the credential that opened them: first the client is asked to leave, then it has to."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ MAX_NOTICE = timedelta(seconds=30)
 @contextmanager
 def until_expiry(
     principal: Principal, *, clock: Clock, timers: Timers, drain: Callable[[], None]
-) -> Iterator[asyncio.Timeout]:
+) -> Generator[asyncio.Timeout, None, None]:
     """Yield the timeout of a stream; ``drain`` is called up to 30 s, or a third of what is left, before it.
 
     Enter the timeout as a context manager around the stream: it raises TimeoutError when the credential

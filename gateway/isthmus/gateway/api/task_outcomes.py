@@ -37,6 +37,7 @@ _ENDS_ATTEMPT = OUTCOMES | {Direction.STARTED}
 _FAILURE = frozenset({Direction.FAILURE})
 _REJECTIONS = frozenset({"E2E_REJECTED", "KEY_UNAVAILABLE"})
 MAX_ERROR_TYPE_CHARS = 64
+NO_DELAY = timedelta(0)
 MAX_RETRY_DELAY = timedelta(days=1)
 # A cancel that the handler could not take is offered again with this much patience, whatever the endpoint
 # says about starts: it must arrive while the operation still runs.
@@ -184,7 +185,7 @@ class TaskOutcomes:
         *,
         failure: bytes = b"",
         sealed: SealedEnvelope | None = None,
-        min_delay: timedelta = timedelta(0),
+        min_delay: timedelta = NO_DELAY,
     ) -> None:
         if task.kind == worker_service_pb2.TASK_KIND_CANCEL:
             delay = max(min_delay, CANCEL_RETRY.delay(max(task.attempt, 1), self._randomness.jitter()))
@@ -206,7 +207,7 @@ class TaskOutcomes:
 
     async def _return(self, principal: Principal, key: OperationKey, task: Ref) -> None:
         if task.kind == worker_service_pb2.TASK_KIND_CANCEL:
-            await self._retry_cancel(principal, key, timedelta(0))
+            await self._retry_cancel(principal, key, NO_DELAY)
             return
         actor, attempt, clock = principal.actor, task.attempt, self._clock
         await self._store.transact(lambda uow: return_task(uow, key, attempt, actor, now=clock.now()))
