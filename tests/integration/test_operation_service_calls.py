@@ -236,7 +236,7 @@ async def test_cancel_ends_operation_when_nobody_runs_it(operation_gateway: Runn
     caller = operation_gateway.client(CALLER)
     envelope = request()
     executing = asyncio.create_task(execute(caller, envelope))
-    while not len(operation_gateway.assembly.waiters):
+    while not operation_gateway.commits:
         await make_round_trip(caller)
     signed = cancel_of(envelope)
     operation_gateway.advance(seconds=1)

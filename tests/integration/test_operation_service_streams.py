@@ -192,7 +192,7 @@ async def test_waits_end_when_session_breaks(operation_gateway: RunningGateway) 
     broken = Session(caller)
     header = request_header()
     await broken.send(execute_call(1, sealed(header)))
-    while not len(operation_gateway.assembly.waiters):
+    while not operation_gateway.commits:
         await make_round_trip(caller)
     broken._call.cancel()
     while len(operation_gateway.assembly.waiters) or len(operation_gateway.assembly.streams):
