@@ -1,5 +1,6 @@
 """The stores that the contract suite holds to their promises."""
 
+import itertools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -13,13 +14,21 @@ StoreFactory = Callable[[], Store]
 
 
 @pytest.fixture(params=["sqlite"])
-def store_factory(request: pytest.FixtureRequest, tmp_path: Path) -> StoreFactory:
-    """A factory of each kind of store, over an empty database."""
-    match request.param:
-        case "sqlite":
-            return lambda: SqliteStore(tmp_path / "isthmus.db")
-        case kind:
-            raise NotImplementedError(kind)
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], StoreFactory]:
+    """Makes an empty database of each kind of store, and returns the factory of stores over it."""
+    numbers = itertools.count()
+
+    def sqlite() -> StoreFactory:
+        path = tmp_path / f"isthmus-{next(numbers)}.db"
+        return lambda: SqliteStore(path)
+
+    return {"sqlite": sqlite}[request.param]
+
+
+@pytest.fixture
+def store_factory(new_database: Callable[[], StoreFactory]) -> StoreFactory:
+    """A factory of stores over one database, empty at first."""
+    return new_database()
 
 
 @pytest.fixture

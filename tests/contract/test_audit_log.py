@@ -1,6 +1,20 @@
 """The audit log: order, exact bytes, filters."""
 
 import pytest
+from tests.contract.commands import appending, inserting, starting
+from tests.contract.samples import (
+    CALLER,
+    ENDPOINT,
+    HANDLER,
+    NOW,
+    ended,
+    key,
+    operation,
+    record,
+    seconds,
+    started,
+    succeeded,
+)
 
 from isthmus.gateway.audit.encode import encode_audit_record
 from isthmus.gateway.core.audit_record import (
@@ -12,21 +26,7 @@ from isthmus.gateway.core.audit_record import (
     NamespaceCreated,
     RequestDenied,
 )
-from isthmus.gateway.ports import AuditFilter, Store
-from tests.contract.samples import (
-    CALLER,
-    ENDPOINT,
-    HANDLER,
-    NOW,
-    ended,
-    key,
-    operation,
-    record,
-    seconds,
-    start,
-    started,
-    succeeded,
-)
+from isthmus.gateway.ports import AuditFilter, Store, UnitOfWork
 
 ADMIN = Actor(namespace="platform", principal="platform/admin")
 # In the order in which they are appended: positions 1, 2, …
@@ -56,14 +56,9 @@ RECORDS = [
 @pytest.fixture
 async def log(store: Store) -> Store:
     """A store with the records above."""
-    await store.transact(
-        lambda unit: [
-            unit.insert_operation(of, b"")
-            for of in (operation(1), operation(3, handler=CALLER, endpoint="own"))
-        ]
-    )
+    await store.transact(inserting(operation(1), operation(3, handler=CALLER, endpoint="own")))
     for entry in RECORDS:
-        await store.transact(lambda unit, of=entry: unit.append_audit(of))
+        await store.transact(appending(entry))
     return store
 
 
@@ -130,7 +125,7 @@ async def test_page_has_the_events_when_they_pass_the_filter(
 async def test_events_of_an_operation_are_found_when_callers_share_its_id(store: Store) -> None:
     """Ids are unique in a namespace only; both are found, and the namespace tells them apart."""
     mine, theirs = operation(1), operation(1, key=key(1, "ai"))
-    await store.transact(lambda unit: [start(unit, mine), start(unit, theirs)])
+    await store.transact(starting(mine, theirs))
     of = key(1).operation_id
     assert await positions(store, AuditFilter(operation_id=of)) == [1, 2]
     assert await positions(store, AuditFilter(operation_id=of, namespace="ai")) == [2]
@@ -138,27 +133,27 @@ async def test_events_of_an_operation_are_found_when_callers_share_its_id(store:
 
 async def test_event_is_found_when_it_was_appended_before_its_operation(store: Store) -> None:
     """The order of writes within a command does not matter."""
-    await store.transact(
-        lambda unit: [
-            unit.append_audit(record(started(operation(1)))),
-            unit.insert_operation(operation(1), b""),
-        ]
-    )
+
+    def command(unit: UnitOfWork) -> None:
+        unit.append_audit(record(started(operation(1))))
+        unit.insert_operation(operation(1), b"")
+
+    await store.transact(command)
     assert await positions(store, AuditFilter(operation_id=key(1).operation_id)) == [1]
 
 
 async def test_event_is_found_when_its_operation_was_not_read(store: Store) -> None:
     """Nor does it matter whether the command knows the operation."""
     await store.transact(lambda unit: unit.insert_operation(operation(1), b""))
-    await store.transact(lambda unit: unit.append_audit(record(started(operation(1)))))
+    await store.transact(appending(record(started(operation(1)))))
     assert await positions(store, AuditFilter(operation_id=key(1).operation_id)) == [1]
 
 
 async def test_refused_event_is_found_when_the_operation_starts_later(store: Store) -> None:
     """A denial names an operation that does not exist; the start that succeeds does not hide it."""
     denied = RequestDenied(action="start", rule="default-deny", operation_id=key(1).operation_id)
-    await store.transact(lambda unit: unit.append_audit(record(denied)))
-    await store.transact(lambda unit: start(unit, operation(1)))
+    await store.transact(appending(record(denied)))
+    await store.transact(starting(operation(1)))
     assert await positions(store, AuditFilter(operation_id=key(1).operation_id)) == [1, 2]
 
 
@@ -167,6 +162,6 @@ async def test_log_continues_when_the_clock_runs_backwards(store: Store) -> None
     times = [10, 5, 20, 15, 30]
     for second in times:
         entry: AuditRecord = record(NamespaceCreated(namespace=f"n{second}"), NOW + seconds(second))
-        await store.transact(lambda unit, of=entry: unit.append_audit(of))
+        await store.transact(appending(entry))
     assert await positions(store, AuditFilter(since=NOW + seconds(10), until=NOW + seconds(20))) == [1, 2]
     assert await positions(store, AuditFilter(since=NOW + seconds(20), until=NOW + seconds(30))) == [3, 4]

@@ -1,14 +1,11 @@
 """Operations and their sealed messages."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
-
-from isthmus.gateway.core.errors import AlreadyExistsError, NotFoundError, PreconditionError
-from isthmus.gateway.core.operation import AttemptEnd, Operation, State, Statement
-from isthmus.gateway.ports import EnvelopeSlot, OperationFilter, Store, TaskKind
-from isthmus.wire.header import Direction
+from tests.contract.commands import completing, inserting, starting
 from tests.contract.samples import (
     CALLER,
     ENDPOINT,
@@ -21,6 +18,19 @@ from tests.contract.samples import (
     start,
     succeeded,
 )
+
+from isthmus.gateway.core.errors import AlreadyExistsError, NotFoundError, PreconditionError
+from isthmus.gateway.core.operation import AttemptEnd, Operation, State, Statement
+from isthmus.gateway.ports import (
+    EnvelopeSlot,
+    ListedOperation,
+    OperationFilter,
+    Reader,
+    Store,
+    TaskKind,
+    UnitOfWork,
+)
+from isthmus.wire.header import Direction
 
 FULL = operation(
     1,
@@ -45,9 +55,14 @@ FULL = operation(
 PRINCIPALS = ["", "däta/ε\N{PILE OF POO}", "a" * 5000, "quote ' and \" and \x00"]
 
 
+def listing(wanted: OperationFilter) -> Callable[[Reader], Sequence[ListedOperation]]:
+    """Return the query of a page."""
+    return lambda reader: reader.list_operations(wanted)
+
+
 async def found(store: Store, wanted: OperationFilter) -> list[int]:
     """Return the numbers of the operations on a page."""
-    page = await store.read(lambda reader: reader.list_operations(wanted))
+    page = await store.read(listing(wanted))
     return [int.from_bytes(entry.operation.key.operation_id) for entry in page]
 
 
@@ -78,7 +93,7 @@ async def test_operation_is_equal_when_it_was_updated(
 
 async def test_operation_is_none_when_it_does_not_exist(store: Store) -> None:
     """An id belongs to the namespace that made it."""
-    await store.transact(lambda unit: start(unit, operation(1)))
+    await store.transact(starting(operation(1)))
     assert await store.read(lambda reader: reader.operation(key(1, "other"))) is None
     assert await store.transact(lambda unit: unit.operation(key(2))) is None
     assert await store.read(lambda reader: reader.envelope(key(2), EnvelopeSlot.REQUEST)) is None
@@ -87,13 +102,11 @@ async def test_operation_is_none_when_it_does_not_exist(store: Store) -> None:
 
 async def test_insert_is_refused_when_the_operation_exists(store: Store) -> None:
     """Neither in the same command nor in a later one."""
-    await store.transact(lambda unit: start(unit, operation(1)))
+    await store.transact(starting(operation(1)))
     with pytest.raises(AlreadyExistsError):
         await store.transact(lambda unit: unit.insert_operation(operation(1), b""))
     with pytest.raises(AlreadyExistsError):
-        await store.transact(
-            lambda unit: [unit.insert_operation(operation(2), b""), unit.insert_operation(operation(2), b"")]
-        )
+        await store.transact(inserting(operation(2), operation(2)))
 
 
 async def test_write_is_refused_when_the_operation_does_not_exist(store: Store) -> None:
@@ -107,7 +120,7 @@ async def test_write_is_refused_when_the_operation_does_not_exist(store: Store) 
 
 async def test_update_is_refused_when_it_changes_what_an_operation_is_born_with(store: Store) -> None:
     """Route, request and timeouts stay what they were."""
-    await store.transact(lambda unit: start(unit, operation(1)))
+    await store.transact(starting(operation(1)))
     with pytest.raises(PreconditionError):
         await store.transact(lambda unit: unit.update_operation(operation(1, request_digest=b"x" * 32)))
 
@@ -115,15 +128,15 @@ async def test_update_is_refused_when_it_changes_what_an_operation_is_born_with(
 @pytest.mark.parametrize("slot", list(EnvelopeSlot))
 async def test_envelope_is_replaced_when_its_slot_is_written_again(store: Store, slot: EnvelopeSlot) -> None:
     """Each slot of each operation holds one message of its own, empty ones included."""
-    await store.transact(lambda unit: [start(unit, operation(1), b"r1"), start(unit, operation(2), b"r2")])
+    await store.transact(starting(operation(1), request=b"r1"))
+    await store.transact(starting(operation(2), request=b"r2"))
     await store.transact(lambda unit: unit.put_envelope(key(1), slot, b"old"))
     large = bytes(range(256)) * 4096 * 4
     await store.transact(lambda unit: unit.put_envelope(key(1), slot, large))
     assert await store.read(lambda reader: reader.envelope(key(1), slot)) == large
     assert await store.transact(lambda unit: unit.envelope(key(1), slot)) == large
     others = set(EnvelopeSlot) - {slot, EnvelopeSlot.REQUEST}
-    for other in others:
-        assert await store.read(lambda reader, of=other: reader.envelope(key(1), of)) is None
+    assert await store.read(lambda reader: {reader.envelope(key(1), other) for other in others}) == {None}
     assert await store.read(lambda reader: reader.envelope(key(2), EnvelopeSlot.REQUEST)) == b"r2"
     await store.transact(lambda unit: unit.put_envelope(key(1), slot, b""))
     assert await store.read(lambda reader: reader.envelope(key(1), slot)) == b""
@@ -134,10 +147,10 @@ async def test_overdue_operations_come_longest_overdue_first_when_timeouts_elaps
     timeouts = {1: 30, 2: 10, 3: 20, 4: 40}
     for number, due in timeouts.items():
         of = operation(number, schedule_to_close_at=NOW + seconds(due))
-        await store.transact(lambda unit, of=of: start(unit, of))
+        await store.transact(starting(of))
     soon = operation(5, schedule_to_start_at=NOW + seconds(5))
-    await store.transact(lambda unit: start(unit, soon))
-    await store.transact(lambda unit: complete(unit, key(3)))
+    await store.transact(starting(soon))
+    await store.transact(completing(key(3)))
 
     async def overdue(after: float, limit: int = 10) -> list[int]:
         at = NOW + seconds(after)
@@ -155,10 +168,10 @@ async def test_overdue_operations_come_longest_overdue_first_when_timeouts_elaps
 
 async def test_open_operations_are_counted_when_they_come_and_go(store: Store) -> None:
     """Per endpoint, with what the same command and the same commit changed."""
-    await store.transact(lambda unit: [start(unit, operation(number)) for number in range(1, 4)])
-    await store.transact(lambda unit: start(unit, operation(9, endpoint="other")))
+    await store.transact(starting(*map(operation, range(1, 4))))
+    await store.transact(starting(operation(9, endpoint="other")))
 
-    def command(unit):  # noqa: ANN001, ANN202
+    def command(unit: UnitOfWork) -> list[int]:
         counts = [unit.count_open_operations(ENDPOINT)]
         start(unit, operation(4))
         counts.append(unit.count_open_operations(ENDPOINT))
@@ -174,10 +187,10 @@ async def test_open_operations_are_counted_when_they_come_and_go(store: Store) -
 
 async def test_count_of_open_operations_stops_at_a_thousand_when_there_are_more(store: Store) -> None:
     """Counting is bounded, and exact again when operations close."""
-    await store.transact(lambda unit: [start(unit, operation(number)) for number in range(1, 1003)])
+    await store.transact(starting(*map(operation, range(1, 1003))))
     assert await store.transact(lambda unit: unit.count_open_operations(ENDPOINT)) == 1000
 
-    def command(unit):  # noqa: ANN001, ANN202
+    def command(unit: UnitOfWork) -> list[int]:
         counts = [unit.count_open_operations(ENDPOINT)]
         for number in range(1, 6):
             complete(unit, key(number))
@@ -190,15 +203,15 @@ async def test_count_of_open_operations_stops_at_a_thousand_when_there_are_more(
 async def test_operations_are_listed_newest_first_when_filtered(store: Store) -> None:
     """By caller, handler, endpoint and state, in any combination, in pages."""
     await store.transact(
-        lambda unit: [
-            start(unit, operation(1)),
-            start(unit, operation(2, endpoint="other")),
-            start(unit, operation(3, handler="ai")),
-            start(unit, operation(4, key=key(4, "ai"))),
-            start(unit, operation(5)),
-        ]
+        starting(
+            operation(1),
+            operation(2, endpoint="other"),
+            operation(3, handler="ai"),
+            operation(4, key=key(4, "ai")),
+            operation(5),
+        )
     )
-    await store.transact(lambda unit: complete(unit, key(5)))
+    await store.transact(completing(key(5)))
     assert await found(store, OperationFilter()) == [5, 4, 3, 2, 1]
     assert await found(store, OperationFilter(caller=CALLER)) == [5, 3, 2, 1]
     assert await found(store, OperationFilter(handler=HANDLER)) == [5, 4, 2, 1]
@@ -212,26 +225,23 @@ async def test_operations_are_listed_newest_first_when_filtered(store: Store) ->
 
 async def test_pages_are_complete_when_operations_are_added_meanwhile(store: Store) -> None:
     """Each operation of the first page's time comes once, whatever starts later."""
-    await store.transact(lambda unit: [start(unit, operation(number)) for number in range(1, 8)])
+    await store.transact(starting(*map(operation, range(1, 8))))
     seen: list[int] = []
     before: int | None = None
     for later in range(100, 110):
-        wanted = OperationFilter(caller=CALLER, before=before, limit=3)
-        page = await store.read(lambda reader, of=wanted: reader.list_operations(of))
+        page = await store.read(listing(OperationFilter(caller=CALLER, before=before, limit=3)))
         if not page:
             break
         seen += [int.from_bytes(entry.operation.key.operation_id) for entry in page]
         before = page[-1].position
-        await store.transact(lambda unit, number=later: start(unit, operation(number)))
+        await store.transact(starting(operation(later)))
     assert seen == [7, 6, 5, 4, 3, 2, 1]
 
 
 async def test_handled_operations_are_found_when_callers_share_an_id(store: Store) -> None:
     """A handler that knows only the id learns that it is not unique."""
-    await store.transact(
-        lambda unit: [start(unit, operation(1, key=key(1, caller))) for caller in ("a", "b", "c")]
-    )
-    await store.transact(lambda unit: start(unit, operation(1, key=key(1, "d"), handler="ai")))
+    await store.transact(starting(*(operation(1, key=key(1, caller)) for caller in ("a", "b", "c"))))
+    await store.transact(starting(operation(1, key=key(1, "d"), handler="ai")))
     handled = await store.read(lambda reader: reader.operations_handled(HANDLER, key(1).operation_id))
     assert len(handled) == 2
     assert {of.handler for of in handled} == {HANDLER}
@@ -242,8 +252,8 @@ async def test_handled_operations_are_found_when_callers_share_an_id(store: Stor
 
 async def test_closed_operation_stays_when_it_is_read_later(store: Store) -> None:
     """An outcome and its sealed message are kept beside the request."""
-    await store.transact(lambda unit: start(unit, operation(1), b"request"))
-    await store.transact(lambda unit: complete(unit, key(1), b"outcome"))
+    await store.transact(starting(operation(1), request=b"request"))
+    await store.transact(completing(key(1), outcome=b"outcome"))
     assert await store.read(lambda reader: reader.operation(key(1))) == succeeded(operation(1))
     assert await store.read(lambda reader: reader.envelope(key(1), EnvelopeSlot.OUTCOME)) == b"outcome"
     assert await store.read(lambda reader: reader.envelope(key(1), EnvelopeSlot.REQUEST)) == b"request"

@@ -1,11 +1,12 @@
 """Namespaces, endpoints and keysets."""
 
 import pytest
+from tests.contract.commands import inserting_namespaces, putting_endpoints
+from tests.contract.samples import CALLER, ENDPOINT, HANDLER, NOW, endpoint, keyset, namespace, seconds
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.errors import AlreadyExistsError, PreconditionError
 from isthmus.gateway.ports import Store, UnitOfWork
-from tests.contract.samples import CALLER, ENDPOINT, HANDLER, NOW, endpoint, keyset, namespace, seconds
 
 
 async def test_namespace_is_equal_when_it_is_read_back(store: Store) -> None:
@@ -24,15 +25,15 @@ async def test_namespace_is_equal_when_it_is_read_back(store: Store) -> None:
 
 async def test_insert_is_refused_when_the_namespace_exists(store: Store) -> None:
     """A namespace is created once."""
-    await store.transact(lambda unit: unit.insert_namespace(namespace()))
+    await store.transact(inserting_namespaces(namespace()))
     with pytest.raises(AlreadyExistsError):
-        await store.transact(lambda unit: unit.insert_namespace(namespace()))
+        await store.transact(inserting_namespaces(namespace()))
 
 
 async def test_namespaces_are_listed_by_name_when_paged(store: Store) -> None:
     """Each page continues after a name."""
     for name in ("c", "a", "d", "b"):
-        await store.transact(lambda unit, of=name: unit.insert_namespace(namespace(of)))
+        await store.transact(inserting_namespaces(namespace(name)))
     page = await store.read(lambda reader: reader.list_namespaces("", 3))
     assert [entry.name for entry in page] == ["a", "b", "c"]
     page = await store.read(lambda reader: reader.list_namespaces("c", 3))
@@ -60,17 +61,17 @@ async def test_endpoint_is_equal_when_it_is_read_back(store: Store, stored: Endp
 
 async def test_endpoint_is_replaced_when_it_is_put_again(store: Store) -> None:
     """The last one counts."""
-    await store.transact(lambda unit: unit.put_endpoint(endpoint()))
+    await store.transact(putting_endpoints(endpoint()))
     changed = endpoint(etag="e2", description="", task_queue="slow")
-    await store.transact(lambda unit: unit.put_endpoint(changed))
+    await store.transact(putting_endpoints(changed))
     assert await store.read(lambda reader: reader.endpoint(ENDPOINT)) == changed
 
 
 async def test_endpoints_are_listed_by_name_when_paged(store: Store) -> None:
     """Of one namespace or of all; deleted ones are left out."""
     for name, owner in (("d", HANDLER), ("b", CALLER), ("a", HANDLER), ("c", HANDLER)):
-        await store.transact(lambda unit, of=name, by=owner: unit.put_endpoint(endpoint(of, namespace=by)))
-    await store.transact(lambda unit: unit.put_endpoint(endpoint("aa", deleted_at=NOW)))
+        await store.transact(putting_endpoints(endpoint(name, namespace=owner)))
+    await store.transact(putting_endpoints(endpoint("aa", deleted_at=NOW)))
 
     async def names(of: str, after: str, limit: int) -> list[str]:
         page = await store.read(lambda reader: reader.list_endpoints(of, after, limit))

@@ -3,25 +3,24 @@
 import dataclasses
 
 import pytest
+from tests.contract.commands import inserting, putting_sessions, putting_tasks, starting
+from tests.contract.samples import HANDLER, NOW, QUEUE, SESSION, key, operation, seconds, session, task
 
 from isthmus.gateway.core.errors import NotFoundError
 from isthmus.gateway.ports import QueueKey, Store, Task, TaskKind, UnitOfWork
-from tests.contract.samples import HANDLER, NOW, QUEUE, SESSION, key, operation, seconds, session, start, task
 
 OTHER_QUEUE = QueueKey(namespace=HANDLER, task_queue="slow")
 
 
 async def insert_operations(store: Store, count: int) -> None:
     """Add operations without tasks."""
-    await store.transact(
-        lambda unit: [unit.insert_operation(operation(number), b"") for number in range(1, count + 1)]
-    )
+    await store.transact(inserting(*map(operation, range(1, count + 1))))
 
 
 async def put(store: Store, *tasks: Task) -> None:
     """Write tasks, each in a command of its own."""
     for entry in tasks:
-        await store.transact(lambda unit, of=entry: unit.put_task(of))
+        await store.transact(putting_tasks(entry))
 
 
 async def test_task_is_equal_when_it_is_read_back(store: Store) -> None:
@@ -80,7 +79,7 @@ async def test_task_comes_back_when_it_is_put_after_its_removal(store: Store) ->
 async def test_put_is_refused_when_the_operation_does_not_exist(store: Store) -> None:
     """A task belongs to its operation."""
     with pytest.raises(NotFoundError):
-        await store.transact(lambda unit: unit.put_task(task(1)))
+        await store.transact(putting_tasks(task(1)))
 
 
 async def test_ready_tasks_come_in_order_when_they_became_ready(store: Store) -> None:
@@ -109,7 +108,7 @@ async def test_ready_tasks_come_in_order_when_they_became_ready(store: Store) ->
 
 async def test_oldest_operation_goes_first_when_tasks_became_ready_together(store: Store) -> None:
     """The order of starts breaks ties."""
-    await store.transact(lambda unit: [start(unit, operation(number)) for number in (5, 3, 9, 1)])
+    await store.transact(starting(*map(operation, (5, 3, 9, 1))))
     ready = await store.transact(lambda unit: unit.ready_tasks(QUEUE, NOW, 10))
     assert [entry.key for entry in ready] == [key(5), key(3), key(9), key(1)]
 
@@ -123,13 +122,15 @@ async def test_queue_is_empty_when_nothing_waits(store: Store) -> None:
 
 async def test_session_is_equal_when_it_is_read_back(store: Store) -> None:
     """A renewal replaces it."""
-    await store.transact(lambda unit: unit.put_worker_session(session()))
+    await store.transact(putting_sessions(session()))
     assert await store.transact(lambda unit: unit.worker_session(SESSION)) == session()
     renewed = session(expires_at=NOW + seconds(60), version="2")
-    seen = await store.transact(
-        lambda unit: [unit.put_worker_session(renewed), unit.worker_session(SESSION)][1]
-    )
-    assert seen == renewed
+
+    def renew(unit: UnitOfWork) -> object:
+        unit.put_worker_session(renewed)
+        return unit.worker_session(SESSION)
+
+    assert await store.transact(renew) == renewed
     assert await store.transact(lambda unit: unit.worker_session(SESSION)) == renewed
     assert await store.transact(lambda unit: unit.worker_session(b"t" * 16)) is None
 
@@ -139,7 +140,7 @@ async def test_session_is_gone_when_it_was_removed(store: Store) -> None:
     await insert_operations(store, 1)
     leased = task(1, session_id=SESSION)
     await put(store, leased)
-    await store.transact(lambda unit: unit.put_worker_session(session()))
+    await store.transact(putting_sessions(session()))
 
     def remove(unit: UnitOfWork) -> object:
         unit.remove_worker_session(SESSION)
@@ -154,7 +155,7 @@ async def test_session_is_gone_when_it_was_removed(store: Store) -> None:
 async def test_expired_sessions_come_longest_ago_first_when_their_lease_ran_out(store: Store) -> None:
     """Never early; at most as many as asked for."""
     sessions = [session(bytes([number]) * 16, expires_at=NOW + seconds(number)) for number in (3, 1, 2)]
-    await store.transact(lambda unit: [unit.put_worker_session(entry) for entry in sessions])
+    await store.transact(putting_sessions(*sessions))
     third, first, second = sessions
     at = NOW + seconds(2)
     assert await store.transact(lambda unit: unit.expired_sessions(at, 10)) == [first, second]

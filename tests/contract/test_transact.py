@@ -6,19 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-
-from isthmus.gateway.core.errors import AlreadyExistsError, UnavailableError
-from isthmus.gateway.ports import (
-    AuditAppended,
-    AuditFilter,
-    EnvelopeSlot,
-    OperationFilter,
-    RegistryChanged,
-    Signal,
-    Store,
-    TaskKind,
-    UnitOfWork,
-)
+from tests.contract.commands import completing, starting
 from tests.contract.conftest import StoreFactory
 from tests.contract.samples import (
     ENDPOINT,
@@ -34,7 +22,22 @@ from tests.contract.samples import (
     session,
     start,
     started,
+    succeeded,
     task,
+)
+
+from isthmus.gateway.core.errors import AlreadyExistsError, UnavailableError
+from isthmus.gateway.ports import (
+    AuditAppended,
+    AuditFilter,
+    Command,
+    EnvelopeSlot,
+    OperationFilter,
+    RegistryChanged,
+    Signal,
+    Store,
+    TaskKind,
+    UnitOfWork,
 )
 
 
@@ -117,10 +120,10 @@ async def test_others_are_not_disturbed_when_a_command_of_their_commit_raises(
     """Commands before and after one that raises are committed, and do not see what it wrote."""
     assert callable(command)
     release, holding = await hold_the_writer(store)
-    before = asyncio.ensure_future(store.transact(lambda unit: start(unit, operation(7))))
+    before = asyncio.ensure_future(store.transact(starting(operation(7))))
     spoiled = asyncio.ensure_future(store.transact(command))
     seen = asyncio.ensure_future(store.transact(lambda unit: unit.operation(key(1))))
-    after = asyncio.ensure_future(store.transact(lambda unit: start(unit, operation(8))))
+    after = asyncio.ensure_future(store.transact(starting(operation(8))))
     await asyncio.sleep(0)
     release.set()
     await asyncio.gather(holding, before, after)
@@ -135,11 +138,9 @@ async def test_others_are_not_disturbed_when_a_command_of_their_commit_raises(
 async def test_others_are_not_disturbed_when_a_command_writes_what_cannot_be_stored(store: Store) -> None:
     """Text that is no Unicode fails the command that wrote it, and only that one."""
     release, holding = await hold_the_writer(store)
-    good = [asyncio.ensure_future(store.transact(starting(number))) for number in (1, 2)]
-    bad = asyncio.ensure_future(
-        store.transact(lambda unit: start(unit, operation(3, principal="data/\udce4")))
-    )
-    good.append(asyncio.ensure_future(store.transact(starting(4))))
+    good = [asyncio.ensure_future(store.transact(signaling(number))) for number in (1, 2)]
+    bad = asyncio.ensure_future(store.transact(starting(operation(3, principal="data/\udce4"))))
+    good.append(asyncio.ensure_future(store.transact(signaling(4))))
     await asyncio.sleep(0)
     release.set()
     await asyncio.gather(holding, *good)
@@ -149,8 +150,8 @@ async def test_others_are_not_disturbed_when_a_command_writes_what_cannot_be_sto
     assert [entry.operation.key for entry in found] == [key(4), key(2), key(1)]
 
 
-def starting(number: int):  # noqa: ANN201 - the type of a command is long
-    """Return a command that starts an operation and signals it."""
+def signaling(number: int) -> Command[int]:
+    """Start an operation and signal its number."""
 
     def command(unit: UnitOfWork) -> int:
         start(unit, operation(number))
@@ -164,8 +165,8 @@ async def test_commands_see_each_other_when_they_share_a_commit(store: Store) ->
     """What a command wrote is there for the next one, before anything is committed."""
     release, holding = await hold_the_writer(store)
     commands = [
-        store.transact(lambda unit: start(unit, operation(1), b"request")),
-        store.transact(lambda unit: complete(unit, key(1), b"outcome")),
+        store.transact(starting(operation(1), request=b"request")),
+        store.transact(completing(key(1), outcome=b"outcome")),
         store.transact(
             lambda unit: (
                 unit.operation(key(1)),
@@ -179,8 +180,8 @@ async def test_commands_see_each_other_when_they_share_a_commit(store: Store) ->
     waiting = [asyncio.ensure_future(command) for command in commands]
     await asyncio.sleep(0)
     release.set()
-    _, _, completed, seen = await asyncio.gather(holding, *waiting)
-    assert seen == (completed, b"request", b"outcome", None, 0)
+    *_, seen = await asyncio.gather(holding, *waiting)
+    assert seen == (succeeded(operation(1)), b"request", b"outcome", None, 0)
 
 
 async def test_scan_sees_every_change_when_commands_share_a_commit(store: Store) -> None:
@@ -192,7 +193,7 @@ async def test_scan_sees_every_change_when_commands_share_a_commit(store: Store)
         return unit.ready_tasks(QUEUE, NOW, 10), unit.count_open_operations(ENDPOINT)
 
     release, holding = await hold_the_writer(store)
-    first = asyncio.ensure_future(store.transact(lambda unit: start(unit, operation(1))))
+    first = asyncio.ensure_future(store.transact(starting(operation(1))))
     scanned = asyncio.ensure_future(store.transact(scan))
     again = asyncio.ensure_future(store.transact(lambda unit: unit.ready_tasks(QUEUE, NOW, 10)))
     await asyncio.sleep(0)
@@ -205,15 +206,16 @@ async def test_scan_sees_every_change_when_commands_share_a_commit(store: Store)
 async def test_result_comes_after_the_commit_when_a_command_returns(store: Store) -> None:
     """Whoever has a result finds the changes in a snapshot that was taken before it asked anything else."""
     for number in range(1, 30):
-        await store.transact(starting(number))
-        assert await store.read(lambda reader, of=key(number): reader.operation(of)) is not None
+        await store.transact(signaling(number))
+        page = await store.read(lambda reader: reader.list_operations(OperationFilter()))
+        assert page[0].operation.key == key(number)
 
 
 async def test_signals_come_before_the_result_when_a_command_is_committed(store: Store) -> None:
     """A listener hears of the commit first, and what it reads then is there."""
     heard: list[Signal] = []
     store.subscribe(heard.extend)
-    await store.transact(starting(5))
+    await store.transact(signaling(5))
     assert heard == [RegistryChanged(namespace="5")]
 
 
@@ -225,14 +227,15 @@ async def test_signals_come_in_the_order_of_commits_when_many_are_sent(store: St
     def listen(signals: Sequence[Signal]) -> None:
         heard.extend(signal.namespace for signal in signals if isinstance(signal, RegistryChanged))
 
-    def command(unit: UnitOfWork, number: int) -> None:
-        order.append(number)
-        starting(number)(unit)
+    def recording(number: int) -> Command[int]:
+        def command(unit: UnitOfWork) -> int:
+            order.append(number)
+            return signaling(number)(unit)
+
+        return command
 
     store.subscribe(listen)
-    await asyncio.gather(
-        *(store.transact(lambda unit, n=number: command(unit, n)) for number in range(1, 200))
-    )
+    await asyncio.gather(*(store.transact(recording(number)) for number in range(1, 200)))
     assert heard == [str(number) for number in order]
 
 
@@ -245,13 +248,13 @@ async def test_commit_stands_when_a_listener_raises(store: Store) -> None:
 
     store.subscribe(fail)
     store.subscribe(heard.extend)
-    assert await store.transact(starting(1)) == 1
+    assert await store.transact(signaling(1)) == 1
     assert heard == [RegistryChanged(namespace="1")]
 
 
 async def test_all_are_committed_once_when_hundreds_run_concurrently(store: Store) -> None:
     """Commands on one record follow each other: no update is lost, and nothing happens twice."""
-    await store.transact(lambda unit: start(unit, operation(1)))
+    await store.transact(starting(operation(1)))
 
     def advance(unit: UnitOfWork) -> int:
         before = unit.operation(key(1))
@@ -273,7 +276,7 @@ async def test_all_are_committed_once_when_hundreds_run_concurrently(store: Stor
 async def test_one_wins_when_many_insert_the_same_operation(store: Store) -> None:
     """An identity is given once."""
     results = await asyncio.gather(
-        *(store.transact(lambda unit: start(unit, operation(1))) for _ in range(50)), return_exceptions=True
+        *(store.transact(starting(operation(1))) for _ in range(50)), return_exceptions=True
     )
     assert sum(result is None for result in results) == 1
     assert sum(isinstance(result, AlreadyExistsError) for result in results) == 49
@@ -282,8 +285,8 @@ async def test_one_wins_when_many_insert_the_same_operation(store: Store) -> Non
 async def test_command_may_commit_when_its_caller_is_cancelled(store: Store) -> None:
     """A caller that goes away harms nobody else."""
     release, holding = await hold_the_writer(store)
-    gone = asyncio.ensure_future(store.transact(starting(1)))
-    stays = asyncio.ensure_future(store.transact(starting(2)))
+    gone = asyncio.ensure_future(store.transact(signaling(1)))
+    stays = asyncio.ensure_future(store.transact(signaling(2)))
     await asyncio.sleep(0)
     gone.cancel()
     release.set()
@@ -296,11 +299,11 @@ async def test_everything_is_there_when_another_store_opens_it(store_factory: St
     """What one process committed, the next one finds; and counts on from there."""
     first = store_factory()
     await first.open()
-    await asyncio.gather(*(first.transact(starting(number)) for number in range(1, 20)))
+    await asyncio.gather(*(first.transact(signaling(number)) for number in range(1, 20)))
     await first.close()
     second = store_factory()
     await second.open()
-    await second.transact(starting(20))
+    await second.transact(signaling(20))
     found = await second.read(lambda reader: reader.list_operations(OperationFilter(limit=100)))
     assert {entry.operation.key for entry in found} == {key(number) for number in range(1, 21)}
     assert found[0].operation.key == key(20)
@@ -312,14 +315,14 @@ async def test_work_is_refused_when_the_store_is_closed(store_factory: StoreFact
     """Before open and after close nothing is accepted; closing twice is no error."""
     store = store_factory()
     with pytest.raises(UnavailableError):
-        await store.transact(starting(1))
+        await store.transact(signaling(1))
     await store.open()
-    accepted = [asyncio.ensure_future(store.transact(starting(number))) for number in range(1, 50)]
+    accepted = [asyncio.ensure_future(store.transact(signaling(number))) for number in range(1, 50)]
     await asyncio.sleep(0)
     await store.close()
     await store.close()
     assert await asyncio.gather(*accepted) == list(range(1, 50))
     with pytest.raises(UnavailableError):
-        await store.transact(starting(100))
+        await store.transact(signaling(100))
     with pytest.raises(UnavailableError):
         await store.read(lambda reader: reader.last_audit_position())

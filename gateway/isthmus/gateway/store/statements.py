@@ -70,10 +70,11 @@ class ManyRows:
         while (left := len(rows) - done) > 0:
             count = min(_MOST_ROWS, 1 << (left.bit_length() - 1))
             flat = [value for row in rows[done : done + count] for value in row]
-            connection.execute(self._of(count), flat)
+            connection.execute(self.text(count), flat)
             done += count
 
-    def _of(self, count: int) -> str:
+    def text(self, count: int) -> str:
+        """Return the statement for so many rows."""
         text = self._by_count.get(count)
         if text is None:
             text = self._text.format(rows=", ".join([self._row] * count))

@@ -1,0 +1,125 @@
+"""Acknowledged means durable: the sync comes first, and a killed process loses nothing that it said."""
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.contract.samples import key
+from tests.integration.store_process import ACKNOWLEDGEMENT, READY
+from tests.integration.system_call_trace import (
+    SystemCall,
+    run_traced,
+    system_calls,
+    unsynced_acknowledgements,
+)
+
+from isthmus.gateway.core.operation import OperationKey
+from isthmus.gateway.ports import AuditFilter, EnvelopeSlot, Reader, Store
+from isthmus.gateway.store.sqlite import SqliteStore
+from isthmus.v1.audit_pb2 import AuditEvent
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = 20
+
+
+def committing(database: Path, first: int, count: int, concurrent: int) -> list[str]:
+    """Return the command line of a process that commits and acknowledges."""
+    numbers = [str(number) for number in (first, count, concurrent)]
+    return [sys.executable, "-m", "tests.integration.store_process", str(database), *numbers]
+
+
+@pytest.mark.parametrize("concurrent", [1, 8])
+def test_log_is_synced_when_an_acknowledgement_is_sent(tmp_path: Path, concurrent: int) -> None:
+    """Whenever a caller is told, the log is synced and nothing was written to it since."""
+    count = 40
+    calls = run_traced(
+        committing(tmp_path / "isthmus.db", 1, count, concurrent),
+        tmp_path / "trace",
+        directory=ROOT,
+        timeout_seconds=90,
+    )
+    acknowledgements = [call for call in calls if '"ack ' in call.arguments]
+    syncs = [call for call in calls if call.target.endswith("isthmus.db-wal") and "sync" in call.name]
+    assert len(acknowledgements) == count
+    assert len(syncs) >= count / concurrent
+    assert unsynced_acknowledgements(calls, log_file="isthmus.db-wal", told='"ack ') == []
+
+
+def test_early_acknowledgement_is_found_when_a_trace_has_one() -> None:
+    """The check above can fail: a sync that is missing, failed, or still under way is noticed."""
+    write = '7 pwrite64(5</d/isthmus.db-wal>, "..."..., 4096, 32) = 4096\n'
+    sync = "7 fdatasync(5</d/isthmus.db-wal>) = 0\n"
+    failed = "7 fdatasync(5</d/isthmus.db-wal>) = -1 EIO (Input/output error)\n"
+    begun = "7 fdatasync(5</d/isthmus.db-wal> <unfinished ...>\n"
+    resumed = "7 <... fdatasync resumed>) = 0\n"
+    told = '8 write(1<pipe:[1]>, "ack 1\\n", 6) = 6\n'
+
+    def early(*lines: str) -> list[SystemCall]:
+        calls = system_calls("".join(lines))
+        return unsynced_acknowledgements(calls, log_file="isthmus.db-wal", told='"ack ')
+
+    assert early(write, sync, told) == []
+    assert early(write, begun, resumed, told) == []
+    assert len(early(write, told, sync)) == 1
+    assert len(early(write, failed, told)) == 1
+    assert len(early(write, begun, told, resumed)) == 1
+    assert len(early(write, sync, write, told)) == 1
+
+
+@pytest.mark.slow
+async def test_everything_acknowledged_is_there_when_the_process_is_killed(tmp_path: Path) -> None:
+    """Twenty kills at random moments: no acknowledged operation is missing, none has two records."""
+    database = tmp_path / "isthmus.db"
+    acknowledged: list[int] = []
+    moments = random.Random(4711)  # noqa: S311 - when to kill, the same in every run
+    for round_number in range(KILLS):
+        first = round_number * 100_000 + 1
+        acknowledged += kill_while_committing(database, first, moments)
+        await assert_all_there(database, acknowledged)
+    assert len(acknowledged) > KILLS
+
+
+def kill_while_committing(database: Path, first: int, moments: random.Random) -> list[int]:
+    """Let a process commit, kill it after some acknowledgements, return all that it gave."""
+    with subprocess.Popen(
+        committing(database, first, 100_000, 16), stdout=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == READY
+        lines = [process.stdout.readline() for _ in range(moments.randrange(1, 400))]
+        process.send_signal(signal.SIGKILL)
+        # What was in the pipe when it died was acknowledged as well.
+        lines += process.stdout.readlines()
+    return [int(line.removeprefix(ACKNOWLEDGEMENT)) for line in lines if line.endswith(b"\n")]
+
+
+async def assert_all_there(database: Path, acknowledged: list[int]) -> None:
+    """Open the store as the next process would, and look for every acknowledged operation."""
+    store: Store = SqliteStore(database)
+    await store.open()
+    missing = await store.read(
+        lambda reader: [number for number in acknowledged if not is_complete(reader, key(number))]
+    )
+    recorded = await store.read(recorded_starts)
+    await store.close()
+    assert missing == []
+    assert len(recorded) == len(set(recorded))
+    assert {key(number).operation_id for number in acknowledged} <= set(recorded)
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+def is_complete(reader: Reader, of: OperationKey) -> bool:
+    """Whether the operation and its request are there."""
+    return reader.operation(of) is not None and reader.envelope(of, EnvelopeSlot.REQUEST) is not None
+
+
+def recorded_starts(reader: Reader) -> list[bytes]:
+    """Return the ids of all operations whose start is in the audit log, as often as it is there."""
+    events = reader.audit_events(AuditFilter(limit=1_000_000))
+    return [AuditEvent.FromString(event.event).operation_started.operation.operation_id for event in events]

@@ -1,0 +1,47 @@
+"""Migrations give the schema that the code is written for."""
+
+import re
+import sqlite3
+from pathlib import Path
+
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from isthmus.gateway.store.migrate import migrate
+from isthmus.gateway.store.schema import metadata
+
+
+def described(database: Path) -> dict[str, str]:
+    """Return the statement that made each table and index, without regard to spacing."""
+    connection = sqlite3.connect(database)
+    rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    connection.close()
+    return {name: re.sub(r"\s+", " ", sql) for name, sql in rows if name != "alembic_version"}
+
+
+def test_migrations_give_the_schema_when_they_run_on_an_empty_database(tmp_path: Path) -> None:
+    """Table by table and index by index, conditions of partial indexes included."""
+    migrated, created = tmp_path / "migrated.db", tmp_path / "created.db"
+    migrate(f"sqlite:///{migrated}")
+    engine = create_engine(f"sqlite:///{created}")
+    metadata.create_all(engine)
+    engine.dispose()
+    assert described(migrated) == described(created)
+
+
+def test_alembic_finds_no_difference_when_it_compares(tmp_path: Path) -> None:
+    """What Alembic would generate next is nothing."""
+    migrate(f"sqlite:///{tmp_path}/isthmus.db")
+    engine = create_engine(f"sqlite:///{tmp_path}/isthmus.db")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_migration_changes_nothing_when_it_runs_again(tmp_path: Path) -> None:
+    """The usual start: there is nothing to do."""
+    migrate(f"sqlite:///{tmp_path}/isthmus.db")
+    before = described(tmp_path / "isthmus.db")
+    migrate(f"sqlite:///{tmp_path}/isthmus.db")
+    assert described(tmp_path / "isthmus.db") == before

@@ -1,0 +1,130 @@
+"""Every query finds its rows through an index, in the order in which it returns them."""
+
+import dataclasses
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.contract.samples import NOW
+
+from isthmus.gateway.core.operation import State
+from isthmus.gateway.ports import AuditFilter, OperationFilter
+from isthmus.gateway.store import audit_events, operations, registry, tasks
+from isthmus.gateway.store.migrate import migrate
+from isthmus.gateway.store.statements import ManyRows
+
+KEYED = {
+    f"{module.__name__.rpartition('.')[2]}.{name}": text
+    for module in (operations, tasks, registry, audit_events)
+    for name, text in vars(module).items()
+    if name.isupper() and isinstance(text, str) and text.startswith("SELECT")
+}
+WRITES = {
+    f"{module.__name__.rpartition('.')[2]}.{name}": statement
+    for module in (operations, tasks, registry, audit_events)
+    for name, statement in vars(module).items()
+    if isinstance(statement, ManyRows)
+}
+LISTINGS = [
+    OperationFilter(),
+    OperationFilter(before=7),
+    *(
+        dataclasses.replace(wanted, before=before, states=states)
+        for wanted in (
+            OperationFilter(caller="a"),
+            OperationFilter(handler="a"),
+            OperationFilter(endpoint="a"),
+            OperationFilter(caller="a", handler="b", endpoint="c"),
+        )
+        for before in (None, 7)
+        for states in (frozenset[State](), frozenset({State.FAILED, State.PARKED}))
+    ),
+]
+PAGES = [
+    dataclasses.replace(wanted, since=since, until=until, after=5)
+    for wanted in (
+        AuditFilter(),
+        AuditFilter(namespace="a"),
+        AuditFilter(endpoint="a"),
+        AuditFilter(namespace="a", endpoint="b"),
+        AuditFilter(operation_id=b"a" * 16),
+        AuditFilter(operation_id=b"a" * 16, namespace="a", endpoint="b"),
+        AuditFilter(types=frozenset({"operation_started"})),
+    )
+    for since in (None, NOW)
+    for until in (None, NOW)
+]
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to an empty database of the current schema."""
+    migrate(f"sqlite:///{tmp_path}/isthmus.db")
+    opened = sqlite3.connect(tmp_path / "isthmus.db")
+    yield opened
+    opened.close()
+
+
+def plan(connection: sqlite3.Connection, query: str) -> list[str]:
+    """Return the steps of SQLite's plan."""
+    parameters = (None,) * query.count("?")
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", parameters)]
+
+
+def slow_steps(steps: list[str]) -> list[str]:
+    """Return the steps that look at every row of a table, or sort what they found.
+
+    A scan of the rows of a VALUES list or of a bounded subquery is none.
+    """
+    return [
+        step
+        for step in steps
+        if "USE TEMP B-TREE" in step
+        or "AUTOMATIC" in step
+        or (step.startswith("SCAN") and not any(small in step for small in ("CONSTANT", "changed", "anon_")))
+    ]
+
+
+@pytest.mark.parametrize("query", KEYED.values(), ids=KEYED.keys())
+def test_query_uses_an_index_when_it_is_planned(connection: sqlite3.Connection, query: str) -> None:
+    """No query of the request path scans or sorts."""
+    assert slow_steps(plan(connection, query)) == []
+
+
+@pytest.mark.parametrize("statement", WRITES.values(), ids=WRITES.keys())
+@pytest.mark.parametrize("rows", [1, 2, 64])
+def test_write_uses_the_key_when_it_is_planned(
+    connection: sqlite3.Connection, statement: ManyRows, rows: int
+) -> None:
+    """Updates and deletes of many rows look each one up."""
+    assert slow_steps(plan(connection, statement.text(rows))) == []
+
+
+@pytest.mark.parametrize("wanted", LISTINGS, ids=repr)
+def test_listing_uses_an_index_when_it_is_planned(
+    connection: sqlite3.Connection, wanted: OperationFilter
+) -> None:
+    """Every filter but that of states narrows what is looked at; the order comes from the index."""
+    steps = plan(connection, operations.listing(wanted)[0])
+    if wanted == OperationFilter():
+        # Newest first, from the end of the table, until the page is full.
+        assert steps == ["SCAN operations"]
+    else:
+        assert slow_steps(steps) == []
+
+
+@pytest.mark.parametrize("wanted", PAGES, ids=repr)
+def test_page_of_the_log_uses_an_index_when_it_is_planned(
+    connection: sqlite3.Connection, wanted: AuditFilter
+) -> None:
+    """However the log is filtered, a page is read from an index in its order.
+
+    The few events of one operation may be sorted: its caller and others may share its id.
+    """
+    steps = plan(connection, audit_events.page(wanted)[0])
+    if wanted.operation_id:
+        assert slow_steps(steps) == ["USE TEMP B-TREE FOR ORDER BY"]
+        assert any("USING INDEX audit_events_by_operation (operation=?" in step for step in steps)
+    else:
+        assert slow_steps(steps) == []
