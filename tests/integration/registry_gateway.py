@@ -1,15 +1,17 @@
 """A whole gateway in this process, and clients of it: what the tests of registry and server share."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from isthmus.gateway.api.status import DETAILS_KEY
 from isthmus.gateway.authn.development import DevelopmentIssuer
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from isthmus.v1.namespace_service_pb2_grpc import NamespaceServiceAsyncStub
 
 TRUST_DOMAIN = "example.com"
+LIFETIME = timedelta(minutes=10)
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -56,10 +59,12 @@ class Party:
 
     def __post_init__(self) -> None:
         """Make the stubs."""
-        self.namespaces = cast("NamespaceServiceAsyncStub", NamespaceServiceStub(self.channel))
-        self.endpoints = cast("EndpointServiceAsyncStub", EndpointServiceStub(self.channel))
-        self.keys = cast("KeyServiceAsyncStub", KeyServiceStub(self.channel))
-        self.audit = cast("AuditServiceAsyncStub", AuditServiceStub(self.channel))
+        self.namespaces = cast(
+            "NamespaceServiceAsyncStub", cast("object", NamespaceServiceStub(self.channel))
+        )
+        self.endpoints = cast("EndpointServiceAsyncStub", cast("object", EndpointServiceStub(self.channel)))
+        self.keys = cast("KeyServiceAsyncStub", cast("object", KeyServiceStub(self.channel)))
+        self.audit = cast("AuditServiceAsyncStub", cast("object", AuditServiceStub(self.channel)))
 
     async def events(self, **wanted: object) -> list[audit_pb2.AuditEvent]:
         """Return the audit events that this party sees."""
@@ -78,7 +83,7 @@ class Served:
     channel: grpc.aio.Channel
     issuer: DevelopmentIssuer
 
-    def party(self, namespace: str, lifetime: timedelta = timedelta(minutes=10)) -> Party:
+    def party(self, namespace: str, lifetime: timedelta = LIFETIME) -> Party:
         """Return a client of a namespace."""
         token = self.issuer.mint(
             namespace=namespace, subject="alice", now=datetime.now(UTC), lifetime=lifetime
@@ -95,7 +100,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(data_dir: Path) -> AsyncIterator[Served]:
+async def served(data_dir: Path) -> AsyncGenerator[Served]:
     """Run a gateway, with the namespaces data-team and app-team."""
     gateway = await Gateway.start(development_config(data_dir))
     try:
@@ -109,9 +114,21 @@ async def served(data_dir: Path) -> AsyncIterator[Served]:
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     """Return the reason in the details of a status."""
-    metadata = dict(error.trailing_metadata() or ())
-    status = status_pb2.Status.FromString(metadata[DETAILS_KEY])
+    details = dict(error.trailing_metadata() or ())[DETAILS_KEY]
+    assert isinstance(details, bytes)
+    status = status_pb2.Status.FromString(details)
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     reason: str = info.reason
     return reason
+
+
+def health_of(channel: grpc.aio.Channel | grpc.Channel) -> Any:  # noqa: ANN401 - the package says nothing about its types
+    """Return the health service of a gateway."""
+    return health_pb2_grpc.HealthStub(channel)
+
+
+def reflection_of(channel: grpc.aio.Channel) -> Any:  # noqa: ANN401 - nor does this one
+    """Return the reflection service of a gateway."""
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub
+    return stub(channel)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.integration.registry_gateway import health_of
 
 PROGRAM = """
 import asyncio, os
@@ -61,7 +62,7 @@ def test_process_ends_at_once_when_signaled_twice(process: subprocess.Popen[str]
     """A client that does not leave delays the first signal, not the second."""
     address = read_until(process, "serving")["address"]
     with grpc.insecure_channel(address) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        watch = health_of(channel).Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         process.send_signal(signal.SIGTERM)
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING

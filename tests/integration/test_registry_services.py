@@ -39,7 +39,8 @@ async def refused(call: Awaitable[Any]) -> tuple[str, str]:
 
 async def create_endpoint(party: Party, name: str = "payments", **values: Any) -> pb.Endpoint:
     """Create an endpoint."""
-    wanted = pb.Endpoint(name=name, **{"task_queue": "work", **values})
+    settings: dict[str, Any] = {"task_queue": "work", **values}
+    wanted = pb.Endpoint(name=name, **settings)
     answer = await party.endpoints.CreateEndpoint(
         pb.CreateEndpointRequest(endpoint=wanted), metadata=party.metadata
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from tests.integration.registry_gateway import development_config, reason_of, served
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from tests.integration.registry_gateway import development_config, health_of, reason_of, reflection_of, served
 
 from isthmus.gateway.api.access import ACCESS
 from isthmus.gateway.authn.development import DEVELOPMENT_KEY_FILE
@@ -109,7 +109,7 @@ async def test_second_gateway_is_refused_when_the_store_is_taken(tmp_path: Path)
 async def test_health_is_public_when_asked(tmp_path: Path) -> None:
     """Load balancers have no credential; each service is known by its name."""
     async with served(tmp_path / "data") as running:
-        health = health_pb2_grpc.HealthStub(running.channel)
+        health = health_of(running.channel)
         for service in ("", "isthmus.v1.OperationService"):
             answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
             assert answer.status == SERVING
@@ -118,7 +118,7 @@ async def test_health_is_public_when_asked(tmp_path: Path) -> None:
 async def test_readiness_flips_when_the_gateway_drains(tmp_path: Path) -> None:
     """Load balancers hear of it before connections end; what is under way is finished."""
     async with served(tmp_path / "data") as running:
-        health = health_pb2_grpc.HealthStub(running.channel)
+        health = health_of(running.channel)
         watch = health.Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == SERVING
         stopping = asyncio.create_task(running.gateway.stop(30))
@@ -143,7 +143,7 @@ async def test_tail_ends_cleanly_when_the_gateway_drains(tmp_path: Path) -> None
 async def test_stop_cuts_off_when_called_twice(tmp_path: Path) -> None:
     """The second signal does not wait for who does not leave."""
     async with served(tmp_path / "data") as running:
-        watch = health_pb2_grpc.HealthStub(running.channel).Watch(health_pb2.HealthCheckRequest())
+        watch = health_of(running.channel).Watch(health_pb2.HealthCheckRequest())
         await watch.read()
         draining = asyncio.create_task(running.gateway.stop(600))
         assert (await watch.read()).status == NOT_SERVING
@@ -154,7 +154,7 @@ async def test_stop_cuts_off_when_called_twice(tmp_path: Path) -> None:
 async def test_reflection_lists_services_when_authenticated(tmp_path: Path) -> None:
     """Tools find the services; strangers do not."""
     async with served(tmp_path / "data") as running:
-        stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
+        stub = reflection_of(running.channel)
         asked = [reflection_pb2.ServerReflectionRequest(list_services="")]
         answers = [
             a async for a in stub.ServerReflectionInfo(iter(asked), metadata=running.party("x").metadata)

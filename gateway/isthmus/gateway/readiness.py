@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Sequence
 
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import aio  # pyright: ignore[reportAttributeAccessIssue]
 
 from isthmus.gateway.core.errors import GatewayError
 from isthmus.gateway.loops.repeating import RepeatingLoop
@@ -24,7 +25,7 @@ class Readiness:
         self._store = store
         self._services = ("", *services)
         self._ready: bool | None = None
-        self.servicer = health.aio.HealthServicer()
+        self.servicer = aio.HealthServicer()
 
     async def step(self) -> bool:
         """Look whether the store answers, and say so."""

@@ -7,8 +7,9 @@ from typing import Self
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from isthmus.gateway.api.access import ACCESS, check_access
 from isthmus.gateway.api.authentication import AuthenticationInterceptor
@@ -32,6 +33,8 @@ from isthmus.gateway.statement_key import StatementKey
 from isthmus.gateway.store.sqlite import SqliteStore
 from isthmus.gateway.system import Surroundings, real_surroundings
 
+HEALTH = "grpc.health.v1.Health"
+REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 _LOG = logging.getLogger(__name__)
 
 
@@ -155,24 +158,22 @@ def served_services(
     assembly: Assembly, readiness: Readiness, *, with_reflection: bool
 ) -> tuple[ServedService, ...]:
     """Return every service of a gateway, the standard ones included."""
-    health = ServedService(
-        descriptor=health_pb2.DESCRIPTOR.services_by_name["Health"],
-        add_to=lambda server: health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server),
-    )
+
+    def add_health(server: grpc.aio.Server) -> None:
+        health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
+
+    def add_reflection(server: grpc.aio.Server) -> None:
+        names = [service.descriptor.full_name for service in (*services, reflecting)]
+        servicer = reflection.aio.ReflectionServicer(names)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
+
+    find = descriptor_pool.Default().FindServiceByName
+    health = ServedService(descriptor=find(HEALTH), add_to=add_health)
     services = (*assembly.services, health)
     if not with_reflection:
         return services
-    descriptor = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
-    names = [service.descriptor.full_name for service in services] + [descriptor.full_name]
-    return (
-        *services,
-        ServedService(
-            descriptor=descriptor,
-            add_to=lambda server: reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-                reflection.aio.ReflectionServicer(names), server
-            ),
-        ),
-    )
+    reflecting = ServedService(descriptor=find(REFLECTION), add_to=add_reflection)
+    return (*services, reflecting)
 
 
 def build_server(

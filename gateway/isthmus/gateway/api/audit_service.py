@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002, N802 (gRPC names the methods and passes each a context)
 """AuditService: read and follow the log. A namespace sees what it took part in, the platform everything."""
 
 import asyncio
@@ -33,8 +34,8 @@ class AuditService(pb_grpc.AuditServiceServicer):
         self._clock = clock
         self._watch = watch
 
-    async def QueryAuditEvents(  # noqa: N802 - gRPC names methods as the contract does
-        self, request: pb.QueryAuditEventsRequest, _context: object
+    async def QueryAuditEvents(
+        self, request: pb.QueryAuditEventsRequest, context: object
     ) -> pb.QueryAuditEventsResponse:
         """Return a page of events, oldest first."""
         size = page_size(request.page_size, _DEFAULT_PAGE)
@@ -50,8 +51,8 @@ class AuditService(pb_grpc.AuditServiceServicer):
             next_page_token=page_token(str(page[-1].position)) if len(found) > size else "",
         )
 
-    async def TailAuditEvents(  # noqa: N802
-        self, request: pb.TailAuditEventsRequest, _context: object
+    async def TailAuditEvents(
+        self, request: pb.TailAuditEventsRequest, context: object
     ) -> AsyncIterator[pb.TailAuditEventsResponse]:
         """Follow the log until the client goes, the credential expires or the gateway drains.
 

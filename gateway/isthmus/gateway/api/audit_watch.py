@@ -1,7 +1,7 @@
 """Wakes those who follow the audit log, when a commit of this process appended to it."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from isthmus.gateway.core.errors import ExhaustedError, UnavailableError
@@ -53,7 +53,7 @@ class AuditWatch:
         return self._change
 
     @contextmanager
-    def follow(self) -> Iterator[Follower]:
+    def follow(self) -> Generator[Follower]:
         """Count a follower for as long as it follows.
 
         Raises:

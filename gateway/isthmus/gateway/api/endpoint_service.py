@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002, N802 (gRPC names the methods and passes each a context)
 """EndpointService: wire ↔ commands."""
 
 from collections.abc import Callable
@@ -50,8 +51,8 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
         self._randomness = randomness
         self._authorizer = authorizer
 
-    async def CreateEndpoint(  # noqa: N802 - gRPC names methods as the contract does
-        self, request: pb.CreateEndpointRequest, _context: object
+    async def CreateEndpoint(
+        self, request: pb.CreateEndpointRequest, context: object
     ) -> pb.CreateEndpointResponse:
         """Create an endpoint in the caller's namespace."""
         endpoint = await self._store.transact(
@@ -66,9 +67,7 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
         )
         return pb.CreateEndpointResponse(endpoint=endpoint_message(endpoint))
 
-    async def GetEndpoint(  # noqa: N802
-        self, request: pb.GetEndpointRequest, _context: object
-    ) -> pb.GetEndpointResponse:
+    async def GetEndpoint(self, request: pb.GetEndpointRequest, context: object) -> pb.GetEndpointResponse:
         """Show an endpoint to its owner and its callers."""
         name, namespace = check_endpoint(request.name), current_principal().namespace
         endpoint = await self._store.read(lambda reader: reader.endpoint(name))
@@ -80,8 +79,8 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
             )
         return pb.GetEndpointResponse(endpoint=endpoint_message_for(endpoint, namespace))
 
-    async def ListEndpoints(  # noqa: N802
-        self, request: pb.ListEndpointsRequest, _context: object
+    async def ListEndpoints(
+        self, request: pb.ListEndpointsRequest, context: object
     ) -> pb.ListEndpointsResponse:
         """List what the caller's namespace owns or may call."""
         owner = check_namespace(request.namespace) if request.namespace else ""
@@ -95,8 +94,8 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
             next_page_token=page_token(go_on_after) if go_on_after else "",
         )
 
-    async def UpdateEndpoint(  # noqa: N802
-        self, request: pb.UpdateEndpointRequest, _context: object
+    async def UpdateEndpoint(
+        self, request: pb.UpdateEndpointRequest, context: object
     ) -> pb.UpdateEndpointResponse:
         """Change the fields that the mask names."""
         name = check_endpoint(request.endpoint.name)
@@ -116,8 +115,8 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
         )
         return pb.UpdateEndpointResponse(endpoint=endpoint_message(endpoint))
 
-    async def DeleteEndpoint(  # noqa: N802
-        self, request: pb.DeleteEndpointRequest, _context: object
+    async def DeleteEndpoint(
+        self, request: pb.DeleteEndpointRequest, context: object
     ) -> pb.DeleteEndpointResponse:
         """Delete an endpoint without open operations."""
         name = check_endpoint(request.name)

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002, N802 (gRPC names the methods and passes each a context)
 """KeyService: the directory of signed keysets. The gateway is no authority on keys."""
 
 from functools import partial
@@ -35,8 +36,8 @@ class KeyService(pb_grpc.KeyServiceServicer):
         self._trust_domain = trust_domain
         self._version = version
 
-    async def PublishKeyset(  # noqa: N802 - gRPC names methods as the contract does
-        self, request: pb.PublishKeysetRequest, _context: object
+    async def PublishKeyset(
+        self, request: pb.PublishKeysetRequest, context: object
     ) -> pb.PublishKeysetResponse:
         """Append a keyset to the chain of the caller's namespace."""
         principal, now = current_principal(), self._clock.now()
@@ -49,9 +50,7 @@ class KeyService(pb_grpc.KeyServiceServicer):
             raise
         return pb.PublishKeysetResponse()
 
-    async def GetKeyset(  # noqa: N802
-        self, request: pb.GetKeysetRequest, _context: object
-    ) -> pb.GetKeysetResponse:
+    async def GetKeyset(self, request: pb.GetKeysetRequest, context: object) -> pb.GetKeysetResponse:
         """Fetch the newest keyset of a namespace."""
         namespace = check_namespace(request.namespace)
         stored = await self._store.read(lambda reader: reader.keyset(namespace))
@@ -69,8 +68,8 @@ class KeyService(pb_grpc.KeyServiceServicer):
             )
         )
 
-    async def GetGatewayKey(  # noqa: N802
-        self, request: pb.GetGatewayKeyRequest, _context: object
+    async def GetGatewayKey(
+        self, request: pb.GetGatewayKeyRequest, context: object
     ) -> pb.GetGatewayKeyResponse:
         """Show the key with which the gateway signs statements."""
         del request

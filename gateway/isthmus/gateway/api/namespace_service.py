@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002, N802 (gRPC names the methods and passes each a context)
 """NamespaceService: wire ↔ commands."""
 
 from isthmus.gateway.api.caller import current_principal
@@ -22,8 +23,8 @@ class NamespaceService(pb_grpc.NamespaceServiceServicer):
         self._clock = clock
         self._trust_domain = trust_domain
 
-    async def CreateNamespace(  # noqa: N802 - gRPC names methods as the contract does
-        self, request: pb.CreateNamespaceRequest, _context: object
+    async def CreateNamespace(
+        self, request: pb.CreateNamespaceRequest, context: object
     ) -> pb.CreateNamespaceResponse:
         """Create a namespace."""
         name = check_namespace(request.name)
@@ -35,9 +36,7 @@ class NamespaceService(pb_grpc.NamespaceServiceServicer):
         )
         return pb.CreateNamespaceResponse(namespace=namespace_message(namespace))
 
-    async def GetNamespace(  # noqa: N802
-        self, request: pb.GetNamespaceRequest, _context: object
-    ) -> pb.GetNamespaceResponse:
+    async def GetNamespace(self, request: pb.GetNamespaceRequest, context: object) -> pb.GetNamespaceResponse:
         """Show a namespace."""
         name = check_namespace(request.name)
         namespace = await self._store.read(lambda reader: reader.namespace(name))
@@ -45,8 +44,8 @@ class NamespaceService(pb_grpc.NamespaceServiceServicer):
             raise NotFoundError(f"there is no namespace {name}", reason="NAMESPACE_NOT_FOUND")
         return pb.GetNamespaceResponse(namespace=namespace_message(namespace))
 
-    async def ListNamespaces(  # noqa: N802
-        self, request: pb.ListNamespacesRequest, _context: object
+    async def ListNamespaces(
+        self, request: pb.ListNamespacesRequest, context: object
     ) -> pb.ListNamespacesResponse:
         """List namespaces by name."""
         size, after = page_size(request.page_size, _DEFAULT_PAGE), page_start(request.page_token)
@@ -57,7 +56,7 @@ class NamespaceService(pb_grpc.NamespaceServiceServicer):
             next_page_token=page_token(page[-1].name) if len(found) > size else "",
         )
 
-    async def WhoAmI(self, request: pb.WhoAmIRequest, _context: object) -> pb.WhoAmIResponse:  # noqa: N802
+    async def WhoAmI(self, request: pb.WhoAmIRequest, context: object) -> pb.WhoAmIResponse:
         """Say whom the gateway takes the credential for."""
         del request
         principal = current_principal()

@@ -105,7 +105,6 @@ async def abort_with(context: grpc.aio.ServicerContext[Any, Any], refusal: Refus
     """End an RPC with a refusal."""
     details = ((DETAILS_KEY, refusal.status().SerializeToString()),)
     await context.abort(refusal.code, refusal.message, details)
-    raise AssertionError  # abort raises
 
 
 def log_refusal(refusal: Refusal) -> None:

@@ -13,6 +13,7 @@ from isthmus.gateway.key_file import load_or_create_key
 
 ISSUER = "isthmus-development"
 AUDIENCE = "isthmus"
+DEFAULT_LIFETIME = timedelta(minutes=10)
 MAX_LIFETIME = timedelta(hours=12)
 DEVELOPMENT_KEY_FILE = "development-issuer-key.pem"
 _LEEWAY = timedelta(seconds=30)
@@ -34,7 +35,7 @@ class DevelopmentIssuer:
         return cls(load_or_create_key(data_dir / DEVELOPMENT_KEY_FILE))
 
     def mint(
-        self, *, namespace: str, subject: str, now: datetime, lifetime: timedelta = timedelta(minutes=10)
+        self, *, namespace: str, subject: str, now: datetime, lifetime: timedelta = DEFAULT_LIFETIME
     ) -> str:
         """Return a token for a subject of a namespace; those of the namespace ``platform`` administer."""
         claims = {

@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from isthmus.gateway.config.problem import Problem
 from isthmus.gateway.config.settings import GatewayConfig
@@ -71,7 +71,7 @@ def _options(settings: type, path: tuple[str, ...]) -> Iterator[tuple[tuple[str,
 
 
 def _read(wanted: Any, text: str) -> Any:  # noqa: ANN401 - whatever the option takes
-    if get_origin(wanted) in {Union, types.UnionType}:
+    if get_origin(wanted) is types.UnionType:
         wanted = next(option for option in get_args(wanted) if option is not type(None))
     if wanted in {str, Path}:
         return text

@@ -5,7 +5,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from isthmus.gateway.config.problem import Problem
 
@@ -53,7 +53,7 @@ class _Reader:
 
     def _value(self, wanted: Plain, value: Plain, path: str) -> Plain:
         origin: Plain = get_origin(wanted)
-        if origin in {Union, types.UnionType}:
+        if origin is types.UnionType:
             wanted = next(option for option in get_args(wanted) if option is not type(None))
         if is_dataclass(wanted) and isinstance(wanted, type):
             if not isinstance(value, Mapping):

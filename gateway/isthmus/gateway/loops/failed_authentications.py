@@ -1,14 +1,17 @@
 """Writes refused credentials into the audit log and the log: counted, once a second."""
 
 import logging
+from datetime import datetime
 
 from isthmus.gateway.authn.failed_attempts import FailedAttempts
 from isthmus.gateway.commands.record_failed_authentication import record_failed_authentications
+from isthmus.gateway.core.audit_record import AuthenticationFailed
 from isthmus.gateway.core.errors import GatewayError
 from isthmus.gateway.loops.repeating import RepeatingLoop
 from isthmus.gateway.ports import Clock, Store
 
 PAUSE_SECONDS = 1.0
+MAX_UNRECORDED = 2000
 _LOG = logging.getLogger(__name__)
 
 
@@ -19,6 +22,7 @@ class FailedAuthentications:
         self._store = store
         self._clock = clock
         self._failed = failed
+        self._unrecorded: list[tuple[datetime, AuthenticationFailed]] = []
 
     async def step(self) -> bool:
         """Record what was counted before the current second."""
@@ -39,8 +43,12 @@ class FailedAuthentications:
                 "credentials refused",
                 extra={"reason": failure.reason, "source": failure.source, "count": failure.count},
             )
-        if taken:
-            await self._store.transact(lambda uow: record_failed_authentications(uow, taken))
+        # While the store is away they wait; the log has them already.
+        pending = (self._unrecorded + taken)[-MAX_UNRECORDED:]
+        self._unrecorded = pending
+        if pending:
+            await self._store.transact(lambda uow: record_failed_authentications(uow, pending))
+            self._unrecorded = []
 
     def loop(self) -> RepeatingLoop:
         """Return the loop that does it for as long as the gateway runs."""
