@@ -1,20 +1,13 @@
 """The primitives do what their specifications say: the vectors that ``cryptography`` is released with."""
 
-import base64
-import hashlib
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
 import cryptography
 import cryptography_vectors
-import pytest
-from cryptography.cobblestone import Cobblestone256Decryptor
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.bindings._rust import openssl as rust_openssl
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from isthmus.envelope.key_material import EncryptionPrivateKey
@@ -27,16 +20,6 @@ def hpke_vectors(name: str) -> list[dict[str, Any]]:
     """Read the HPKE vectors of a file."""
     vectors: list[dict[str, Any]] = json.loads((FOLDER / "HPKE" / name).read_text(encoding="utf-8"))
     return vectors
-
-
-def cobblestone_vectors() -> list[dict[str, Any]]:
-    """Read the good vectors of chunked encryption with AES-256-GCM."""
-    document = json.loads((FOLDER / "chunked-encryption" / "vectors.json").read_text(encoding="utf-8"))
-    return [
-        vector
-        for vector in document["vectors"]
-        if vector["aead"] == "AEAD_AES_256_GCM" and vector["expect"] == "success"
-    ]
 
 
 def test_vectors_are_those_of_the_installed_library() -> None:
@@ -96,37 +79,3 @@ def test_xwing_messages_open_when_sealed_to_a_vector_key() -> None:
             bytes.fromhex(first["aad"]),
         )
         assert plaintext.hex() == first["pt"]
-
-
-@pytest.mark.xfail(
-    raises=InvalidTag,
-    strict=True,
-    reason="cryptography 50.0.2 derives other keys than the vectors that it is released with",
-)
-@pytest.mark.parametrize("vector", cobblestone_vectors(), ids=lambda vector: vector["name"])
-def test_cobblestone_vector_opens(vector: dict[str, Any]) -> None:
-    """C2SP chunked-encryption: the good vectors open. They do not; our own vectors pin what the library does.
-
-    The bad ones are left out as long as no good one opens: that they are refused would prove nothing.
-    """
-    ciphertext = base64.b64decode(vector["ciphertext"])
-    if vector.get("compressed"):
-        ciphertext = zlib.decompress(ciphertext)
-    plaintext = decrypt(bytes.fromhex(vector["key"]), vector["context"].encode(), ciphertext)
-    assert len(plaintext) == vector["payload_length"]
-    assert hashlib.sha256(plaintext).hexdigest() == vector["payload_sha256"]
-
-
-@pytest.mark.parametrize("vector", cobblestone_vectors()[:2], ids=lambda vector: vector["name"])
-def test_cobblestone_vector_opens_when_its_derived_key_is_used(vector: dict[str, Any]) -> None:
-    """Below the key derivation the vectors are as specified: 56 bytes of header, then AES-256-GCM chunks."""
-    chunk = base64.b64decode(vector["ciphertext"])[56:]
-    key, nonce = bytes.fromhex(vector["aead_key"]), bytes.fromhex(vector["base_nonce"])
-    assert hashlib.sha256(AESGCM(key).decrypt(nonce, chunk, None)).hexdigest() == vector["payload_sha256"]
-
-
-def decrypt(key: bytes, context: bytes, ciphertext: bytes) -> bytes:
-    """Decrypt to the end."""
-    decryptor = Cobblestone256Decryptor(key, context)
-    plaintext = decryptor.update(ciphertext)
-    return plaintext + decryptor.finalize()

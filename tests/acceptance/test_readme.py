@@ -1,0 +1,129 @@
+"""The README's four journeys, executed as they are written."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+BLOCK = re.compile(r"<!-- (?P<what>[^>]+) -->\n```\w+\n(?P<text>.*?)```", re.DOTALL)
+START_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A fenced block, and what the comment above it says to do with it."""
+
+    what: str
+    text: str
+
+
+def blocks() -> list[Block]:
+    """Return the README's blocks that carry an instruction, in order."""
+    readme = (REPOSITORY / "README.md").read_text()
+    return [Block(what=match["what"], text=match["text"]) for match in BLOCK.finditer(readme)]
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """The environment of a terminal in which the virtual environment is active."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ISTHMUS_")}
+    return clean | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """The block that runs in another terminal, on a free port, until its profiles work."""
+    (block,) = (block for block in blocks() if "background" in block.what)
+    with (tmp_path / "dev.log").open("w") as log:
+        process = subprocess.Popen(
+            ["/bin/bash", "-euc", f"exec {block.text.strip()} --port {free_port()}"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            _await_profiles(tmp_path, environment, process)
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _await_profiles(folder: Path, environment: dict[str, str], process: subprocess.Popen[str]) -> None:
+    profiles = folder / ".isthmus-dev" / "profiles.toml"
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, (folder / "dev.log").read_text()
+        if "isthmus profile list" in (folder / "dev.log").read_text():
+            asked = subprocess.run(
+                [sys.executable, "-m", "isthmus.cli", "--profile", "data-team", "whoami"],
+                env=environment | {"ISTHMUS_CONFIG": str(profiles)},
+                capture_output=True,
+                check=False,
+            )
+            if asked.returncode == 0:
+                return
+        time.sleep(0.1)
+    pytest.fail((folder / "dev.log").read_text())
+
+
+@pytest.mark.acceptance
+@pytest.mark.slow
+def test_journeys_work_when_they_are_typed_as_the_readme_says(
+    tmp_path: Path, environment: dict[str, str], gateway: subprocess.Popen[str]
+) -> None:
+    """Every block runs in one shell, in order, and the calls show their results."""
+    assert gateway.poll() is None
+    script = ["trap 'kill $(jobs -p) && wait' EXIT"]
+    for block in blocks():
+        if block.what.startswith("file "):
+            (tmp_path / block.what.removeprefix("file ")).write_text(block.text)
+        elif block.what == "run":
+            script.append(block.text)
+    ran = subprocess.run(
+        ["/bin/bash", "-euo", "pipefail", "-c", "\n".join(script)],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert ran.returncode in {0, 128 + signal.SIGTERM}, ran.stderr
+    assert ran.stdout.count("Ada paid 12.50") == 3
+    assert "decrypt-only" in ran.stdout
+    assert "allow:payments:data-team" in ran.stdout
+
+
+def test_readme_has_the_two_commands_of_a_fresh_machine() -> None:
+    """One runs the main job, one passes the tests; CI runs the second one."""
+    readme = (REPOSITORY / "README.md").read_text()
+    install = "python3 -m venv .venv && .venv/bin/pip install -e"
+    assert f"{install} '.[demo]' && .venv/bin/isthmus demo\n" in readme
+    command = f"{install} '.[dev]' && .venv/bin/nox"
+    assert f"{command}\n" in readme
+    assert command in (REPOSITORY / ".ci" / "run").read_text()
