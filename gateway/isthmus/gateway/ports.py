@@ -150,11 +150,20 @@ class OperationUnit(Protocol):
         ...
 
     def insert_operation(self, operation: Operation, request: bytes) -> None:
-        """Add an operation that does not exist, with its sealed request."""
+        """Add an operation that does not exist, with its sealed request.
+
+        Raises:
+            AlreadyExistsError: it exists.
+        """
         ...
 
     def update_operation(self, operation: Operation) -> None:
-        """Replace an operation that exists."""
+        """Replace what can change of an operation that exists.
+
+        Raises:
+            NotFoundError: it does not exist.
+            PreconditionError: identity, route, request or timeouts differ: an operation is born with them.
+        """
         ...
 
     def envelope(self, key: OperationKey, slot: EnvelopeSlot) -> bytes | None:
@@ -162,7 +171,11 @@ class OperationUnit(Protocol):
         ...
 
     def put_envelope(self, key: OperationKey, slot: EnvelopeSlot, envelope: bytes) -> None:
-        """Write a sealed message, replacing the one in that slot."""
+        """Write a sealed message, replacing the one in that slot.
+
+        Raises:
+            NotFoundError: the operation does not exist.
+        """
         ...
 
     def overdue_operations(self, now: datetime, limit: int) -> Sequence[OperationKey]:
@@ -178,7 +191,11 @@ class TaskUnit(Protocol):
     """Task queues and worker sessions."""
 
     def put_task(self, task: Task) -> None:
-        """Add a task or replace the one of the same operation and kind."""
+        """Add a task or replace the one of the same operation and kind.
+
+        Raises:
+            NotFoundError: the operation does not exist.
+        """
         ...
 
     def task(self, key: OperationKey, kind: TaskKind) -> Task | None:
@@ -190,11 +207,14 @@ class TaskUnit(Protocol):
         ...
 
     def ready_tasks(self, queue: QueueKey, now: datetime, limit: int) -> Sequence[Task]:
-        """Return tasks of the queue that nobody leased and that are ready, in the order they became ready."""
+        """Return tasks of the queue that nobody leased and that are ready, in the order they became ready.
+
+        Those that became ready at the same moment come in the order in which their operations were started.
+        """
         ...
 
     def session_tasks(self, session_id: bytes) -> Sequence[Task]:
-        """Return the tasks that a session leased."""
+        """Return the tasks that a session leased, oldest operation first."""
         ...
 
     def worker_session(self, session_id: bytes) -> WorkerSession | None:
@@ -210,7 +230,7 @@ class TaskUnit(Protocol):
         ...
 
     def expired_sessions(self, now: datetime, limit: int) -> Sequence[WorkerSession]:
-        """Return sessions whose lease ran out."""
+        """Return sessions whose lease ran out, longest ago first."""
         ...
 
 
@@ -222,7 +242,11 @@ class RegistryUnit(Protocol):
         ...
 
     def insert_namespace(self, namespace: Namespace) -> None:
-        """Add a namespace that does not exist."""
+        """Add a namespace that does not exist.
+
+        Raises:
+            AlreadyExistsError: it exists.
+        """
         ...
 
     def endpoint(self, name: str) -> Endpoint | None:
@@ -238,7 +262,11 @@ class RegistryUnit(Protocol):
         ...
 
     def insert_keyset(self, keyset: StoredKeyset) -> None:
-        """Add a keyset; older versions are kept."""
+        """Add a keyset; older versions are kept.
+
+        Raises:
+            PreconditionError: its version is not higher than that of the newest.
+        """
         ...
 
 
@@ -286,7 +314,11 @@ class ListedOperation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """Which audit records; oldest first, positions greater than ``after``."""
+    """Which audit records; oldest first, positions greater than ``after``.
+
+    A namespace finds what it called, handles or did. ``since`` (inclusive) and ``until`` (exclusive) are in the
+    time of the log, which never runs backwards: a record whose clock was behind counts as of the one before it.
+    """
 
     namespace: str = ""
     endpoint: str = ""
@@ -374,6 +406,9 @@ class Store(Protocol):
         commit, in commit order, before this call returns. If the caller is cancelled, the command may still
         commit.
 
+        A command may run more than once before it is committed, on a state that others changed meanwhile:
+        only its last run counts, so it must not act on anything but the unit of work.
+
         Raises:
             UnavailableError: the store cannot commit now; nothing was changed.
             ExhaustedError: too many commands wait; nothing was changed.
@@ -398,7 +433,7 @@ class Store(Protocol):
         ...
 
     async def close(self) -> None:
-        """Commit what is under way, refuse the rest, release the store."""
+        """Commit what was accepted, refuse what comes later, release the store."""
         ...
 
 
