@@ -316,8 +316,9 @@ class ListedOperation:
 class AuditFilter:
     """Which audit records; oldest first, positions greater than ``after``.
 
-    A namespace finds what it called, handles or did. ``since`` (inclusive) and ``until`` (exclusive) are in the
-    time of the log, which never runs backwards: a record whose clock was behind counts as of the one before it.
+    A namespace finds what it called, handles or did. ``since`` (inclusive) and ``until`` (exclusive) are in
+    the time of the log, which never runs backwards: a record whose clock was behind counts as of the one
+    before it.
     """
 
     namespace: str = ""
