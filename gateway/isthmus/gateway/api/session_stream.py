@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
+from isthmus.gateway.api.duplex import read_and_write
 from isthmus.gateway.api.operation_calls import OperationCalls
 from isthmus.gateway.api.status import status_bytes
 from isthmus.gateway.authn.principal import Principal
@@ -55,19 +56,19 @@ class SessionStream:
 
     async def serve(self, frames: AsyncIterator[operation_service_pb2.SessionRequest], write: Write) -> None:
         """Answer calls until the client says no more and everything is answered, or the stream breaks."""
-        writer = asyncio.create_task(self._write_frames(write))
         try:
-            async for frame in frames:
-                for call in frame.calls:
-                    self._take(call)
-                await self._room.wait()
-            self._reading = False
-            self._changed.set()
-            await writer
+            await read_and_write(self._read_frames(frames), self._write_frames(write))
         finally:
-            writer.cancel()
             for task in self._open.values():
                 task.cancel()
+
+    async def _read_frames(self, frames: AsyncIterator[operation_service_pb2.SessionRequest]) -> None:
+        async for frame in frames:
+            for call in frame.calls:
+                self._take(call)
+            await self._room.wait()
+        self._reading = False
+        self._changed.set()
 
     # --- calls ---------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+from isthmus.gateway.api.duplex import read_and_write
 from isthmus.gateway.api.operation_messages import interrupt_message, interrupt_of, task_message
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
 from isthmus.gateway.authn.principal import Principal
@@ -90,21 +91,21 @@ class WorkerStream:
         """Serve the worker until it says no more and all its outcomes are answered, or the stream breaks."""
         held = await self._leases.open(self._live.session)
         self._dispatcher.connect(self._live)
-        writer = asyncio.create_task(self._write_frames(write))
         try:
             self._deliver_again(held)
             self._take(first)
-            async for frame in frames:
-                self._take(frame)
-                await self._room.wait()
-            self._reading = False
-            self._live.draining = True
-            self._changed.set()
-            await writer
+            await read_and_write(self._read_frames(frames), self._write_frames(write))
         finally:
-            writer.cancel()
             # What is being recorded is recorded to the end; the worker asks again on its next connection.
             self._dispatcher.disconnect(self._live, undelivered=tuple(self._tasks))
+
+    async def _read_frames(self, frames: AsyncIterator[worker_service_pb2.WorkRequest]) -> None:
+        async for frame in frames:
+            self._take(frame)
+            await self._room.wait()
+        self._reading = False
+        self._live.draining = True
+        self._changed.set()
 
     def _deliver_again(self, held: Sequence[LeasedTask]) -> None:
         """Send what the session holds: it may never have arrived. Workers ignore what they run already."""
