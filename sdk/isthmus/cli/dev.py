@@ -15,7 +15,7 @@ def dev(
     ctx: typer.Context,
     directory: Annotated[
         Path, typer.Option("--dir", help="Where keys, profiles and the database go.", file_okay=False)
-    ] = Path(".isthmus-dev"),
+    ] = DEFAULT_DIRECTORY,
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="Port of the gateway, on loopback.")
     ] = DEFAULT_PORT,

@@ -19,7 +19,8 @@ TaskQueue = Annotated[str | None, typer.Option(help="The queue that its workers 
 Allow = Annotated[
     list[str] | None,
     typer.Option(
-        help="Who may call: namespace[/service[/operation]]. Repeat it for several.", metavar="RULE"
+        help="Who may call: namespace, namespace/service or namespace/service/operation. Repeatable.",
+        metavar="RULE",
     ),
 ]
 Description = Annotated[str | None, typer.Option(help="For people.")]

@@ -81,8 +81,9 @@ def _hoist(args: list[str]) -> list[str]:
 def _name_variables(command: Any, prefix: str) -> None:  # noqa: ANN401 - as above
     """Give each option the variable of its path: ``isthmus call --timeout`` reads ISTHMUS_CALL_TIMEOUT."""
     for parameter in command.params:
-        is_option = parameter.param_type_name == "option" and parameter.expose_value
-        if is_option and not parameter.envvar and parameter.name not in {"help", "version"}:
+        # Eager ones (help, version, completion) act instead of the command.
+        is_option = parameter.param_type_name == "option" and not parameter.is_eager
+        if is_option and not parameter.envvar:
             parameter.envvar = f"{prefix}_{parameter.name.removesuffix('_').upper()}"
             parameter.show_envvar = True
     for name, child in getattr(command, "commands", {}).items():

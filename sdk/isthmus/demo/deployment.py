@@ -95,6 +95,8 @@ def write_deployment(directory: Path, *, port: int, lease_seconds: int) -> Deplo
         _write_credential(deployment.team(name))
     for name in TEAMS:
         _write_keyring(deployment.team(name), name)
+    # Keys that lie in somebody's working copy must not end up in a commit.
+    (deployment.directory / ".gitignore").write_text("*\n", encoding="utf-8")
     deployment.gateway_config.write_text(_gateway_config(deployment, lease_seconds), encoding="utf-8")
     deployment.profiles.write_text(_profiles(deployment), encoding="utf-8")
     return deployment

@@ -1,0 +1,109 @@
+"""The gateway that users put into their own tests."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import nexusrpc
+import pytest
+from nexusrpc.handler import StartOperationContext, service_handler, sync_operation
+
+from isthmus.client.errors import ConfigurationError, PermissionDeniedError
+from isthmus.testing import LocalGateway
+from isthmus.worker import current
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@nexusrpc.service
+class Echo:
+    """Says things back."""
+
+    say: nexusrpc.Operation[str, str]
+    stumble: nexusrpc.Operation[str, str]
+
+
+@service_handler(service=Echo)
+class EchoHandler:
+    """Says things back, the second time at the latest."""
+
+    @sync_operation
+    async def say(self, _ctx: StartOperationContext, text: str) -> str:
+        """Say it back, to whom."""
+        return f"{text}, {current().caller_namespace}"
+
+    @sync_operation
+    async def stumble(self, _ctx: StartOperationContext, text: str) -> str:
+        """Fail once."""
+        if current().attempt == 1:
+            raise nexusrpc.HandlerError("not yet", type=nexusrpc.HandlerErrorType.UNAVAILABLE)
+        return text
+
+
+async def test_call_is_answered_when_the_endpoint_allows_it() -> None:
+    """Two namespaces, keys, pins, an endpoint and a worker, in a few lines."""
+    async with LocalGateway() as gateway:
+        await gateway.endpoint("echo", namespace="app-team", allow=["data-team"])
+        async with gateway.worker("app-team", task_queue="echo", nexus_service_handlers=[EchoHandler()]):
+            client = await gateway.client("data-team")
+            echo = client.create_nexus_client(endpoint="echo", service=Echo)
+            assert await echo.execute_operation(Echo.say, "hello") == "hello, data-team"
+            assert await echo.execute_operation(Echo.stumble, "up again") == "up again"
+
+
+async def test_call_is_denied_when_another_namespace_makes_it() -> None:
+    """Default deny holds in tests too."""
+    async with LocalGateway() as gateway:
+        await gateway.endpoint("echo", namespace="app-team", allow=["data-team/Echo/say"])
+        for namespace, operation in (("ai-team", Echo.say), ("data-team", Echo.stumble)):
+            client = await gateway.client(namespace)
+            echo = client.create_nexus_client(endpoint="echo", service=Echo)
+            with pytest.raises(PermissionDeniedError):
+                await echo.start_operation(operation, "hello")
+
+
+async def test_operation_fails_when_its_attempts_are_used_up() -> None:
+    """A test that waits for a redrive would wait for ever."""
+    async with LocalGateway() as gateway:
+        await gateway.endpoint("echo", namespace="app-team", allow=["data-team"], max_attempts=1)
+        async with gateway.worker("app-team", task_queue="echo", nexus_service_handlers=[EchoHandler()]):
+            client = await gateway.client("data-team")
+            echo = client.create_nexus_client(endpoint="echo", service=Echo)
+            handle = await echo.start_operation(Echo.stumble, "down")
+            with pytest.raises(Exception, match=r"exhausted|not yet"):
+                await handle.result()
+
+
+async def test_namespace_is_the_same_when_it_is_asked_for_again() -> None:
+    """So is its client."""
+    async with LocalGateway() as gateway:
+        assert await gateway.namespace("app-team") is await gateway.namespace("app-team")
+        assert await gateway.client("app-team") is await gateway.client("app-team")
+
+
+async def test_gateways_do_not_meet_when_several_run() -> None:
+    """Each has a port and a database of its own."""
+    async with LocalGateway() as first, LocalGateway() as second:
+        assert first.address != second.address
+        await asyncio.gather(
+            first.endpoint("echo", namespace="app-team"), second.endpoint("echo", namespace="other-team")
+        )
+
+
+async def test_gateway_says_what_to_do_when_it_does_not_run() -> None:
+    """Instead of a failure somewhere inside."""
+    with pytest.raises(ConfigurationError, match="async with LocalGateway"):
+        await LocalGateway().client("data-team")
+
+
+def test_example_passes_when_it_is_run_as_documented() -> None:
+    """The example of the documentation, by the command that it names."""
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "examples"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr

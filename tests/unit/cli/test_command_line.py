@@ -1,0 +1,195 @@
+"""The command line as a whole, without a gateway."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from isthmus.cli.app import app
+from isthmus.cli.group import RootGroup
+
+runner = CliRunner()
+GROUPS = ("gateway", "worker", "namespace", "endpoint", "operation", "keys", "trust", "audit", "profile")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ISTHMUS_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.delenv("ISTHMUS_PROFILE", raising=False)
+
+
+def commands(
+    group: Any = None,  # noqa: ANN401 - the classes of typer's own click are private
+    path: tuple[str, ...] = (),
+) -> list[tuple[tuple[str, ...], Any]]:
+    """Return every command with its path."""
+    group = typer.main.get_command(app) if group is None else group
+    children = getattr(group, "commands", {})
+    if not children:
+        return [(path, group)]
+    return [found for name, child in children.items() for found in commands(child, (*path, name))]
+
+
+def test_help_lists_commands_and_exit_codes_when_it_is_asked_for() -> None:
+    """The first thing that anybody sees."""
+    result = runner.invoke(app, ["--help"])
+    assert result.exit_code == 0
+    assert all(group in result.output for group in GROUPS)
+    assert "8 the ending is not proven" in " ".join(result.output.split())
+
+
+def test_heavy_modules_stay_away_when_help_is_shown() -> None:
+    """What makes help slow is imported by the commands that need it."""
+    program = (
+        "import sys; from isthmus.cli.app import run; run(['--help']);"
+        "print(sorted({m.partition('.')[0] for m in sys.modules}"
+        " & {'grpc', 'google', 'cryptography', 'sqlalchemy', 'nexusrpc', 'jwt', 'airportsdata'}))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
+def test_command_has_help_when_it_is_asked_for(path: tuple[str, ...]) -> None:
+    """Every command explains itself."""
+    result = runner.invoke(app, [*path, "--help"])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), commands(), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_option_has_a_variable_when_the_tree_is_built(
+    path: tuple[str, ...],
+    command: Any,  # noqa: ANN401 - as above
+) -> None:
+    """Named after its path, unless it is the gateway's own."""
+    for option in command.params:
+        if option.param_type_name == "option" and not option.is_eager:
+            assert option.envvar.startswith("ISTHMUS_"), (path, option.name)
+
+
+def test_variable_is_read_when_the_option_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ISTHMUS_OUTPUT=json is --output json."""
+    monkeypatch.setenv("ISTHMUS_OUTPUT", "json")
+    assert "isthmus" in json.loads(runner.invoke(app, ["version"]).stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--output", "json", "version"],
+        ["version", "--output", "json"],
+        ["version", "-o", "json"],
+        ["version", "--output=json"],
+    ],
+)
+def test_root_option_works_when_it_stands_anywhere(arguments: list[str]) -> None:
+    """People write it where they think of it."""
+    assert "python" in json.loads(runner.invoke(app, arguments).stdout)
+
+
+def test_usage_error_exits_with_two_when_an_argument_is_missing() -> None:
+    """As documented."""
+    assert runner.invoke(app, ["call", "payments"]).exit_code == 2
+    assert runner.invoke(app, ["no-such-command"]).exit_code == 2
+
+
+def test_unreachable_gateway_exits_with_six_when_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence on stderr, nothing on stdout, no traceback."""
+    monkeypatch.setenv("ISTHMUS_ADDRESS", "127.0.0.1:1")
+    result = runner.invoke(app, ["whoami"])
+    assert result.exit_code == 6
+    assert result.stdout == ""
+    assert result.stderr.startswith("isthmus: ")
+    assert "check the address" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_missing_profile_exits_with_two_when_it_is_named() -> None:
+    """And lists those that there are."""
+    result = runner.invoke(app, ["--profile", "nobody", "whoami"])
+    assert result.exit_code == 2
+    assert "has no profile 'nobody'" in result.stderr
+
+
+def test_missing_keyring_exits_with_two_when_it_is_needed() -> None:
+    """The error says how to set one."""
+    result = runner.invoke(app, ["keys", "show"])
+    assert result.exit_code == 2
+    assert "ISTHMUS_KEYRING" in result.stderr
+
+
+@pytest.fixture
+def broken() -> typer.Typer:
+    """A command line whose only command does what nobody foresaw."""
+    application = typer.Typer(cls=RootGroup)
+
+    @application.callback()
+    def root() -> None:
+        """Do nothing."""
+
+    @application.command()
+    def divide() -> None:
+        """Divide by zero."""
+        raise ZeroDivisionError("secret detail")
+
+    @application.command()
+    def interrupt() -> None:
+        """Be interrupted."""
+        raise KeyboardInterrupt
+
+    return application
+
+
+def test_unforeseen_error_asks_for_a_report_when_it_happens(
+    broken: typer.Typer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a traceback, unless it is asked for."""
+    result = runner.invoke(broken, ["divide"])
+    assert result.exit_code == 1
+    assert "ISTHMUS_DEBUG=1" in result.stderr
+    assert "Traceback" not in result.stderr
+    monkeypatch.setenv("ISTHMUS_DEBUG", "1")
+    result = runner.invoke(broken, ["divide"])
+    assert result.exit_code == 1
+    assert "ZeroDivisionError" in result.stderr
+
+
+def test_interrupt_exits_with_130_when_ctrl_c_is_pressed(broken: typer.Typer) -> None:
+    """As shells do."""
+    assert runner.invoke(broken, ["interrupt"]).exit_code == 130
+
+
+def test_missing_typer_is_explained_when_the_extra_is_not_installed() -> None:
+    """Instead of an ImportError."""
+    program = (
+        "import sys, importlib.util; real = importlib.util.find_spec;"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'typer' else real(name, *rest);"
+        "from isthmus.cli.main import main; main()"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "pip install 'isthmus[cli]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_config_is_checked_without_a_gateway_when_it_is_wrong(tmp_path: Path) -> None:
+    """All problems at once, in one JSON document."""
+    path = tmp_path / "isthmus.toml"
+    path.write_text('trust_domain = "BAD"\ndata_dir = "x"\nlease_seconds = 1\n')
+    result = runner.invoke(app, ["gateway", "check-config", "--config", str(path), "-o", "json"])
+    assert result.exit_code == 2
+    assert {problem["option"] for problem in json.loads(result.stdout)} >= {"trust_domain", "lease_seconds"}
+
+
+def test_gateway_is_not_run_when_its_config_is_missing(tmp_path: Path) -> None:
+    """The error names the file."""
+    result = runner.invoke(app, ["gateway", "run", "--config", str(tmp_path / "missing.toml")])
+    assert result.exit_code == 2
+    assert "missing.toml" in result.stderr

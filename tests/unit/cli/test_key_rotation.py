@@ -1,0 +1,251 @@
+"""Rotations that are killed at any step, and repeated."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from isthmus.cli.key_rotation import KeyRotation, Rotated
+from isthmus.keys.errors import KeysError
+from isthmus.keys.file_keyring import FileKeyring
+from isthmus.keys.keyring_format import KdfParameters, new_salt
+from isthmus.keys.keyset import Keyset, SignedKeyset, parse_keyset
+from isthmus.keys.public_key import KeyKind, KeyState
+from isthmus.keys.publication import KeysetPublication
+
+NAMESPACE = "app-team"
+PASSPHRASE = b"correct horse"
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Directory:
+    """A gateway's directory of keysets, in memory: versions follow one another, or are refused."""
+
+    def __init__(self) -> None:
+        self.published: list[SignedKeyset] = []
+
+    def newest(self, namespace: str) -> SignedKeyset | None:
+        """Return the newest keyset."""
+        assert namespace == NAMESPACE
+        return self.published[-1] if self.published else None
+
+    def publish(self, signed: SignedKeyset) -> None:
+        """Take the next version only."""
+        keyset = parse_keyset(signed.keyset, NAMESPACE)
+        assert keyset.version == len(self.published) + 1
+        self.published.append(signed)
+
+    def keysets(self) -> list[Keyset]:
+        """Return everything that was published, oldest first."""
+        return [parse_keyset(signed.keyset, NAMESPACE) for signed in self.published]
+
+
+class World:
+    """A keyring, a directory, a clock; and a counter of steps, at each of which a process may be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "keyring.json"
+        self.note = folder / "keyring.json.rotation"
+        self.directory = Directory()
+        self.now_ms = 1_800_000_000_000
+        self.kill_at: int | None = None
+        self.steps = 0
+        self.slept: list[float] = []
+        FileKeyring.create(
+            self.path,
+            PASSPHRASE,
+            namespace=NAMESPACE,
+            trust_domain="example.com",
+            now_ms=self.now_ms,
+            parameters=KdfParameters(salt=new_salt(), memory_kib=8, iterations=1, lanes=1),
+        )
+
+    def keyring(self) -> FileKeyring:
+        """Open the keyring, as a new process does."""
+        return FileKeyring(self.path, PASSPHRASE)
+
+    def step(self) -> None:
+        """Count a step, and die at the chosen one."""
+        self.steps += 1
+        if self.steps == self.kill_at:
+            raise Killed
+
+    def sleep(self, seconds: float) -> None:
+        """Let the time pass."""
+        self.step()
+        self.slept.append(seconds)
+        self.now_ms += round(seconds * 1000)
+
+    def publication(self, keyring: FileKeyring) -> KeysetPublication:
+        """Return what publishes the keysets of a keyring."""
+        return KeysetPublication(
+            keyring=keyring, root=keyring.root_key(), directory=_Watched(self), now_ms=lambda: self.now_ms
+        )
+
+    def rotate(self, *, wait_seconds: float = 10.0) -> Rotated:
+        """Rotate in a process of its own."""
+        keyring = _WatchedKeyring(self)
+        rotation = KeyRotation(
+            keyring=keyring,
+            note=self.note,
+            publication=self.publication(keyring),
+            now_ms=lambda: self.now_ms,
+            sleep=self.sleep,
+            report=lambda text: None,
+        )
+        return rotation.run(wait_seconds=wait_seconds)
+
+
+class _Watched:
+    """The directory, over a connection that a kill can cut before and after each call."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def newest(self, namespace: str) -> SignedKeyset | None:
+        self._world.step()
+        return self._world.directory.newest(namespace)
+
+    def publish(self, signed: SignedKeyset) -> None:
+        self._world.step()
+        self._world.directory.publish(signed)
+        self._world.step()
+
+
+class _WatchedKeyring(FileKeyring):
+    """The keyring, in a process that a kill can end before and after each write."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.path, PASSPHRASE)
+        self._world = world
+
+    def update(self, change: Callable[..., object]) -> object:  # type: ignore[override]
+        """Change the file."""
+        self._world.step()
+        changed = super().update(change)  # type: ignore[arg-type]
+        self._world.step()
+        return changed
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A namespace whose first keyset is published."""
+    world = World(tmp_path)
+    world.publication(world.keyring()).publish()
+    world.steps = 0
+    return world
+
+
+def states(world: World) -> dict[tuple[KeyKind, KeyState], int]:
+    """Return how many keys of each kind are in each state."""
+    found: dict[tuple[KeyKind, KeyState], int] = {}
+    for record in world.keyring().public_keys():
+        found[record.kind, record.state] = found.get((record.kind, record.state), 0) + 1
+    return found
+
+
+ROTATED_ONCE = {
+    (KeyKind.ENCRYPTION, KeyState.ACTIVE): 1,
+    (KeyKind.ENCRYPTION, KeyState.DECRYPT_ONLY): 1,
+    (KeyKind.SIGNING, KeyState.ACTIVE): 1,
+    (KeyKind.SIGNING, KeyState.VERIFY_ONLY): 1,
+}
+
+
+def check_rotated_once(world: World) -> None:
+    """Keyring and newest keyset say the same: both keys replaced, exactly once."""
+    assert states(world) == ROTATED_ONCE
+    newest = world.directory.keysets()[-1]
+    assert set(newest.keys) == set(world.keyring().public_keys())
+    assert newest.version == world.keyring().contents.keyset_version
+    assert not world.note.exists()
+
+
+def test_rotation_replaces_both_keys_when_nothing_interrupts_it(world: World) -> None:
+    """Announced, waited for, then used."""
+    before = {record.key_id for record in world.keyring().public_keys()}
+    rotated = world.rotate(wait_seconds=10.0)
+    check_rotated_once(world)
+    assert set(rotated.replaced) == before
+    assert world.slept == [10.0]
+    announced = world.directory.keysets()[1]
+    assert {key.state for key in announced.keys} == {KeyState.ACTIVE, KeyState.PRE_PUBLISHED}
+
+
+def test_rotation_ends_the_same_when_it_is_killed_at_any_step_and_repeated(tmp_path: Path) -> None:
+    """Every file write and every call to the gateway, before and after."""
+    kills = 0
+    while True:
+        folder = tmp_path / str(kills)
+        folder.mkdir()
+        world = World(folder)
+        world.publication(world.keyring()).publish()
+        world.steps, world.kill_at = 0, kills + 1
+        try:
+            world.rotate()
+        except Killed:
+            world.kill_at = None
+            world.rotate()
+            check_rotated_once(world)
+            kills += 1
+        else:
+            break
+    assert kills > 10
+
+
+def test_new_keys_are_known_for_the_whole_wait_when_a_rotation_is_repeated(world: World) -> None:
+    """The time that passed before the kill counts, from the moment when the keyset was published."""
+    world.kill_at = 8
+    with pytest.raises(Killed):
+        world.rotate(wait_seconds=10.0)
+    published_ms = world.directory.keysets()[1].issued_at_ms
+    world.kill_at = None
+    world.now_ms += 4_000
+    world.rotate(wait_seconds=10.0)
+    activated_ms = world.directory.keysets()[2].issued_at_ms
+    assert activated_ms - published_ms == 10_000
+
+
+def test_gateway_never_lags_behind_the_keyring_when_keys_become_active(world: World) -> None:
+    """A key signs only after a keyset declared it active: peers would refuse it."""
+    active: list[set[bytes]] = []
+    declared: list[set[bytes]] = []
+
+    class Spy(_WatchedKeyring):
+        def update(self, change: Callable[..., object]) -> object:  # type: ignore[override]
+            changed = super().update(change)
+            newest = world.directory.keysets()[-1]
+            active.append(
+                {key.record.key_id for key in self.contents.keys if key.record.state is KeyState.ACTIVE}
+            )
+            declared.append({key.key_id for key in newest.keys if key.state is not KeyState.PRE_PUBLISHED})
+            return changed
+
+    keyring = Spy(world)
+    KeyRotation(
+        keyring=keyring,
+        note=world.note,
+        publication=world.publication(keyring),
+        now_ms=lambda: world.now_ms,
+        sleep=world.sleep,
+        report=lambda text: None,
+    ).run(wait_seconds=1.0)
+    assert all(used <= known for used, known in zip(active, declared, strict=True))
+
+
+def test_second_rotation_begins_when_the_first_is_complete(world: World) -> None:
+    """A rotation that ended is not continued."""
+    first = world.rotate()
+    second = world.rotate()
+    assert set(second.replaced) == set(first.activated)
+
+
+def test_rotation_is_refused_when_its_note_is_damaged(world: World) -> None:
+    """The error says what to do with the note."""
+    world.note.write_text("{}")
+    world.note.chmod(0o600)
+    with pytest.raises(KeysError, match="remove it"):
+        world.rotate()

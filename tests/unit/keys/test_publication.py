@@ -1,0 +1,105 @@
+"""Publishing keysets: again and again, and after a crash."""
+
+from pathlib import Path
+
+import pytest
+
+from isthmus.envelope.key_material import SigningPrivateKey
+from isthmus.keys.errors import KeysError, KeysetProblem, KeysetRejectedError
+from isthmus.keys.file_keyring import FileKeyring
+from isthmus.keys.keyring_format import KdfParameters, new_salt
+from isthmus.keys.keyset import DEFAULT_LIFETIME_MS, SignedKeyset, next_keyset, sign_keyset
+from isthmus.keys.publication import KeysetPublication
+
+NOW_MS = 1_800_000_000_000
+
+
+class Directory:
+    """A directory that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.published: list[SignedKeyset] = []
+
+    def newest(self, namespace: str) -> SignedKeyset | None:
+        """Return the newest keyset."""
+        assert namespace == "app-team"
+        return self.published[-1] if self.published else None
+
+    def publish(self, signed: SignedKeyset) -> None:
+        """Take whatever comes."""
+        self.published.append(signed)
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> FileKeyring:
+    """A fresh keyring."""
+    return FileKeyring.create(
+        tmp_path / "keyring.json",
+        b"correct horse",
+        namespace="app-team",
+        trust_domain="example.com",
+        now_ms=NOW_MS,
+        parameters=KdfParameters(salt=new_salt(), memory_kib=8, iterations=1, lanes=1),
+    )
+
+
+@pytest.fixture
+def directory() -> Directory:
+    """An empty directory."""
+    return Directory()
+
+
+def publication(keyring: FileKeyring, directory: Directory, *, now_ms: int = NOW_MS) -> KeysetPublication:
+    """Return what publishes for the keyring."""
+    return KeysetPublication(
+        keyring=keyring, root=keyring.root_key(), directory=directory, now_ms=lambda: now_ms
+    )
+
+
+def test_keyset_is_published_once_when_nothing_changed(keyring: FileKeyring, directory: Directory) -> None:
+    """The command can be repeated."""
+    first, first_is_new = publication(keyring, directory).publish()
+    second, second_is_new = publication(keyring, directory).publish()
+    assert (first_is_new, second_is_new) == (True, False)
+    assert first == second
+    assert len(directory.published) == 1
+
+
+def test_keyset_is_renewed_when_half_of_its_life_is_over(keyring: FileKeyring, directory: Directory) -> None:
+    """So that a monthly run of the command suffices, and an expired one is mended."""
+    publication(keyring, directory).publish()
+    published = [
+        publication(keyring, directory, now_ms=NOW_MS + lives * DEFAULT_LIFETIME_MS).publish()
+        for lives in (1, 3)
+    ]
+    assert [(keyset.version, is_new) for keyset, is_new in published] == [(2, True), (3, True)]
+
+
+def test_keyset_is_adopted_when_the_process_died_before_recording_it(
+    keyring: FileKeyring, directory: Directory
+) -> None:
+    """The gateway has it, the keyring does not know: one's own root signed it."""
+    keyset = next_keyset(keyring.contents, now_ms=NOW_MS)
+    directory.publish(sign_keyset(keyset, keyring.root_key()))
+    adopted, is_new = publication(keyring, directory).publish()
+    assert (adopted, is_new) == (keyset, False)
+    assert keyring.contents.keyset_version == 1
+
+
+def test_keyset_is_refused_when_another_root_signed_it(keyring: FileKeyring, directory: Directory) -> None:
+    """A gateway cannot make a namespace adopt keys."""
+    keyset = next_keyset(keyring.contents, now_ms=NOW_MS)
+    directory.publish(sign_keyset(keyset, SigningPrivateKey.generate()))
+    with pytest.raises(KeysetRejectedError) as refused:
+        publication(keyring, directory).publish()
+    assert refused.value.problem is KeysetProblem.ROOT
+
+
+def test_publishing_is_refused_when_the_gateway_lost_keysets(
+    keyring: FileKeyring, directory: Directory
+) -> None:
+    """A restored backup is a person's matter."""
+    publication(keyring, directory).publish()
+    directory.published.clear()
+    with pytest.raises(KeysError, match="lost keyset 1"):
+        publication(keyring, directory).publish()
