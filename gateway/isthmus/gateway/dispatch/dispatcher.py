@@ -144,10 +144,10 @@ class Dispatcher:
         key = QueueKey(namespace=endpoint.namespace, task_queue=endpoint.task_queue)
         served = self._served.get(key)
         live = served.queue.reserve_one(self._clock.now()) if served is not None else None
-        session = None if live is None else live.session
-        job = asyncio.ensure_future(self._store.transact(partial(_start, request, session, self._clock)))
-        if live is not None:
-            job.add_done_callback(partial(self._started, live))
+        if live is None:
+            return await self._store.transact(partial(_start, request, None, self._clock))
+        job = asyncio.ensure_future(self._store.transact(partial(_start, request, live.session, self._clock)))
+        job.add_done_callback(partial(self._started, live))
         return await asyncio.shield(job)
 
     def _started(self, live: LiveSession, job: "asyncio.Future[StartResult]") -> None:
