@@ -1,8 +1,8 @@
 """Cobblestone-256 is what its specification says, shown in two steps.
 
-The vectors of C2SP chunked-encryption that ``cryptography`` is released with use HKDF with SHA-256, Cobblestone
-uses SHA-512, and the library offers nothing else. So a second implementation, of a few lines, is held against
-all vectors with SHA-256, good ones and bad ones, and then, with SHA-512, against the library.
+The vectors of C2SP chunked-encryption that come with ``cryptography`` use HKDF with SHA-256. Cobblestone uses
+SHA-512, and the library offers nothing else. So a second implementation, of a few lines, is held against all
+vectors with SHA-256, good ones and bad ones, and then, with SHA-512, against the library.
 """
 
 import base64

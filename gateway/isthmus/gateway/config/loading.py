@@ -17,6 +17,8 @@ DEFAULT_FILE = Path("isthmus.toml")
 def load_config(file: Path | None, environ: Mapping[str, str]) -> GatewayConfig:
     """Read and check a configuration; without a file, the environment alone.
 
+    Paths in it are relative to the folder of the file.
+
     Raises:
         ConfigurationError: it lists every problem.
     """
@@ -53,5 +55,6 @@ def _read(file: Path | None, environ: Mapping[str, str], problems: list[Problem]
             problems.append(Problem(option=str(file), message=f"it is no TOML: {error}"))
             return None
     merged = overlay(values, environ, problems)
-    config = read_settings(GatewayConfig, merged, problems)
+    folder = Path() if file is None else file.parent
+    config = read_settings(GatewayConfig, merged, problems, folder=folder)
     return config if not problems else None

@@ -18,16 +18,22 @@ class _UnreadableError(Exception):
     """A value that is not what its option takes."""
 
 
-def read_settings(settings: type[S], values: Mapping[str, Plain], problems: list[Problem]) -> S | None:
-    """Build settings from plain values; None, with the problems added, when they are not what is wanted."""
+def read_settings(
+    settings: type[S], values: Mapping[str, Plain], problems: list[Problem], *, folder: Path
+) -> S | None:
+    """Build settings from plain values; None, with the problems added, when they are not what is wanted.
+
+    Paths are relative to the folder.
+    """
     before = len(problems)
-    read = _Reader(problems).table(settings, values, "")
+    read = _Reader(problems, folder).table(settings, values, "")
     return read if len(problems) == before else None
 
 
 class _Reader:
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[Problem], folder: Path) -> None:
         self._problems = problems
+        self._folder = folder
 
     def table(self, settings: type[S], values: Mapping[str, Plain], path: str) -> S | None:
         hints = get_type_hints(settings)
@@ -64,6 +70,8 @@ class _Reader:
                 raise _UnreadableError("it is a list")
             item = get_args(wanted)[0]
             return tuple(self._value(item, entry, f"{path}[{index}]") for index, entry in enumerate(value))
+        if wanted is Path and isinstance(value, str) and value:
+            return self._folder / Path(value).expanduser()
         return _scalar(wanted, value)
 
     def _nested(self, wanted: type[S], value: Mapping[str, Plain], path: str) -> S | None:
@@ -75,8 +83,6 @@ class _Reader:
 
 
 def _scalar(wanted: Plain, value: Plain) -> Plain:
-    if wanted is Path and isinstance(value, str) and value:
-        return Path(value)
     # A bool is an int to Python, not to people.
     if wanted in {str, int, bool} and type(value) is wanted:
         return value

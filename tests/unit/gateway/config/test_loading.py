@@ -100,6 +100,14 @@ def test_environment_is_enough_when_there_is_no_file(tmp_path: Path) -> None:
     assert config.issuers[0].kind == "development"
 
 
+def test_paths_are_those_beside_the_file_when_they_are_relative(tmp_path: Path) -> None:
+    """A configuration means the same from wherever it is started."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    file = tmp_path / "isthmus.toml"
+    file.write_text(SAFE.format(data_dir="state"))
+    assert load_config(file, {}).data_dir == tmp_path / "state"
+
+
 def test_every_variable_is_distinct_when_options_are_listed() -> None:
     """Two options never share a variable."""
     paths = [path for path, _ in variables().values()]
