@@ -3,13 +3,15 @@
 1. A note beside the keyring says which keys are being replaced; it is removed at the very end.
 2. New keys are added to the keyring, pre-published, and a keyset tells everybody. The private keys reach the
    team's processes, which re-read the file, before anybody uses the public ones.
-3. After the propagation time a keyset declares them active and the old ones decrypt-only or verify-only, and
-   only then the keyring follows: nothing is ever signed with a key that peers do not accept yet.
+3. After the propagation time a keyset declares them active; the old signing key stays active beside the new
+   one. Only then the keyring follows, so nothing is ever signed with a key that is not accepted yet.
+4. A last keyset says what the keyring says: the old keys only decrypt and verify. A process that still signs
+   with the old one is told so, re-reads the keyring and signs again.
 """
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isthmus.keys.contents import KeyringContents, new_key
@@ -73,7 +75,7 @@ class KeyRotation:
             keyset = self._publication.newest()
             if keyset is None or not _declares(keyset, _successors(self._keyring.contents)):
                 self._announce(wait_seconds)
-                keyset, _ = self._publication.publish(_activated(self._keyring.contents))
+                keyset, _ = self._publication.publish(_overlapping(self._keyring.contents))
                 self._report(f"Keyset {keyset.version} declares the new keys active.")
             self._keyring.update(_activated)
         keyset, _ = self._publication.publish()
@@ -123,6 +125,17 @@ def _activated(contents: KeyringContents) -> KeyringContents:
     for kind in KeyKind:
         contents = activate(contents, kind)
     return contents
+
+
+def _overlapping(contents: KeyringContents) -> KeyringContents:
+    """Return the contents after the activation, but with the old signing keys as active as the new one."""
+    old = {bytes(key.record.key_id) for key in contents.in_state(KeyKind.SIGNING, KeyState.ACTIVE)}
+    activated = _activated(contents)
+    keys = tuple(
+        replace(key, record=replace(key.record, state=KeyState.ACTIVE)) if key.record.key_id in old else key
+        for key in activated.keys
+    )
+    return replace(activated, keys=keys)
 
 
 def _active(contents: KeyringContents) -> set[bytes]:

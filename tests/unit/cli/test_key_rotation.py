@@ -210,7 +210,7 @@ def test_new_keys_are_known_for_the_whole_wait_when_a_rotation_is_repeated(world
 
 
 def test_gateway_never_lags_behind_the_keyring_when_keys_become_active(world: World) -> None:
-    """A key signs only after a keyset declared it active: peers would refuse it."""
+    """A key signs only while the newest keyset declares it active: the gateway would refuse it."""
     active: list[set[bytes]] = []
     declared: list[set[bytes]] = []
 
@@ -219,9 +219,9 @@ def test_gateway_never_lags_behind_the_keyring_when_keys_become_active(world: Wo
             changed = super().update(change)
             newest = world.directory.keysets()[-1]
             active.append(
-                {key.record.key_id for key in self.contents.keys if key.record.state is KeyState.ACTIVE}
+                {key.record.key_id for key in self.contents.in_state(KeyKind.SIGNING, KeyState.ACTIVE)}
             )
-            declared.append({key.key_id for key in newest.keys if key.state is not KeyState.PRE_PUBLISHED})
+            declared.append({key.key_id for key in newest.keys if key.state is KeyState.ACTIVE})
             return changed
 
     keyring = Spy(world)

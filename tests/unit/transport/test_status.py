@@ -62,10 +62,11 @@ def test_details_are_kept_when_the_domain_is_ours() -> None:
 
 
 def test_retired_key_has_an_error_of_its_own_when_reported() -> None:
-    """Whatever its code."""
-    info = error_details_pb2.ErrorInfo(reason="KEY_RETIRED", domain="isthmus")
-    for code in (grpc.StatusCode.ABORTED, grpc.StatusCode.FAILED_PRECONDITION):
-        assert type(error_from_status(status(code, info))) is errors.KeyRetiredError
+    """The recipient's or one's own, whatever the code."""
+    for reason in ("KEY_RETIRED", "SENDER_KEY_UNKNOWN"):
+        info = error_details_pb2.ErrorInfo(reason=reason, domain="isthmus")
+        for code in (grpc.StatusCode.ABORTED, grpc.StatusCode.FAILED_PRECONDITION):
+            assert type(error_from_status(status(code, info))) is errors.KeyRetiredError
 
 
 def test_garbage_is_an_internal_error_when_received() -> None:

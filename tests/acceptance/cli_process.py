@@ -1,0 +1,118 @@
+"""The command line as a process, against a development gateway that is one too."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STOP_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a command said, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - whatever the command prints
+        """The document that it printed."""
+        return json.loads(self.out)
+
+
+class CommandLine:
+    """Runs ``isthmus`` with the profiles of one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("ISTHMUS_")}
+        self.environment = plain | {"ISTHMUS_CONFIG": str(directory / "profiles.toml"), "TERM": "dumb"}
+
+    def __call__(self, *arguments: str, profile: str = "data-team", stdin: str = "") -> Answer:
+        """Run one command to its end, with JSON output."""
+        result = subprocess.run(
+            [sys.executable, "-m", "isthmus.cli", "--profile", profile, "--output", "json", *arguments],
+            env=self.environment,
+            cwd=self.directory,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "Traceback" not in result.stderr, result.stderr
+        return Answer(code=result.returncode, out=result.stdout, err=result.stderr)
+
+    @contextmanager
+    def background(self, *arguments: str, profile: str = "data-team") -> Generator["subprocess.Popen[str]"]:
+        """Run a command beside the test; SIGTERM ends it with the block, if it runs that long."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "isthmus.cli", "--profile", profile, "--output", "json", *arguments],
+            env=self.environment,
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            try:
+                process.communicate(timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+
+@contextmanager
+def development(directory: Path, *, demo_teams: bool) -> Generator[CommandLine]:
+    """Run ``isthmus dev`` for the length of the block; it has to end well."""
+    command_line = CommandLine(directory)
+    directory.mkdir(mode=0o700)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = ["dev", "--dir", str(directory), "--port", str(port)]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "isthmus.cli",
+            *arguments,
+            "--demo-teams" if demo_teams else "--no-demo-teams",
+        ],
+        env=command_line.environment,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for_line(process, "Stop with Ctrl-C.")
+        yield command_line
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=STOP_SECONDS)
+    assert process.returncode == 0, errors
+
+
+def wait_for_line(process: "subprocess.Popen[str]", text: str) -> str:
+    """Return the first line of a process's stderr that contains the text."""
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if text in line:
+            return line
+    raise AssertionError(f"the process ended without {text!r}:\n{''.join(seen)}")
