@@ -4,6 +4,17 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import grpc.aio
+
+
+async def open_for_writing(context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    """Send the initial metadata before a stream is read and written.
+
+    They would travel with the first message. A stream that failed while that one is still under way would
+    send them a second time with its status: gRPC refuses this, and the client waits for a status forever.
+    """
+    await context.send_initial_metadata(())
+
 
 async def read_and_write(read: Coroutine[Any, Any, None], write: Coroutine[Any, Any, None]) -> None:
     """Run both until both have ended. When one fails, or the caller is cancelled, the other is cancelled.

@@ -1,5 +1,8 @@
 """Handlers of RPCs whose errors leave as statuses, and handlers that refuse.
 
+Requests are parsed inside of the guard: gRPC would answer one that is no protobuf message with the name of a
+Python exception, and log a stack trace for each.
+
 A streaming handler that is a coroutine (it uses ``context.read`` and ``context.write``) costs nothing more
 for each message; one that is an asynchronous generator is wrapped in another.
 """
@@ -10,27 +13,30 @@ from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from isthmus.gateway.api.status import abort
+from isthmus.gateway.core.errors import InvalidRequestError
 
 # Messages of every RPC pass here: there is nothing to say about their types.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context = grpc.aio.ServicerContext[Any, Any]
 _Coroutine = Callable[[Any, Context], Awaitable[Any]]
 _Generator = Callable[[Any, Context], AsyncIterator[Any]]
+_Parse = Callable[[bytes], Any]
 
 
 def guarded_handler(handler: Handler) -> Handler:
     """Return the handler with its errors rendered as statuses."""
     make, behavior = _taken_apart(handler)
-    guarded = (
-        _guarded_generator(behavior) if inspect.isasyncgenfunction(behavior) else _guarded_coroutine(behavior)
-    )
-    return make(
-        guarded,
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
-    )
+    guard = _guarded_generator if inspect.isasyncgenfunction(behavior) else _guarded_coroutine
+    parse = _parser(handler.request_deserializer)
+    if handler.request_streaming:
+        # Called by the behavior itself, whenever it reads.
+        guarded, deserializer = guard(behavior, None), parse
+    else:
+        guarded, deserializer = guard(behavior, parse), None
+    return make(guarded, request_deserializer=deserializer, response_serializer=handler.response_serializer)
 
 
 def refusing_handler(refuse: Callable[[Context], Awaitable[None]]) -> Handler:
@@ -55,10 +61,28 @@ def _taken_apart(handler: Handler) -> tuple[Callable[..., Handler], Any]:
             return _stream_stream, handler.stream_stream
 
 
-def _guarded_coroutine(behavior: _Coroutine) -> _Coroutine:
-    async def guarded(request: object, context: Context) -> Any:  # noqa: ANN401
+def _parser(deserializer: Callable[[bytes], Any] | None) -> _Parse | None:
+    """Return a deserializer whose error is one of ours."""
+    if deserializer is None:
+        return None
+
+    def parse(request: bytes) -> Any:  # noqa: ANN401
         try:
-            return await behavior(request, context)
+            return deserializer(request)
+        except DecodeError:
+            raise InvalidRequestError(
+                "the request is no protobuf message of the type that this method takes",
+                reason="MALFORMED_MESSAGE",
+                fix="use the stubs that are generated from the contract",
+            ) from None
+
+    return parse
+
+
+def _guarded_coroutine(behavior: _Coroutine, parse: _Parse | None) -> _Coroutine:
+    async def guarded(request: Any, context: Context) -> Any:  # noqa: ANN401
+        try:
+            return await behavior(request if parse is None else parse(request), context)
         except grpc.aio.BaseError:
             raise  # gRPC's own: the RPC was aborted, or misused
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
@@ -67,10 +91,10 @@ def _guarded_coroutine(behavior: _Coroutine) -> _Coroutine:
     return guarded
 
 
-def _guarded_generator(behavior: _Generator) -> _Generator:
-    async def guarded(request: object, context: Context) -> AsyncIterator[Any]:
+def _guarded_generator(behavior: _Generator, parse: _Parse | None) -> _Generator:
+    async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:  # noqa: ANN401
         try:
-            async for response in behavior(request, context):
+            async for response in behavior(request if parse is None else parse(request), context):
                 yield response
         except grpc.aio.BaseError:
             raise  # gRPC's own: the RPC was aborted, or misused

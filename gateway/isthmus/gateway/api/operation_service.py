@@ -8,6 +8,7 @@ import grpc.aio
 
 from isthmus.gateway.api.caller import current_principal
 from isthmus.gateway.api.credential_expiry import credential_expired, until_expiry
+from isthmus.gateway.api.duplex import open_for_writing
 from isthmus.gateway.api.open_streams import OpenStreams
 from isthmus.gateway.api.operation_calls import OperationCalls
 from isthmus.gateway.api.operation_listing import OperationListing
@@ -80,6 +81,7 @@ class OperationService(operation_service_pb2_grpc.OperationServiceServicer):
         """Carry calls in frames."""
         principal = current_principal()
         stream = SessionStream(self._calls, principal)
+        await open_for_writing(context)
         self._streams.add(stream)
         try:
             with until_expiry(

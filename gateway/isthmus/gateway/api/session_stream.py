@@ -19,7 +19,10 @@ from isthmus.v1 import operation_service_pb2
 from isthmus.wire import limits
 
 MAX_CALLS_IN_FLIGHT = 8192
+# Every call of a frame is taken before the next one is read: millions of empty ones would stop the loop.
+MAX_CALLS_PER_FRAME = 8192
 MAX_UNSENT_REPLIES = 8192
+MAX_UNSENT_BYTES = 64 * 1024 * 1024
 # A frame may exceed this by one reply, which is at most one envelope and its proof large.
 MAX_REPLY_BYTES_PER_FRAME = limits.MAX_FRAME_BYTES - 2 * limits.MAX_ENVELOPE_BYTES
 RETRY_AFTER_SECONDS = 0.1
@@ -42,6 +45,7 @@ class SessionStream:
         self._principal = principal
         self._open: dict[int, asyncio.Task[None]] = {}
         self._replies: deque[Reply] = deque()
+        self._unsent_bytes = 0
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -55,7 +59,11 @@ class SessionStream:
         self._changed.set()
 
     async def serve(self, frames: AsyncIterator[operation_service_pb2.SessionRequest], write: Write) -> None:
-        """Answer calls until the client says no more and everything is answered, or the stream breaks."""
+        """Answer calls until the client says no more and everything is answered, or the stream breaks.
+
+        Raises:
+            InvalidRequestError: a frame has too many calls.
+        """
         try:
             await read_and_write(self._read_frames(frames), self._write_frames(write))
         finally:
@@ -64,6 +72,10 @@ class SessionStream:
 
     async def _read_frames(self, frames: AsyncIterator[operation_service_pb2.SessionRequest]) -> None:
         async for frame in frames:
+            if len(frame.calls) > MAX_CALLS_PER_FRAME:
+                raise InvalidRequestError(
+                    f"more than {MAX_CALLS_PER_FRAME} calls in one frame", reason="FRAME_TOO_LARGE"
+                )
             for call in frame.calls:
                 self._take(call)
             await self._room.wait()
@@ -99,6 +111,8 @@ class SessionStream:
             reply = Reply(call_id=call_id, **{kind: await answer})
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
             reply = _refusal(call_id, error)
+        if self._unsent_bytes > MAX_UNSENT_BYTES:
+            reply = _refusal(call_id, _too_many_answers())
         self._open.pop(call_id, None)
         self._put(reply)
 
@@ -106,7 +120,8 @@ class SessionStream:
 
     def _put(self, reply: Reply) -> None:
         self._replies.append(reply)
-        if len(self._replies) >= MAX_UNSENT_REPLIES:
+        self._unsent_bytes += reply.ByteSize()
+        if self._is_full():
             self._room.clear()
         self._changed.set()
 
@@ -132,9 +147,13 @@ class SessionStream:
             reply = self._replies.popleft()
             size += reply.ByteSize()
             frame.replies.append(reply)
-        if len(self._replies) < MAX_UNSENT_REPLIES:
+        self._unsent_bytes -= size
+        if not self._is_full():
             self._room.set()
         return frame
+
+    def _is_full(self) -> bool:
+        return len(self._replies) >= MAX_UNSENT_REPLIES or self._unsent_bytes > MAX_UNSENT_BYTES
 
 
 def _refusal(call_id: int, error: Exception) -> Reply:
@@ -146,5 +165,14 @@ def _too_many_calls() -> ExhaustedError:
         "too many calls are open on this session",
         reason="TOO_MANY_CALLS",
         fix="wait for answers before making more calls",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+    )
+
+
+def _too_many_answers() -> ExhaustedError:
+    return ExhaustedError(
+        "too many answers wait for this session to read them",
+        reason="UNREAD_ANSWERS",
+        fix="read answers before making more calls; what was asked may be asked again",
         retry_after_seconds=RETRY_AFTER_SECONDS,
     )

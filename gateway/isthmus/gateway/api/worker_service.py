@@ -9,6 +9,7 @@ import grpc.aio
 
 from isthmus.gateway.api.caller import current_principal
 from isthmus.gateway.api.credential_expiry import credential_expired, until_expiry
+from isthmus.gateway.api.duplex import open_for_writing
 from isthmus.gateway.api.handled_requests import HandledRequests
 from isthmus.gateway.api.open_streams import OpenStreams
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
@@ -60,6 +61,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         principal = current_principal()
         first = await _first_frame(request_iterator)
         session = await self._hellos.session(principal, first.hello)
+        await open_for_writing(context)
         stream = WorkerStream(
             principal,
             session,

@@ -1,8 +1,8 @@
 """One Work stream: credits and outcomes one way, tasks, interrupts and acknowledgements the other way.
 
 Whatever waits when the writer comes around shares a frame. Outcomes of one frame are recorded together, so
-that they share a commit. Outcomes under way are bounded: beyond that the stream is not read. Tasks are
-bounded by the worker's credits.
+that they share a commit. Outcomes under way and acknowledgements that the worker does not read are bounded:
+beyond that the stream is not read. Tasks are bounded by the worker's credits.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from isthmus.gateway.api.operation_messages import interrupt_message, interrupt_
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.lease_tasks import LeasedTask
+from isthmus.gateway.core.errors import InvalidRequestError
 from isthmus.gateway.dispatch.dispatcher import Dispatcher
 from isthmus.gateway.dispatch.leases import Leases
 from isthmus.gateway.dispatch.live_session import LiveSession
@@ -22,6 +23,8 @@ from isthmus.v1 import worker_service_pb2
 from isthmus.wire import limits
 
 MAX_OUTCOMES_UNDER_WAY = 4096
+# A job each, all of them made before the next frame is read: millions of empty ones would stop the loop.
+MAX_OUTCOMES_PER_FRAME = 4096
 MAX_CREDITS = 16_384
 # A frame may exceed this by one task: one large envelope and two small ones. Acknowledgements are small.
 MAX_TASK_BYTES_PER_FRAME = limits.MAX_FRAME_BYTES - 2 * limits.MAX_ENVELOPE_BYTES
@@ -88,7 +91,11 @@ class WorkerStream:
         frames: AsyncIterator[worker_service_pb2.WorkRequest],
         write: Write,
     ) -> None:
-        """Serve the worker until it says no more and all its outcomes are answered, or the stream breaks."""
+        """Serve the worker until it says no more and all its outcomes are answered, or the stream breaks.
+
+        Raises:
+            InvalidRequestError: a frame has too many outcomes.
+        """
         held = await self._leases.open(self._live.session)
         self._dispatcher.connect(self._live)
         try:
@@ -117,13 +124,16 @@ class WorkerStream:
         self._changed.set()
 
     def _take(self, frame: worker_service_pb2.WorkRequest) -> None:
+        if len(frame.outcomes) > MAX_OUTCOMES_PER_FRAME:
+            raise InvalidRequestError(
+                f"more than {MAX_OUTCOMES_PER_FRAME} outcomes in one frame", reason="FRAME_TOO_LARGE"
+            )
         self._leases.touch(self._live)
         for outcome in frame.outcomes:
             job = asyncio.get_running_loop().create_task(self._record(outcome))
             self._recording.add(job)
             job.add_done_callback(self._recorded)
-        if len(self._recording) >= MAX_OUTCOMES_UNDER_WAY:
-            self._room.clear()
+        self._set_room()
         if frame.draining:
             self._live.draining = True
         if frame.credits:
@@ -135,9 +145,14 @@ class WorkerStream:
 
     def _recorded(self, job: "asyncio.Task[None]") -> None:
         self._recording.discard(job)
-        if len(self._recording) < MAX_OUTCOMES_UNDER_WAY:
-            self._room.set()
+        self._set_room()
         self._changed.set()
+
+    def _set_room(self) -> None:
+        if len(self._recording) + len(self._acks) < MAX_OUTCOMES_UNDER_WAY:
+            self._room.set()
+        else:
+            self._room.clear()
 
     async def _write_frames(self, write: Write) -> None:
         while True:
@@ -171,4 +186,5 @@ class WorkerStream:
             frame.interrupts.append(interrupt_message(interrupt))
         frame.acks.extend(self._acks)
         self._acks.clear()
+        self._set_room()
         return frame
