@@ -101,9 +101,9 @@ def _display() -> Generator[Callable[[Progress], None]]:
         shown = bar.add_task("", total=None)
 
         def watch(progress: Progress) -> None:
-            bar.update(
-                shown, description=progress.step, completed=progress.done, total=progress.total or None
-            )
+            bar.update(shown, description=progress.step)
+            if progress.total:
+                bar.update(shown, completed=progress.done, total=progress.total)
 
         yield watch
 

@@ -31,6 +31,10 @@ async def wait_for_result(handle: OperationHandle[Any], *, timeout_: timedelta |
             f"isthmus operation wait {handle.operation_id}",
             code=ExitCode.STILL_RUNNING,
         ) from None
+    except asyncio.CancelledError:
+        # Ctrl-C gives up the wait only.
+        sys.stderr.write(f"\n{handle.operation_id} goes on: isthmus operation wait {handle.operation_id}\n")
+        raise
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

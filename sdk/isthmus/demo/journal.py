@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,31 @@ def _fields_of(value: object) -> object:
 
 def read_journal(path: Path) -> Iterator[Entry]:
     """Yield the entries so far; a journal that nobody opened yet has none."""
+    yield from (json.loads(line) for line in _lines(path, offset=0))
+
+
+class JournalWatch:
+    """Counts the events of a journal while it grows, reading each line once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._counts: Counter[str] = Counter()
+
+    def count(self, event: str) -> int:
+        """Return how often an event was written down by now."""
+        for line in _lines(self._path, offset=self._offset):
+            self._offset += len(line)
+            self._counts[json.loads(line)["event"]] += 1
+        return self._counts[event]
+
+
+def _lines(path: Path, *, offset: int) -> Iterator[bytes]:
+    """Yield the complete lines from an offset on."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            # The last line may be under way.
+            yield from (line for line in stream if line.endswith(b"\n"))
     except FileNotFoundError:
         return
-    for line in data.splitlines(keepends=True):
-        # The last line may be under way.
-        if line.endswith(b"\n"):
-            yield json.loads(line)

@@ -14,7 +14,7 @@ from isthmus.demo.database import Exposure, read_exposure
 from isthmus.demo.dataset import load_airports, read_dataset
 from isthmus.demo.deployment import APP_TEAM, DATA_TEAM, Deployment, write_deployment
 from isthmus.demo.development import START_SECONDS, environment_of, start_gateway
-from isthmus.demo.journal import Entry, read_journal
+from isthmus.demo.journal import Entry, JournalWatch, read_journal
 from isthmus.demo.preparation import cut_batches, prepare
 from isthmus.demo.processes import DemoError, Processes, free_port
 from isthmus.demo.provisioning import provision
@@ -113,6 +113,8 @@ class _Run:
         self._batches = batches
         self._calls = deployment.directory / "data-team.journal"
         self._work = deployment.directory / "app-team.journal"
+        self._calls_so_far = JournalWatch(self._calls)
+        self._work_so_far = JournalWatch(self._work)
 
     def calls(self) -> list[Entry]:
         """Return what the data team wrote down."""
@@ -145,7 +147,7 @@ class _Run:
             killed_with = self._crash(processes, dataset_name)
             self._follow(processes, "finished", "Placing the rest")
             processes.wait_until(
-                lambda: any(entry["event"] == "columns" for entry in self.work()),
+                lambda: self._work_so_far.count("columns") > 0,
                 what="the data team's answer",
                 seconds=START_SECONDS,
             )
@@ -200,4 +202,4 @@ class _Run:
         return self._count("result")
 
     def _count(self, event: str) -> int:
-        return sum(1 for entry in self.calls() if entry["event"] == event)
+        return self._calls_so_far.count(event)
