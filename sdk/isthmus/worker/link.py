@@ -71,9 +71,12 @@ class Link:
         choice: TransportChoice,
         stream: Callable[[], Transport],
         unary: Callable[[], Transport],
+        is_connected: Callable[[], bool],
     ) -> None:
+        """Ask ``is_connected`` whether the gateway can be reached at all, streams or not."""
         self._session = session
         self._choice = choice
+        self._is_connected = is_connected
         self._make = {_Way.STREAM: stream, _Way.UNARY: unary}
         self._way = _Way.UNARY if choice == "unary" else _Way.STREAM
         self._failures = 0
@@ -122,6 +125,8 @@ class Link:
             # It was worth a try; streams are the better way.
             self._way, self._broken_streams = _Way.STREAM, 0
             return
+        if not self._is_connected():
+            return  # the gateway is away: that says nothing about streams
         self._broken_streams += 1
         if isinstance(error, UnsupportedError) or self._broken_streams >= BROKEN_STREAMS_BEFORE_UNARY:
             self._way = _Way.UNARY

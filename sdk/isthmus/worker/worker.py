@@ -137,6 +137,7 @@ class Worker:
             choice=self._transport,
             stream=lambda: WorkStream(session=session, connection=self._client.connection),
             unary=lambda: UnaryTransport(session=session, connection=self._client.connection),
+            is_connected=lambda: self._client.connection.connected,
         )
         logger.info(
             "worker %s of namespace %s polls task queue %s and serves %s",

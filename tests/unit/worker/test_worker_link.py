@@ -1,0 +1,75 @@
+"""When a link takes the unary way, and when it stays with streams."""
+
+import pytest
+
+from isthmus.transport.backoff import Backoff
+from isthmus.transport.errors import ConnectionLostError
+from isthmus.worker import link as link_module
+from isthmus.worker.answer import Answer
+from isthmus.worker.link import BROKEN_STREAMS_BEFORE_UNARY, Link
+from isthmus.worker.session import Session, SessionOptions
+from isthmus.worker.tasks import RunningTask
+
+
+class NoTasks:
+    """A runner that nothing is given to."""
+
+    async def run(self, running: RunningTask) -> Answer | None:
+        """There are no tasks."""
+        raise AssertionError(running)
+
+    async def interrupt(self, running: RunningTask, cancel: bytes) -> None:
+        """There are no tasks."""
+        raise AssertionError(running, cancel)
+
+
+class LostConnection:
+    """A way to a gateway on which nothing arrives; after the last attempt the session is closed."""
+
+    established = False
+
+    def __init__(self, name: str, taken: list[str], session: Session, *, attempts: int) -> None:
+        self._name = name
+        self._taken = taken
+        self._session = session
+        self._attempts = attempts
+
+    async def serve(self) -> None:
+        """Fail as a call to a gateway fails that is away."""
+        self._taken.append(self._name)
+        if len(self._taken) == self._attempts:
+            self._session.close()
+        raise ConnectionLostError("connection refused")
+
+
+async def _ways_taken(*, connected: bool, attempts: int) -> list[str]:
+    options = SessionOptions(task_queue="payments", identity="test", version="", max_concurrent_tasks=1)
+    session = Session(options=options, runner=NoTasks())
+    taken: list[str] = []
+    link = Link(
+        session=session,
+        choice="auto",
+        stream=lambda: LostConnection("stream", taken, session, attempts=attempts),
+        unary=lambda: LostConnection("unary", taken, session, attempts=attempts),
+        is_connected=lambda: connected,
+    )
+    await link.run()
+    return taken
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reconnect at once."""
+    monkeypatch.setattr(link_module, "RECONNECT", Backoff(initial_seconds=0.001, maximum_seconds=0.001))
+
+
+async def test_link_stays_with_streams_when_the_gateway_is_away() -> None:
+    """A gateway that restarts says nothing about streams: a worker that fell back would stay slow."""
+    attempts = BROKEN_STREAMS_BEFORE_UNARY + 2
+    assert await _ways_taken(connected=False, attempts=attempts) == ["stream"] * attempts
+
+
+async def test_link_tries_unary_calls_when_only_streams_break() -> None:
+    """The connection is up and nothing comes through: perhaps something between breaks streams."""
+    expected = ["stream"] * BROKEN_STREAMS_BEFORE_UNARY + ["unary", "stream"]
+    assert await _ways_taken(connected=True, attempts=len(expected)) == expected
