@@ -4,10 +4,12 @@ import re
 import sqlite3
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
+from isthmus.gateway.core.errors import ConfigurationError
 from isthmus.gateway.store.migrate import migrate
 from isthmus.gateway.store.schema import metadata
 
@@ -37,6 +39,20 @@ def test_alembic_finds_no_difference_when_it_compares(tmp_path: Path) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+
+
+def test_nothing_stays_when_a_migration_fails(tmp_path: Path) -> None:
+    """A gateway that dies in the middle of its first start finds an empty database at the second."""
+    database = tmp_path / "isthmus.db"
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE meta (somebody TEXT)")
+    connection.commit()
+    connection.close()
+    before = described(database)
+    with pytest.raises(ConfigurationError, match="meta already exists") as failed:
+        migrate(f"sqlite:///{database}")
+    assert failed.value.reason == "STORE_SCHEMA"
+    assert described(database) == before
 
 
 def test_migration_changes_nothing_when_it_runs_again(tmp_path: Path) -> None:

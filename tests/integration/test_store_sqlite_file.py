@@ -6,7 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def database(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def another_process(database: Path) -> Iterator[int]:
+def another_process(database: Path) -> Generator[int]:
     """Let another process have the database, and return its number."""
     command = [sys.executable, "-m", "tests.integration.store_process", str(database), "1", "1000000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:

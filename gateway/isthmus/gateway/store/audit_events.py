@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal, select, union_all
+from sqlalchemy import ColumnElement, func, literal, select, union_all
 
 from isthmus.gateway.audit.encode import encode_audit_record
 from isthmus.gateway.audit.index import AuditIndex, index_audit_record
@@ -93,7 +92,7 @@ def page(wanted: AuditFilter) -> tuple[str, Row]:
     else:
         branches = [()]
     conditions = _conditions(wanted)
-    selects = [_branch(*branch, *conditions) for branch in branches]
+    selects = [select(_COLUMN.position, _COLUMN.event).where(*branch, *conditions) for branch in branches]
     if len(selects) == 1:
         ordered = selects[0].order_by(_COLUMN.position).limit(wanted.limit)
         return compile_with_parameters(ordered)
@@ -104,10 +103,6 @@ def page(wanted: AuditFilter) -> tuple[str, Row]:
 def events(rows: Sequence[Row]) -> list[StoredAuditEvent]:
     """Return the events of a page."""
     return [StoredAuditEvent(position=position, event=event) for position, event in rows]
-
-
-def _branch(*conditions: ColumnElement[bool]) -> Select[Any]:
-    return select(_COLUMN.position, _COLUMN.event).where(*conditions)
 
 
 def _by_operation(wanted: AuditFilter) -> list[tuple[ColumnElement[bool], ...]]:

@@ -1,13 +1,14 @@
 """Bring a database to the schema of this release."""
 
 import logging
+import sqlite3
 from importlib import resources
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
@@ -17,7 +18,7 @@ _logger = logging.getLogger(__name__)
 
 
 def migrate(url: str) -> None:
-    """Run the migrations that the database lacks, each in a transaction; none is the usual case.
+    """Run the migrations that the database lacks, all in one transaction; none is the usual case.
 
     Args:
         url: of SQLAlchemy, such as ``sqlite:////var/lib/isthmus/isthmus.db``.
@@ -26,6 +27,8 @@ def migrate(url: str) -> None:
         ConfigurationError: a newer release wrote the database, or it is none of ours.
     """
     engine = create_engine(url, poolclass=NullPool)
+    if engine.dialect.name == "sqlite":
+        _begin_at_once(engine)
     try:
         with engine.begin() as connection:
             _upgrade(connection)
@@ -44,6 +47,18 @@ def migration_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(resources.files(f"{__package__}.migrations")))
     return config
+
+
+def _begin_at_once(engine: Engine) -> None:
+    """Make transactions contain everything: Python's driver begins them only before it changes rows."""
+
+    @event.listens_for(engine, "connect")
+    def leave_transactions_to_us(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _upgrade(connection: Connection) -> None:

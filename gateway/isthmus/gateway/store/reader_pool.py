@@ -65,6 +65,10 @@ class ReaderPool:
     def stop(self) -> None:
         """Finish what runs, then close the connections. Blocks."""
         self._threads.shutdown(wait=True)
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close the connections that nobody uses."""
         while not self._idle.empty():
             self._idle.get().close()
 

@@ -83,7 +83,7 @@ _partial("operations_open_by_endpoint", operations.c.endpoint, where=is_open)
 envelopes = Table(
     "envelopes",
     metadata,
-    # Position of the operation * 8 + slot.
+    # Slot * 2**48 + position of the operation.
     Column("envelope_id", Number, primary_key=True, autoincrement=False),
     Column("envelope", LargeBinary, nullable=False),
 )

@@ -29,6 +29,8 @@ class SqliteStore:
     the process, the system or the machine, everything acknowledged is there; something that was not
     acknowledged may be.
 
+    It is opened once; after ``close`` another object opens the file again.
+
     Args:
         path: the database file; ``.lock``, ``-wal`` and ``-shm`` lie beside it.
         most_waiting: commands, and queries, that may wait; more are refused.
@@ -111,13 +113,13 @@ class SqliteStore:
             migrate(f"sqlite:///{self._path}")
             self._readers.start()
             self._writer.start()
-        except sqlite3.Error as error:
+        except BaseException as error:
+            self._readers.disconnect()
             self._lock.release()
-            raise ConfigurationError(
-                f"{self._path} cannot be opened: {error}", fix="Is it a database of Isthmus?"
-            ) from error
-        except BaseException:
-            self._lock.release()
+            if isinstance(error, sqlite3.Error):
+                raise ConfigurationError(
+                    f"{self._path} cannot be opened: {error}", fix="Is it a database of Isthmus?"
+                ) from error
             raise
 
     def _close(self) -> None:
