@@ -19,7 +19,7 @@ os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"
 
 nox.needs_version = ">=2026.2.9"
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["lint", "types", "proto", "tests", "wheel"]
+nox.options.sessions = ["lint", "types", "proto", "breaking", "tests", "wheel"]
 nox.options.error_on_external_run = False
 
 
