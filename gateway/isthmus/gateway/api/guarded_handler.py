@@ -7,7 +7,9 @@ A streaming handler that is a coroutine (it uses ``context.read`` and ``context.
 for each message; one that is an asynchronous generator is wrapped in another.
 """
 
+import asyncio
 import inspect
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -18,6 +20,7 @@ from google.protobuf.message import DecodeError
 from isthmus.gateway.api.status import abort
 from isthmus.gateway.core.errors import InvalidRequestError
 
+_LOG = logging.getLogger(__name__)
 # Messages of every RPC pass here: there is nothing to say about their types.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -83,6 +86,8 @@ def _guarded_coroutine(behavior: _Coroutine, parse: _Parse | None) -> _Coroutine
     async def guarded(request: Any, context: Context) -> Any:  # noqa: ANN401
         try:
             return await behavior(request if parse is None else parse(request), context)
+        except grpc.aio.InternalError:
+            raise _client_left() from None
         except grpc.aio.BaseError:
             raise  # gRPC's own: the RPC was aborted, or misused
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
@@ -96,12 +101,24 @@ def _guarded_generator(behavior: _Generator, parse: _Parse | None) -> _Generator
         try:
             async for response in behavior(request if parse is None else parse(request), context):
                 yield response
+        except grpc.aio.InternalError:
+            raise _client_left() from None
         except grpc.aio.BaseError:
             raise  # gRPC's own: the RPC was aborted, or misused
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
             await abort(context, error)
 
     return guarded
+
+
+def _client_left() -> asyncio.CancelledError:
+    """Return what ends an RPC whose messages cannot be sent: nobody is there to hear why.
+
+    gRPC cancels the RPC as well when a client leaves, but not always before a write fails; then it would log
+    a stack trace.
+    """
+    _LOG.debug("a client left while it was written to")
+    return asyncio.CancelledError()
 
 
 _stream_stream: Callable[..., Handler] = grpc.stream_stream_rpc_method_handler

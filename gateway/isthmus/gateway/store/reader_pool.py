@@ -14,6 +14,8 @@ from isthmus.gateway.store.reader import read_snapshot
 T = TypeVar("T")
 
 RETRY_AFTER_SECONDS = 0.2
+# Results that the event loop has not taken are in memory, megabytes each: the threads do not run far ahead.
+MAX_READ_AHEAD = 32
 
 
 class ReaderPool:
@@ -30,6 +32,7 @@ class ReaderPool:
         self._size = size
         self._most_waiting = most_waiting
         self._waiting = 0
+        self._ahead = asyncio.Semaphore(MAX_READ_AHEAD)
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="isthmus-store-reader")
 
@@ -58,7 +61,8 @@ class ReaderPool:
             )
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
+            async with self._ahead:
+                return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
         finally:
             self._waiting -= 1
 
