@@ -27,12 +27,10 @@ Config = Annotated[
 @app.command()
 def run(config: Config = None) -> None:
     """Run a gateway until SIGTERM or Ctrl-C; then it drains and stops."""
-    import asyncio
-
     require_gateway()
-    from isthmus.gateway.process import run as serve
+    from isthmus.gateway.process import run_process
 
-    asyncio.run(serve(load(config)))
+    run_process(load(config))
 
 
 @app.command("check-config")
