@@ -10,6 +10,7 @@ figures of a busy machine compare with nothing.
 """
 
 import argparse
+import itertools
 import json
 import pstats
 import statistics
@@ -22,6 +23,7 @@ from pathlib import Path
 from tests.acceptance.deployment.deadline import await_that
 from tests.acceptance.deployment.process import RunningProcess
 from tests.acceptance.deployment.two_teams import TwoTeams, create_two_teams
+from tests.benchmarks.load.areas import areas
 from tests.benchmarks.load.window import PROCESSES, Order, Window
 
 _PROFILED = "tests.benchmarks.load.profiled"
@@ -31,6 +33,7 @@ WARM_UP_SECONDS = 1.0
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 PROFILE_LINES = 45
+MOST_AREAS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +93,13 @@ class Load:
     def stop(self) -> None:
         """End the processes in order, so that a profile is written."""
         self.caller.close_input()
-        self.caller.join(seconds=STOP_SECONDS)
-        self.worker.terminate(seconds=STOP_SECONDS)
-        self.gateway.terminate(seconds=STOP_SECONDS)
+        self._expect_success(self.caller, self.caller.join(seconds=STOP_SECONDS))
+        self._expect_success(self.worker, self.worker.terminate(seconds=STOP_SECONDS))
+        self._expect_success(self.gateway, self.gateway.terminate(seconds=STOP_SECONDS))
+
+    def _expect_success(self, process: RunningProcess, code: int) -> None:
+        if code != 0:
+            raise SystemExit(f"the {process.name} ended with {code}:\n{process.tail()}")
 
     def _before(self, name: str) -> tuple[str, ...]:
         return (_PROFILED, str(self.profile)) if self._plan.profile == name else ()
@@ -108,10 +115,16 @@ def run(plan: Plan, folder: Path) -> list[Window]:
         rounds = [[load.measure(number) for number in plan.concurrencies] for _ in range(plan.rounds)]
         load.stop()
         if plan.profile:
-            stats = pstats.Stats(str(load.profile))
-            stats.sort_stats("tottime").print_stats(PROFILE_LINES)
-            stats.sort_stats("cumtime").print_stats(PROFILE_LINES)
+            print_profile(load.profile)
     return [median(windows) for windows in zip(*rounds, strict=True)]
+
+
+def print_profile(path: Path) -> None:
+    """Print where processor time went: by area, then function by function."""
+    shares = areas(path)
+    for area, seconds in itertools.islice(shares.items(), MOST_AREAS):
+        print(f"{seconds / sum(shares.values()):>6.1%}  {area}")
+    pstats.Stats(str(path)).sort_stats("tottime").print_stats(PROFILE_LINES)
 
 
 def median(windows: Sequence[Window]) -> Window:

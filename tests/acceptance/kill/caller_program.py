@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nexusrpc
 from tests.acceptance.deployment.two_teams import ENDPOINT
+from tests.acceptance.kill.connecting import connect
 from tests.acceptance.kill.durable_lines import Journal, read_journal
 from tests.acceptance.kill.jobs import Ending, Job, Jobs, Receipt
 from tests.acceptance.kill.records import CallerLog
@@ -92,7 +93,7 @@ class Caller:
 
 async def main(path: Path, *, verify: bool) -> None:
     """Call until told to stop; or only verify."""
-    async with await Client.connect() as client:
+    async with await connect() as client:
         caller = Caller(client, path)
         if verify:
             await caller.verify()

@@ -9,10 +9,10 @@ from pathlib import Path
 import nexusrpc
 from nexusrpc.handler import StartOperationContext, service_handler, sync_operation
 from tests.acceptance.deployment.two_teams import TASK_QUEUE
+from tests.acceptance.kill.connecting import connect
 from tests.acceptance.kill.durable_lines import Journal
 from tests.acceptance.kill.jobs import Ending, Job, Jobs, Receipt
 
-from isthmus.client import Client
 from isthmus.worker import Worker, current
 
 LONGEST_WORK_MS = 40
@@ -44,7 +44,7 @@ class JobsHandler:
 
 async def main(ledger: Path) -> None:
     """Serve until SIGTERM."""
-    async with await Client.connect() as client:
+    async with await connect() as client:
         worker = Worker(
             client,
             task_queue=TASK_QUEUE,

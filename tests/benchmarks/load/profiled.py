@@ -37,7 +37,8 @@ def run(output: str, module: str) -> None:
         threading.setprofile(None)
         stats = pstats.Stats(profiles[0])
         for profile in profiles[1:]:
-            stats.add(profile)
+            if profile.getstats():
+                stats.add(profile)
         stats.dump_stats(output)
 
 
