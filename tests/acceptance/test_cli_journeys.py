@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.acceptance.cli_process import CommandLine, development, wait_for_line
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(180)]
 
 HANDLERS = """
 import time

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
-MARK = "ISTHMUS_TEST_MARK"
 DEADLINE_SECONDS = 90.0
 
 

@@ -9,8 +9,16 @@ import nexusrpc
 import pytest
 from nexusrpc.handler import StartOperationContext, service_handler, sync_operation
 
+from isthmus.cli.connection import GatewayConnection
+from isthmus.cli.key_rotation import KeyRotation
+from isthmus.cli.keyset_directory import GatewayKeysets
+from isthmus.client.engine import now_ms
 from isthmus.client.errors import ConfigurationError, PermissionDeniedError
-from isthmus.testing import LocalGateway
+from isthmus.keys.public_key import KeyState
+from isthmus.keys.publication import KeysetPublication
+from isthmus.testing import LocalGateway, LocalNamespace
+from isthmus.transport.channel import ChannelSettings
+from isthmus.transport.connection import SyncConnection
 from isthmus.worker import current
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +81,53 @@ async def test_operation_fails_when_its_attempts_are_used_up() -> None:
             handle = await echo.start_operation(Echo.stumble, "down")
             with pytest.raises(Exception, match=r"exhausted|not yet"):
                 await handle.result()
+
+
+async def test_no_call_fails_when_keys_rotate_under_running_processes(tmp_path: Path) -> None:
+    """Client and worker were connected before; neither is restarted, whichever side rotates."""
+    async with LocalGateway() as gateway:
+        await gateway.endpoint("echo", namespace="app-team", allow=["data-team"])
+        async with gateway.worker("app-team", task_queue="echo", nexus_service_handlers=[EchoHandler()]):
+            client = await gateway.client("data-team")
+            echo = client.create_nexus_client(endpoint="echo", service=Echo)
+            for team in ("app-team", "data-team"):
+                about = await gateway.namespace(team)
+                rotating = asyncio.create_task(asyncio.to_thread(rotate, about, tmp_path / team))
+                calls = 0
+                while not rotating.done() or calls < 3:
+                    assert await echo.execute_operation(Echo.say, f"hello {calls}")
+                    calls += 1
+                await rotating
+                states = [record.state for record in about.keyring.public_keys()]
+                assert sorted(states) == [
+                    KeyState.ACTIVE,
+                    KeyState.ACTIVE,
+                    KeyState.DECRYPT_ONLY,
+                    KeyState.VERIFY_ONLY,
+                ]
+                assert await echo.execute_operation(Echo.say, "afterwards") == "afterwards, data-team"
+
+
+def rotate(about: LocalNamespace, note: Path) -> None:
+    """Rotate the keys of a namespace, as another process of its team would."""
+    connection = SyncConnection(ChannelSettings(address=about.address), about.credentials)
+    publication = KeysetPublication(
+        keyring=about.keyring,
+        root=about.keyring.root_key(),
+        directory=GatewayKeysets(GatewayConnection(connection, about.credentials)),
+        now_ms=now_ms,
+    )
+    try:
+        KeyRotation(
+            keyring=about.keyring,
+            note=note,
+            publication=publication,
+            now_ms=now_ms,
+            sleep=lambda seconds: None,
+            report=lambda text: None,
+        ).run(wait_seconds=0)
+    finally:
+        connection.close()
 
 
 async def test_namespace_is_the_same_when_it_is_asked_for_again() -> None:

@@ -124,7 +124,7 @@ def _print_steps() -> Callable[[Progress], None]:
 
 @contextmanager
 def _interruptible() -> Generator[None]:
-    """Make SIGTERM stop the demonstration as Ctrl-C does, so that it leaves no process behind."""
+    """Let SIGTERM and SIGHUP stop the demonstration as Ctrl-C does, so that no process is left behind."""
     import signal
 
     if threading.current_thread() is not threading.main_thread():
@@ -135,8 +135,9 @@ def _interruptible() -> Generator[None]:
         del number, frame
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -16,6 +16,7 @@ from isthmus.demo.provisioning import provision
 LEASE_SECONDS = 10
 START_SECONDS = 30.0
 _SAMPLE_ROWS = 20
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def start_gateway(processes: Processes, deployment: Deployment) -> None:
@@ -59,14 +60,14 @@ def run(directory: Path, *, port: int, with_teams: bool, say: Callable[[str], No
 
 @contextmanager
 def stop_signals() -> Generator[threading.Event]:
-    """Turn SIGINT and SIGTERM into an event."""
+    """Turn Ctrl-C, SIGTERM and the end of the terminal into an event."""
     stopping = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
         stopping.set()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in _STOPPING}
     try:
         yield stopping
     finally:
