@@ -40,8 +40,8 @@ async def run(config: GatewayConfig) -> None:
         loop.add_signal_handler(number, signaled)
     try:
         gateway = await Gateway.start(config)
-        # What was imported and built stays for good: otherwise every full collection finds that out again, and
-        # stops the gateway for 50 ms.
+        # What was imported and built stays for good: otherwise every full collection finds that out again,
+        # and stops the gateway for 50 ms.
         gc.collect()
         gc.freeze()
         await asked.wait()
