@@ -89,7 +89,14 @@ def _move(operation: Operation, state: State, now: datetime, **changes: object) 
     return replace(operation, state=state, state_since=now, **changes)  # type: ignore[arg-type]
 
 
-def _close(operation: Operation, state: State, now: datetime, statement: Statement | None = None) -> Step:
+def _close(
+    operation: Operation,
+    state: State,
+    now: datetime,
+    statement: Statement | None = None,
+    /,
+    **changes: object,
+) -> Step:
     effects: list[Effect] = [RemoveTasks()]
     if operation.state is State.DISPATCHED and statement is not None and operation.session_id is not None:
         effects.append(InterruptTask(session_id=operation.session_id, attempt=operation.attempt))
@@ -102,6 +109,7 @@ def _close(operation: Operation, state: State, now: datetime, statement: Stateme
         session_id=None,
         next_attempt_at=None,
         statement=statement,
+        **changes,
     )
     return closed, tuple(effects)
 
@@ -188,12 +196,16 @@ def _take_outcome(operation: Operation, event: OutcomeReceived, now: datetime) -
     if event.direction not in OUTCOMES:
         msg = f"{event.direction.name} is not an outcome"
         raise IllegalEventError(msg)
-    with_outcome = replace(
-        operation, outcome=event.direction, outcome_digest=event.digest, outcome_bytes=event.outcome_bytes
-    )
+    # One copy instead of two: copying is the most that the state machine costs.
+    changes = {
+        "outcome": event.direction,
+        "outcome_digest": event.digest,
+        "outcome_bytes": event.outcome_bytes,
+    }
     if event.held:
-        return _move(with_outcome, State.REVIEW, now, session_id=None, next_attempt_at=None), (RemoveTasks(),)
-    return _close(with_outcome, _CLOSED_BY[event.direction], now)
+        held = _move(operation, State.REVIEW, now, session_id=None, next_attempt_at=None, **changes)
+        return held, (RemoveTasks(),)
+    return _close(operation, _CLOSED_BY[event.direction], now, **changes)
 
 
 def _release(operation: Operation, _event: OutcomeReleased, now: datetime) -> Step:
