@@ -20,9 +20,19 @@ READY = b"ready\n"
 ACKNOWLEDGEMENT = b"ack "
 
 
+def request(number: int) -> bytes:
+    """Return the request of the operation with this number: bytes that occur in no other."""
+    return b"<request %d>" % number
+
+
+def acknowledgement(number: int) -> bytes:
+    """Return what is written once that operation is committed."""
+    return ACKNOWLEDGEMENT + b"%d\n" % number
+
+
 def starting(number: int) -> Callable[[UnitOfWork], None]:
     """Return the command that starts the operation with this number."""
-    return lambda unit: start(unit, operation(number), b"request " * 64)
+    return lambda unit: start(unit, operation(number), request(number))
 
 
 async def run(database: Path, first: int, count: int, concurrent: int) -> None:
@@ -36,7 +46,7 @@ async def run(database: Path, first: int, count: int, concurrent: int) -> None:
     async def caller() -> None:
         for number in numbers:
             await store.transact(starting(number))
-            os.write(1, ACKNOWLEDGEMENT + b"%d\n" % number)
+            os.write(1, acknowledgement(number))
 
     await asyncio.gather(*(caller() for _ in range(concurrent)))
     await store.close()

@@ -7,7 +7,7 @@ of stores or gateways, only of files, syncs and writes.
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,21 @@ import pytest
 _TRACED = "write,pwrite64,writev,pwritev,sendto,sendmsg,fsync,fdatasync"
 _CALL = re.compile(r"^\d+ +(?P<name>\w+)\((?P<descriptor>\d+)<(?P<target>[^>]*)>(?P<arguments>.*)$")
 _RESUMED = re.compile(r"^\d+ +<\.\.\. (?P<name>\w+) resumed>(?P<rest>.*)$")
+# What a write to a database holds of a fact may be anywhere in its page.
+_PAGE_BYTES = 4096
 _UNFINISHED = " <unfinished ...>"
 _SYNCS = frozenset({"fsync", "fdatasync"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemCall:
-    """A call that returned. ``target`` is the file or socket, ``arguments`` the rest as strace prints it."""
+    """A call that returned. ``target`` is the file or socket, ``arguments`` the rest as strace prints it.
 
+    ``began`` and ``ended`` order it among the calls of other threads.
+    """
+
+    began: int
+    ended: int
     name: str
     target: str
     arguments: str
@@ -41,7 +48,19 @@ def traced(command: Sequence[str], log: Path) -> list[str]:
     """Return the command line that runs a command under strace, writing its calls to a file."""
     return [
         require_strace(),
-        *("-f", "-y", "-s", "256", "-e", f"trace={_TRACED}", "-e", "signal=none", "-o", str(log), "--"),
+        *(
+            "-f",
+            "-y",
+            "-s",
+            str(_PAGE_BYTES),
+            "-e",
+            f"trace={_TRACED}",
+            "-e",
+            "signal=none",
+            "-o",
+            str(log),
+            "--",
+        ),
         *command,
     ]
 
@@ -70,38 +89,51 @@ def system_calls(log: str) -> list[SystemCall]:
     A call that other threads interrupted is printed in two halves; it counts where its second half is.
     """
     calls: list[SystemCall] = []
-    unfinished: dict[tuple[str, str], str] = {}
-    for line in log.splitlines():
-        thread = line.split(" ", 1)[0]
-        resumed = _RESUMED.match(line)
+    unfinished: dict[tuple[str, str], tuple[int, str]] = {}
+    for number, printed in enumerate(log.splitlines()):
+        thread = printed.split(" ", 1)[0]
+        began, line = number, printed
+        resumed = _RESUMED.match(printed)
         if resumed is not None:
-            begun = unfinished.pop((thread, resumed["name"]), None)
-            if begun is None:
-                continue
-            line = begun + resumed["rest"]  # noqa: PLW2901 - the two halves are one line
+            began, first_half = unfinished.pop((thread, resumed["name"]), (number, ""))
+            line = first_half + resumed["rest"]
         call = _CALL.match(line)
         if call is None:
             continue
         if line.endswith(_UNFINISHED):
-            unfinished[thread, call["name"]] = line.removesuffix(_UNFINISHED)
+            unfinished[thread, call["name"]] = number, line.removesuffix(_UNFINISHED)
             continue
-        calls.append(SystemCall(name=call["name"], target=call["target"], arguments=call["arguments"]))
+        calls.append(
+            SystemCall(
+                began=began,
+                ended=number,
+                name=call["name"],
+                target=call["target"],
+                arguments=call["arguments"],
+            )
+        )
     return calls
 
 
-def unsynced_acknowledgements(calls: Sequence[SystemCall], *, log_file: str, told: str) -> list[SystemCall]:
-    """Return the calls that told somebody of something while bytes of the log file were not yet synced.
+def told_too_early(calls: Sequence[SystemCall], *, log_file: str, facts: Mapping[str, str]) -> list[str]:
+    """Return the words that were said before what they promise was on disk, or that were never said.
+
+    Each fact is followed by itself, because other commits are under way meanwhile: its bytes are written to
+    the log, a sync of the log begins after that and returns, and only then a call begins that tells somebody.
 
     Args:
         calls: of the process, in order.
         log_file: how the name of the write-ahead log ends.
-        told: what the arguments of an acknowledging call contain.
+        facts: by the word that the telling call contains, the bytes that are written for it.
     """
-    is_synced = True
-    early: list[SystemCall] = []
-    for call in calls:
-        if call.target.endswith(log_file):
-            is_synced = call.name in _SYNCS and call.arguments.endswith("= 0")
-        elif told in call.arguments and not is_synced:
-            early.append(call)
+    logged = [call for call in calls if call.target.endswith(log_file)]
+    others = [call for call in calls if not call.target.endswith(log_file)]
+    syncs = [call for call in logged if call.name in _SYNCS and call.arguments.endswith("= 0")]
+    early: list[str] = []
+    for word, written in facts.items():
+        write = next((call for call in logged if written in call.arguments), None)
+        sync = next((call for call in syncs if write is not None and call.began > write.ended), None)
+        told = next((call for call in others if word in call.arguments), None)
+        if sync is None or told is None or told.began < sync.ended:
+            early.append(word)
     return early

@@ -9,13 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.contract.samples import key
-from tests.integration.store_process import ACKNOWLEDGEMENT, READY
-from tests.integration.system_call_trace import (
-    SystemCall,
-    run_traced,
-    system_calls,
-    unsynced_acknowledgements,
-)
+from tests.integration.store_process import ACKNOWLEDGEMENT, READY, acknowledgement, request
+from tests.integration.system_call_trace import run_traced, system_calls, told_too_early
 
 from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.ports import AuditFilter, EnvelopeSlot, Reader, Store
@@ -34,7 +29,7 @@ def committing(database: Path, first: int, count: int, concurrent: int) -> list[
 
 @pytest.mark.parametrize("concurrent", [1, 8])
 def test_log_is_synced_when_an_acknowledgement_is_sent(tmp_path: Path, concurrent: int) -> None:
-    """Whenever a caller is told, the log is synced and nothing was written to it since."""
+    """Before anybody is told of an operation, a sync that began after its bytes were written has returned."""
     count = 40
     calls = run_traced(
         committing(tmp_path / "isthmus.db", 1, count, concurrent),
@@ -42,32 +37,46 @@ def test_log_is_synced_when_an_acknowledgement_is_sent(tmp_path: Path, concurren
         directory=ROOT,
         timeout_seconds=90,
     )
-    acknowledgements = [call for call in calls if '"ack ' in call.arguments]
     syncs = [call for call in calls if call.target.endswith("isthmus.db-wal") and "sync" in call.name]
-    assert len(acknowledgements) == count
     assert len(syncs) >= count / concurrent
-    assert unsynced_acknowledgements(calls, log_file="isthmus.db-wal", told='"ack ') == []
+    facts = {
+        f'"{acknowledgement(number).decode().strip()}\\n"': request(number).decode()
+        for number in range(1, count + 1)
+    }
+    assert told_too_early(calls, log_file="isthmus.db-wal", facts=facts) == []
 
 
 def test_early_acknowledgement_is_found_when_a_trace_has_one() -> None:
     """The check above can fail: a sync that is missing, failed, or still under way is noticed."""
-    write = '7 pwrite64(5</d/isthmus.db-wal>, "..."..., 4096, 32) = 4096\n'
+    write = '7 pwrite64(5</d/isthmus.db-wal>, "..<request 1>..", 4096, 32) = 4096\n'
+    other = '7 pwrite64(5</d/isthmus.db-wal>, "..<request 2>..", 4096, 4152) = 4096\n'
     sync = "7 fdatasync(5</d/isthmus.db-wal>) = 0\n"
     failed = "7 fdatasync(5</d/isthmus.db-wal>) = -1 EIO (Input/output error)\n"
     begun = "7 fdatasync(5</d/isthmus.db-wal> <unfinished ...>\n"
     resumed = "7 <... fdatasync resumed>) = 0\n"
     told = '8 write(1<pipe:[1]>, "ack 1\\n", 6) = 6\n'
+    telling = '8 write(1<pipe:[1]>, "ack 1\\n", 6 <unfinished ...>\n'
+    had_told = "8 <... write resumed>) = 6\n"
 
-    def early(*lines: str) -> list[SystemCall]:
+    def early(*lines: str) -> list[str]:
         calls = system_calls("".join(lines))
-        return unsynced_acknowledgements(calls, log_file="isthmus.db-wal", told='"ack ')
+        return told_too_early(calls, log_file="isthmus.db-wal", facts={"ack 1": "<request 1>"})
 
     assert early(write, sync, told) == []
     assert early(write, begun, resumed, told) == []
-    assert len(early(write, told, sync)) == 1
-    assert len(early(write, failed, told)) == 1
-    assert len(early(write, begun, told, resumed)) == 1
-    assert len(early(write, sync, write, told)) == 1
+    assert early(write, sync, other, told) == []
+    assert early(write, sync, telling, other, had_told) == []
+    for lines in (
+        [write, told, sync],
+        [sync, write, told],
+        [write, failed, told],
+        [write, begun, told, resumed],
+        [begun, write, resumed, told],
+        [write, telling, sync, had_told],
+        [other, sync, told],
+        [write, sync],
+    ):
+        assert early(*lines) == ["ack 1"], lines
 
 
 @pytest.mark.slow
