@@ -38,7 +38,7 @@ async def refusal(
 ) -> grpc.aio.AioRpcError | None:
     """Send raw messages to a method, and nothing more; return the error that ends the call, None if none."""
     # From an iterator: a write of ours could fail before we see why the other side ended the call.
-    make: "grpc.aio.StreamStreamMultiCallable[bytes, bytes]" = channel.stream_stream(method)
+    make: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
     call = make(iter(messages), metadata=metadata, timeout=seconds, compression=compression)
     try:
         async for _ in call:

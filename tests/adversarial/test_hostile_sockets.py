@@ -4,7 +4,7 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
@@ -99,7 +99,7 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
 
 
 @contextmanager
-def connected(victim: Victim) -> Iterator[socket.socket]:
+def connected(victim: Victim) -> Generator[socket.socket]:
     """Open a plain connection."""
     with socket.create_connection(("127.0.0.1", victim.port), timeout=5) as plain:
         yield plain

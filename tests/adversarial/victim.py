@@ -108,7 +108,7 @@ class Victim:
 
     @asynccontextmanager
     async def survives(self, *, most_bytes: int = 200 * MIB) -> AsyncGenerator[None]:
-        """Whatever happens inside: what was started before ends well, as does a new call; memory is bounded."""
+        """Whatever happens inside: what was started before ends well, a new call too; memory is bounded."""
         self.reset_peak()
         before = self.resident_bytes()
         async with self.client(self.deployment.caller) as caller:
