@@ -3,10 +3,11 @@
 The layers are the command's own writes, what its group already knows, and the database.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Final
+from operator import itemgetter
+from typing import Final, TypeVar
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.audit_record import AuditRecord
@@ -26,6 +27,7 @@ from isthmus.gateway.store import audit_events, operations, registry, tasks
 from isthmus.gateway.store.group import Buffer
 from isthmus.gateway.store.moments import to_microseconds
 from isthmus.gateway.store.operations import MOST_COUNTED, StoredOperation
+from isthmus.gateway.store.statements import Row
 from isthmus.wire.names import format_operation_id
 
 
@@ -36,6 +38,9 @@ class _Missing(Enum):
 
 
 _MISSING: Final = _Missing.MISSING
+_FIRST: Final[Callable[[Row], bytes]] = itemgetter(0)
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 class BufferedUnitOfWork:
@@ -45,6 +50,27 @@ class BufferedUnitOfWork:
 
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
+
+    def _look_up(  # noqa: PLR0917 - keywords would cost more than the look-up
+        self,
+        own: Mapping[K, V] | Mapping[K, V | None],
+        known: dict[K, V | None],
+        identity: K,
+        query: str,
+        parameters: Row,
+        from_row: Callable[[Row], V],
+    ) -> V | None:
+        """Ask one layer after the other; what the database says is known from then on."""
+        found = own.get(identity, _MISSING)
+        if found is not _MISSING:
+            return found
+        found = known.get(identity, _MISSING)
+        if found is not _MISSING:
+            return found
+        row = self._buffer.select_one(query, parameters)
+        loaded = None if row is None else from_row(row)
+        known[identity] = loaded
+        return loaded
 
     # --- operations -----------------------------------------------------------------------------------------
 
@@ -97,17 +123,8 @@ class BufferedUnitOfWork:
         if stored is None:
             return None
         identity = operations.envelope_id(stored.position, slot)
-        buffer = self._buffer
-        own = buffer.changes.envelopes.get(identity)
-        if own is not None:
-            return own
-        known = buffer.known.envelopes.get(identity, _MISSING)
-        if known is not _MISSING:
-            return known
-        row = buffer.select_one(operations.SELECT_ENVELOPE, (identity,))
-        envelope: bytes | None = None if row is None else row[0]
-        buffer.known.envelopes[identity] = envelope
-        return envelope
+        own, known = self._buffer.changes.envelopes, self._buffer.known.envelopes
+        return self._look_up(own, known, identity, operations.SELECT_ENVELOPE, (identity,), _FIRST)
 
     def put_envelope(self, key: OperationKey, slot: EnvelopeSlot, envelope: bytes) -> None:
         """Write a sealed message, replacing the one in that slot.
@@ -139,17 +156,9 @@ class BufferedUnitOfWork:
 
     def _find(self, key: OperationKey) -> StoredOperation | None:
         ident = (key.caller, key.operation_id)
-        buffer = self._buffer
-        own = buffer.changes.operations.get(ident)
-        if own is not None:
-            return own
-        known = buffer.known.operations.get(ident, _MISSING)
-        if known is not _MISSING:
-            return known
-        row = buffer.select_one(operations.SELECT, (key.operation_id, key.caller))
-        stored = None if row is None else operations.from_row(row)
-        buffer.known.operations[ident] = stored
-        return stored
+        own, known = self._buffer.changes.operations, self._buffer.known.operations
+        parameters = (key.operation_id, key.caller)
+        return self._look_up(own, known, ident, operations.SELECT, parameters, operations.from_row)
 
     def _get(self, key: OperationKey) -> StoredOperation:
         stored = self._find(key)
@@ -173,17 +182,8 @@ class BufferedUnitOfWork:
         if stored is None:
             return None
         identity = tasks.task_id(stored.position, kind)
-        buffer = self._buffer
-        own = buffer.changes.tasks.get(identity, _MISSING)
-        if own is not _MISSING:
-            return own
-        known = buffer.known.tasks.get(identity, _MISSING)
-        if known is not _MISSING:
-            return known
-        row = buffer.select_one(tasks.SELECT, (identity,))
-        found = None if row is None else tasks.task_from_row(row)
-        buffer.known.tasks[identity] = found
-        return found
+        own, known = self._buffer.changes.tasks, self._buffer.known.tasks
+        return self._look_up(own, known, identity, tasks.SELECT, (identity,), tasks.task_from_row)
 
     def remove_task(self, key: OperationKey, kind: TaskKind) -> None:
         """Remove a task, if it is there."""
@@ -203,17 +203,9 @@ class BufferedUnitOfWork:
 
     def worker_session(self, session_id: bytes) -> WorkerSession | None:
         """Return a session."""
-        buffer = self._buffer
-        own = buffer.changes.sessions.get(session_id, _MISSING)
-        if own is not _MISSING:
-            return own
-        known = buffer.known.sessions.get(session_id, _MISSING)
-        if known is not _MISSING:
-            return known
-        row = buffer.select_one(tasks.SELECT_SESSION, (session_id,))
-        session = None if row is None else tasks.session_from_row(row)
-        buffer.known.sessions[session_id] = session
-        return session
+        own, known = self._buffer.changes.sessions, self._buffer.known.sessions
+        parameters = (session_id,)
+        return self._look_up(own, known, session_id, tasks.SELECT_SESSION, parameters, tasks.session_from_row)
 
     def put_worker_session(self, session: WorkerSession) -> None:
         """Add or replace a session."""
@@ -232,17 +224,10 @@ class BufferedUnitOfWork:
 
     def namespace(self, name: str) -> Namespace | None:
         """Return a namespace."""
-        buffer = self._buffer
-        own = buffer.changes.namespaces.get(name)
-        if own is not None:
-            return own
-        known = buffer.known.namespaces.get(name, _MISSING)
-        if known is not _MISSING:
-            return known
-        row = buffer.select_one(registry.SELECT_NAMESPACE, (name,))
-        namespace = None if row is None else registry.namespace_from_row(row)
-        buffer.known.namespaces[name] = namespace
-        return namespace
+        own, known = self._buffer.changes.namespaces, self._buffer.known.namespaces
+        return self._look_up(
+            own, known, name, registry.SELECT_NAMESPACE, (name,), registry.namespace_from_row
+        )
 
     def insert_namespace(self, namespace: Namespace) -> None:
         """Add a namespace that does not exist.
@@ -256,17 +241,8 @@ class BufferedUnitOfWork:
 
     def endpoint(self, name: str) -> Endpoint | None:
         """Return an endpoint; a deleted one too, because its name stays reserved."""
-        buffer = self._buffer
-        own = buffer.changes.endpoints.get(name)
-        if own is not None:
-            return own
-        known = buffer.known.endpoints.get(name, _MISSING)
-        if known is not _MISSING:
-            return known
-        row = buffer.select_one(registry.SELECT_ENDPOINT, (name,))
-        endpoint = None if row is None else registry.endpoint_from_row(row)
-        buffer.known.endpoints[name] = endpoint
-        return endpoint
+        own, known = self._buffer.changes.endpoints, self._buffer.known.endpoints
+        return self._look_up(own, known, name, registry.SELECT_ENDPOINT, (name,), registry.endpoint_from_row)
 
     def put_endpoint(self, endpoint: Endpoint) -> None:
         """Add or replace an endpoint."""
@@ -274,17 +250,11 @@ class BufferedUnitOfWork:
 
     def keyset(self, namespace: str) -> StoredKeyset | None:
         """Return the newest keyset of a namespace: that of the highest version."""
-        buffer = self._buffer
-        own = buffer.changes.newest_keysets.get(namespace)
-        if own is not None:
-            return own
-        known = buffer.known.keysets.get(namespace, _MISSING)
-        if known is not _MISSING:
-            return known
-        row = buffer.select_one(registry.SELECT_KEYSET, (namespace, 1))
-        keyset = None if row is None else registry.keyset_from_row(row)
-        buffer.known.keysets[namespace] = keyset
-        return keyset
+        own, known = self._buffer.changes.newest_keysets, self._buffer.known.keysets
+        parameters = (namespace, 1)
+        return self._look_up(
+            own, known, namespace, registry.SELECT_KEYSET, parameters, registry.keyset_from_row
+        )
 
     def insert_keyset(self, keyset: StoredKeyset) -> None:
         """Add a keyset; older versions are kept.
