@@ -95,7 +95,7 @@ async def test_poll_is_empty_when_the_queue_is_another_namespaces(place: Neighbo
     """Whatever a queue is called, it is one of one's own namespace, and empty."""
     await place.start()
     party: Neighbor = getattr(place, who)
-    for queue in (QUEUE, f"{OWNER}/{QUEUE}", f"{OWNER}:{QUEUE}"):
+    for queue in (QUEUE, f"{OWNER}/{QUEUE}", f"{VICTIM}/{QUEUE}"):
         answer = await party.workers.PollTasks(place.poll(os.urandom(16), queue), metadata=party.metadata)
         assert not answer.tasks
     mine = await place.owner.workers.PollTasks(place.poll(os.urandom(16)), metadata=place.owner.metadata)
