@@ -29,12 +29,18 @@ class EnvelopeSlot(Enum):
     STARTED = "started"
     LAST_FAILURE = "last_failure"
 
+    # Members are singletons; Enum's own hash is a Python function, and these are looked up often.
+    __hash__ = object.__hash__
+
 
 class TaskKind(Enum):
     """What a worker is asked to do."""
 
     START = "start"
     CANCEL = "cancel"
+
+    # Members are singletons; Enum's own hash is a Python function, and these are looked up often.
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,9 @@ class State(Enum):
     TIMED_OUT = "timed_out"
     DENIED = "denied"
 
+    # Members are singletons; Enum's own hash is a Python function, and these are looked up often.
+    __hash__ = object.__hash__
+
     @property
     def is_terminal(self) -> bool:
         """Whether nothing can happen to the operation any more."""

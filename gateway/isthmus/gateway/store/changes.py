@@ -1,5 +1,7 @@
 """What commands know and what they wrote, before any statement carries it to the database."""
 
+from itertools import islice
+
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.ports import Namespace, StoredKeyset, Task, WorkerSession
 from isthmus.gateway.store.audit_events import PendingEvent
@@ -9,7 +11,8 @@ from isthmus.gateway.store.operations import MOST_COUNTED, Ident, StoredOperatio
 class Known:
     """The identity map of a group of commands: what they read or wrote so far. None: it does not exist.
 
-    It lives as long as the group. Its counts of open operations include what the group wrote.
+    It lives as long as the group, but for its operations: the next group may begin with them, as nobody
+    else writes to the database. Its counts of open operations include what the group wrote.
     """
 
     __slots__ = (
@@ -23,8 +26,8 @@ class Known:
         "tasks",
     )
 
-    def __init__(self) -> None:
-        self.operations: dict[Ident, StoredOperation | None] = {}
+    def __init__(self, operations: dict[Ident, StoredOperation | None] | None = None) -> None:
+        self.operations: dict[Ident, StoredOperation | None] = {} if operations is None else operations
         self.envelopes: dict[int, bytes | None] = {}
         self.tasks: dict[int, Task | None] = {}
         self.sessions: dict[bytes, WorkerSession | None] = {}
@@ -46,6 +49,12 @@ class Known:
             self.keysets.update(changes.newest_keysets)
         for endpoint, difference in changes.opened.items():
             self._count(endpoint, difference)
+
+    def recent_operations(self, most: int) -> dict[Ident, StoredOperation | None]:
+        """Return what is known of operations; of more than ``most`` entries only the newer ones."""
+        if len(self.operations) > most:
+            return dict(islice(self.operations.items(), len(self.operations) - most // 2, None))
+        return self.operations
 
     def _count(self, endpoint: str, difference: int) -> None:
         counted = self.open_counts.get(endpoint)

@@ -17,10 +17,10 @@ from isthmus.gateway.store.statements import Row
 class Group:
     """One transaction of many commands. The caller begins it, commits it, or rolls it back."""
 
-    def __init__(self, connection: sqlite3.Connection, sequences: Sequences) -> None:
+    def __init__(self, connection: sqlite3.Connection, sequences: Sequences, known: Known) -> None:
         self.connection = connection
         self.sequences = sequences
-        self.known = Known()
+        self.known = known
         self.signals: list[Signal] = []
         self._pending = Changes()
 

@@ -10,13 +10,17 @@ from typing import Any
 
 from isthmus.gateway.core.errors import GatewayError, UnavailableError
 from isthmus.gateway.ports import Command, Signal
+from isthmus.gateway.store.changes import Known
 from isthmus.gateway.store.flush import Sequences
 from isthmus.gateway.store.group import Buffer, Group
+from isthmus.gateway.store.operations import Ident, StoredOperation
 from isthmus.gateway.store.unit_of_work import BufferedUnitOfWork
 
 _logger = logging.getLogger(__name__)
 
 MOST_COMMANDS = 256
+# An operation is written twice as a rule, within moments: what was just written need not be read back.
+MOST_RECENT_OPERATIONS = 4096
 RETRY_AFTER_SECONDS = 1.0
 
 Outcome = tuple[Any, BaseException | None]
@@ -61,6 +65,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="isthmus-store-writer", daemon=True)
         self._connection: sqlite3.Connection | None = None
         self._sequences: Sequences | None = None
+        self._recent: dict[Ident, StoredOperation | None] = {}
 
     def start(self) -> None:
         """Connect, then start the thread.
@@ -121,14 +126,16 @@ class Writer:
         connection, sequences = self._reconnect()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            group = Group(connection, sequences)
+            group = Group(connection, sequences, Known(self._recent))
             outcomes = [_run_command(group, submission.command) for submission in submissions]
             group.flush()
             connection.execute("COMMIT")
         except BaseException:
             # Closing rolls back, and a connection that met an error of the disk is not asked again.
             self._disconnect()
+            self._recent = {}
             raise
+        self._recent = group.known.recent_operations(MOST_RECENT_OPERATIONS)
         return group.signals, outcomes
 
     def _reconnect(self) -> tuple[sqlite3.Connection, Sequences]:
