@@ -16,9 +16,9 @@ from isthmus.worker.tasks import RunningTask, Stop, TaskKey, key_of
 logger = logging.getLogger("isthmus.worker")
 
 # Tasks that run back to back before the event loop may write and read: the first outcomes of a large frame
-# leave while its last tasks still run. Fewer would make smaller frames and commits: with 8 an operation cost
-# the gateway a fifth more at 64 callers.
-STARTED_AT_ONCE = 32
+# leave while its last tasks still run. Fewer make smaller frames and commits, which cost the gateway more; more
+# leave caller and gateway idle meanwhile (docs/performance.md has the figures).
+STARTED_AT_ONCE = 16
 
 
 class TaskRunner(Protocol):
