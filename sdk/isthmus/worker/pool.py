@@ -16,8 +16,8 @@ from isthmus.worker.tasks import RunningTask, Stop, TaskKey, key_of
 logger = logging.getLogger("isthmus.worker")
 
 # Tasks that run back to back before the event loop may write and read: the first outcomes of a large frame
-# leave while its last tasks still run. Fewer make smaller frames and commits, which cost the gateway more; more
-# leave caller and gateway idle meanwhile (docs/performance.md has the figures).
+# leave while its last tasks still run. Fewer make smaller frames and commits, which cost the gateway more;
+# more leave caller and gateway idle meanwhile (docs/performance.md has the figures).
 STARTED_AT_ONCE = 16
 
 
