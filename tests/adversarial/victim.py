@@ -137,9 +137,13 @@ def credential(team: Team) -> Metadata:
     return (("authorization", f"Bearer {team.tokens().token()}"),)
 
 
-def start_victim(folder: Path) -> Victim:
+def start_victim(folder: Path, *, log_level: str = "warning") -> Victim:
     """Start a gateway that two teams are registered with."""
     deployment = create_two_teams(folder)
+    config = deployment.site.config_file
+    text = config.read_text(encoding="utf-8")
+    assert 'level = "warning"' in text
+    config.write_text(text.replace('level = "warning"', f'level = "{log_level}"'), encoding="utf-8")
     process = deployment.site.start()
     deployment.register(process)
     return Victim(deployment=deployment, process=process)

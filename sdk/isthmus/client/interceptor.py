@@ -14,7 +14,7 @@
 # ruff: noqa: A002, ANN401 - parameters are named and typed as in temporalio and nexusrpc
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -29,8 +29,8 @@ class StartInput:
     """A start or an execute. ``dataclasses.replace`` changes it on its way."""
 
     spec: OperationSpec
-    value: object
-    """The input of the operation, not yet serialized."""
+    value: object = field(repr=False)
+    """The input of the operation, not yet serialized nor sealed: it does not belong in logs."""
     options: StartOptions
 
 

@@ -1,9 +1,12 @@
 """What a keyring holds, as values: no file, no clock, no wrapping."""
 
 from dataclasses import dataclass, field
+from typing import Final, NoReturn
 
 from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKey
 from isthmus.keys.public_key import KeyKind, KeyState, PublicKeyRecord
+
+_NOT_PICKLED: Final = "what a keyring holds cannot be pickled or copied; open the keyring in each process"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +16,10 @@ class StoredKey:
     record: PublicKeyRecord
     secret: bytes | None = field(repr=False)
     """32 bytes: the seed of an X-Wing key, or an Ed25519 key."""
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse."""
+        raise TypeError(_NOT_PICKLED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +37,10 @@ class KeyringContents:
     """Version of the keyset that was signed last; 0 before the first one."""
     keyset_hash: bytes = b""
     """SHA-256 of the keyset that was signed last."""
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse."""
+        raise TypeError(_NOT_PICKLED)
 
     def in_state(self, kind: KeyKind, state: KeyState) -> tuple[StoredKey, ...]:
         """Return the keys of a kind that are in a state, oldest first."""

@@ -1,7 +1,7 @@
 """Wrap what a worker runs. The names are those of ``temporalio.worker``, whose interceptors look the same."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nexusrpc.handler import (
@@ -19,18 +19,18 @@ StartResult = StartOperationResultSync[Any] | StartOperationResultAsync
 
 @dataclass(slots=True, kw_only=True)
 class ExecuteNexusOperationStartInput:
-    """What a start is about to be called with."""
+    """What a start is about to be called with. Its representation does not show the input: it was sealed."""
 
     ctx: StartOperationContext
-    input: Any
+    input: Any = field(repr=False)
 
 
 @dataclass(slots=True, kw_only=True)
 class ExecuteNexusOperationCancelInput:
-    """What a cancel is about to be called with."""
+    """What a cancel is about to be called with. Its representation does not show the token: it was sealed."""
 
     ctx: CancelOperationContext
-    token: str
+    token: str = field(repr=False)
 
 
 class NexusOperationInboundInterceptor:
