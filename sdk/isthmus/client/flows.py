@@ -14,7 +14,7 @@ from isthmus.client.answer import (
     verify_ending,
     verify_proof,
 )
-from isthmus.client.errors import AlreadyExistsError, KeyRetiredError
+from isthmus.client.errors import AlreadyExistsError, KeyRetiredError, UnverifiedAnswerError
 from isthmus.client.operation_spec import OperationSpec
 from isthmus.client.request import (
     Caller,
@@ -361,13 +361,13 @@ def _outcome(
 ) -> Flow[Outcome]:
     """Verify an ending; again after a refresh when a key is new here."""
     namespace = request.header.recipient_namespace
-    for pause_seconds in _REFRESH_PAUSES_SECONDS:
+    for pause_seconds in (*_REFRESH_PAUSES_SECONDS, None):
         keys = yield FetchKeys(namespace=namespace)
         try:
             return verify_ending(status, request, caller=caller, handler_keys=keys, now_ms=clock.now_ms())
         except KeyUnavailableError as error:
-            if error.permanent:
-                raise
+            if error.permanent or pause_seconds is None:
+                shown = format_operation_id(request.header.operation_id)
+                raise UnverifiedAnswerError(shown, "the outcome") from error
             yield from _look_for_new_keys(caller, namespace, pause_seconds, error.key_id)
-    keys = yield FetchKeys(namespace=namespace)
-    return verify_ending(status, request, caller=caller, handler_keys=keys, now_ms=clock.now_ms())
+    raise AssertionError

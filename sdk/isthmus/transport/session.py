@@ -39,7 +39,7 @@ from isthmus.transport.unary import call_unary
 from isthmus.v1 import operation_service_pb2
 
 _LOG: Final = logging.getLogger(__name__)
-_BROKEN_STREAMS_BEFORE_UNARY: Final = 3
+BROKEN_STREAMS_BEFORE_UNARY: Final = 3
 _UNARY_SECONDS: Final = 60.0
 
 Stream = grpc.aio.StreamStreamCall[
@@ -264,7 +264,7 @@ class Session:
         """Whether it is the streams, and not the gateway, that fail: the connection below is up."""
         if isinstance(error, UnsupportedError):
             return True
-        return self._broken_streams >= _BROKEN_STREAMS_BEFORE_UNARY and self._connection.connected
+        return self._broken_streams >= BROKEN_STREAMS_BEFORE_UNARY and self._connection.connected
 
     async def _without_streams(self, error: IsthmusError) -> None:
         _LOG.warning(
