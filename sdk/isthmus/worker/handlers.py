@@ -113,11 +113,25 @@ class OperationHandlers:
 
     async def start(self, context: StartOperationContext, payload: Payload) -> StartResult:
         """Run a start. Raises whatever the handler raises."""
-        return await self._handler.start_operation(context, PayloadInput(payload, self._converter))
+        try:
+            return await self._handler.start_operation(context, PayloadInput(payload, self._converter))
+        except SystemExit as error:
+            raise _exited(error) from error
 
     async def cancel(self, context: CancelOperationContext, token: str) -> None:
         """Run a cancel. Raises whatever the handler raises."""
-        await self._handler.cancel_operation(context, token)
+        try:
+            await self._handler.cancel_operation(context, token)
+        except SystemExit as error:
+            raise _exited(error) from error
+
+
+def _exited(error: SystemExit) -> nexusrpc.HandlerError:
+    """Return what a handler's ``sys.exit`` counts as.
+
+    In an asyncio task it would end this worker, and then every worker that the task is delivered to.
+    """
+    return nexusrpc.HandlerError(f"the handler ended with {error!r}", type=nexusrpc.HandlerErrorType.INTERNAL)
 
 
 class _CancelInThread(OperationHandlerMiddleware):

@@ -157,3 +157,23 @@ async def test_task_is_tried_again_when_something_inside_the_handler_was_cancele
         outcome = await stream.outcome()
     assert outcome.retry.error_type == "INTERNAL"
     assert caller.open(outcome.retry.envelope, request, Direction.FAILURE).digest
+
+
+async def test_worker_lives_on_when_a_handler_exits(
+    gateway: Gateway, client: HandlerClient, caller: Caller
+) -> None:
+    """``sys.exit`` in a handler is its failure: it must not take one worker after the other with it."""
+    request = caller.request("anything", None)
+    handler = PaymentsHandler(result=SystemExit(3))
+    async with running(client, handler):
+        stream = await gateway.stream()
+        stream.send(tasks=[start_task(request)])
+        first = await stream.outcome()
+        handler.result = None
+        again = caller.request("anything", None)
+        stream.send(tasks=[start_task(again)])
+        second = await stream.outcome()
+    assert first.retry.error_type == "INTERNAL"
+    error = exception_from_payload(caller.open(first.retry.envelope, request, Direction.FAILURE).payload)
+    assert "SystemExit(3)" in str(error)
+    assert second.WhichOneof("outcome") == "envelope"
