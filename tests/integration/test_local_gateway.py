@@ -162,3 +162,19 @@ def test_example_passes_when_it_is_run_as_documented() -> None:
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+async def test_local_gateway_stays_apart_when_the_shell_is_set_up_for_a_real_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever follows the README has exported ISTHMUS_CONFIG, and runs tests in the same terminal."""
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text(
+        'current = "x"\n[profiles.x]\naddress = "https://gw:1"\nnamespace = "x"\nserver_name = "gw"\n'
+    )
+    monkeypatch.setenv("ISTHMUS_CONFIG", str(profiles))
+    monkeypatch.setenv("ISTHMUS_NAMESPACE", "x")
+    monkeypatch.setenv("ISTHMUS_TOKEN", "of another gateway")
+    async with LocalGateway() as gateway:
+        client = await gateway.client("data-team")
+        assert client.namespace == "data-team"

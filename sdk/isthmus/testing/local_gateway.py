@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from isthmus.client.client import Client
+from isthmus.client.profile import Profile
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_format import KdfParameters, new_salt
 from isthmus.keys.trust import TrustStore
@@ -151,7 +152,12 @@ class LocalGateway:
         if found is None:
             about = await self.namespace(namespace)
             found = await Client.connect(
-                about.address, keyring=about.keyring, trust=about.trust, credentials=about.credentials
+                about.address,
+                # An empty one: what the developer's shell says about a real gateway is not for tests.
+                profile=Profile(),
+                keyring=about.keyring,
+                trust=about.trust,
+                credentials=about.credentials,
             )
             self._clients[namespace] = await self._stack.enter_async_context(found)
         return found
