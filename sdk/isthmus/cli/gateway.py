@@ -39,9 +39,12 @@ def check_config(ctx: typer.Context, config: Config = None) -> None:
     import os
 
     require_gateway()
+    from isthmus.gateway.authn.configured_issuers import issuer_key_problems
     from isthmus.gateway.config.loading import check_config as problems_of
 
     problems = problems_of(config or _default_file(), os.environ)
+    if not problems:
+        problems = tuple(issuer_key_problems(load(config)))
     output = invocation(ctx).output
     if output.is_json:
         output.json(

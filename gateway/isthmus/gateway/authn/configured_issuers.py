@@ -1,11 +1,13 @@
 """The issuers that the configuration names, ready to verify."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 from isthmus.gateway.authn.development import DevelopmentIssuer
 from isthmus.gateway.authn.jwt_issuer import JwtIssuer
 from isthmus.gateway.authn.subjects import ConfiguredSubjects
 from isthmus.gateway.authn.verification_keys import KeyFile
+from isthmus.gateway.config.problem import Problem
 from isthmus.gateway.config.settings import DEVELOPMENT, GatewayConfig, IssuerSettings
 from isthmus.gateway.core.errors import ConfigurationError
 
@@ -22,6 +24,18 @@ def configured_issuers(config: GatewayConfig) -> list[JwtIssuer]:
         else _profile(settings)
         for settings in config.issuers
     ]
+
+
+def issuer_key_problems(config: GatewayConfig) -> Iterator[Problem]:
+    """Yield the key files of issuers that do not hold what they should; nothing is written."""
+    for index, settings in enumerate(config.issuers):
+        if settings.kind == DEVELOPMENT:
+            continue
+        try:
+            _profile(settings)
+        except ConfigurationError as error:
+            option = "key_file" if settings.jwks_file is None else "jwks_file"
+            yield Problem(option=f"issuers[{index}].{option}", message=error.message)
 
 
 def _profile(settings: IssuerSettings) -> JwtIssuer:
