@@ -1,9 +1,13 @@
 """``isthmus call``: call an operation of another team."""
 
+import asyncio
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.invocation import invocation
 from isthmus.cli.moment import parse_duration
 
@@ -55,12 +59,30 @@ def call(
 
     async def work(client: "Client") -> None:
         service_client = client.create_nexus_client(endpoint, service)
-        handle = await service_client.start_operation(operation, value, **options)
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(None if waiting is None else waiting.total_seconds()):
+                handle = await service_client.start_operation(operation, value, **options)
+        except TimeoutError:
+            raise _not_acknowledged(id_) from None
+        left = None if waiting is None else waiting - timedelta(seconds=time.monotonic() - began)
         if not wait:
             output.document({"operation_id": handle.operation_id, "state": "running"})
             return
         await print_ending(
-            wait_for_result(handle, timeout_=waiting), operation_id=handle.operation_id, output=output
+            wait_for_result(handle, timeout_=left), operation_id=handle.operation_id, output=output
         )
 
     run_with_client(ctx, work)
+
+
+def _not_acknowledged(id_: str | None) -> CliError:
+    again = (
+        f"repeat with --id {id_} to attach to it"
+        if id_ is not None
+        else "look for it with isthmus operation list before you repeat the call, next time with --id"
+    )
+    return CliError(
+        f"time is over, and the gateway has not acknowledged the start; it may still record it: {again}",
+        code=ExitCode.UNAVAILABLE,
+    )
