@@ -15,13 +15,13 @@ def list_(ctx: typer.Context) -> None:
     """List the profiles of this machine."""
     import os
 
-    from isthmus.client.profile import config_path, load_profile, profile_names
+    from isthmus.client.profile import config_path, current_profile, load_profile, profile_names
 
     chosen = invocation(ctx)
     # Each as its own file says: without what the environment puts on top of the one that is used.
     plain = {name: value for name, value in os.environ.items() if not name.startswith("ISTHMUS_")}
     plain["ISTHMUS_CONFIG"] = str(config_path(chosen.environment))
-    current = chosen.environment.get("ISTHMUS_PROFILE")
+    current = chosen.environment.get("ISTHMUS_PROFILE") or current_profile(plain)
     found = []
     for name in profile_names(plain):
         profile = load_profile(name, environment=plain)

@@ -2,7 +2,7 @@
 
 ::
 
-    client = await Client.connect("localhost:7243", profile="dev")
+    client = await Client.connect(profile="data-team")
     payments = client.create_nexus_client(endpoint="payments", service=Payments)
     receipt = await payments.execute_operation(Payments.charge, Charge(amount=3), id="order-42")
 """

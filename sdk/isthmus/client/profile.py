@@ -104,6 +104,16 @@ def profile_names(environment: Mapping[str, str] | None = None) -> tuple[str, ..
     return tuple(sorted(_read(config_path(environment)).get("profiles", {})))
 
 
+def current_profile(environment: Mapping[str, str] | None = None) -> str | None:
+    """Return the file's ``current``, the profile that is used when nobody names one.
+
+    Raises:
+        ConfigurationError: the file is not valid.
+    """
+    current = _read(config_path(environment)).get("current")
+    return None if current is None else str(current)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

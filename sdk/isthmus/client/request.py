@@ -95,6 +95,10 @@ class StartOptions:
             raise ConfigurationError(f"reuse_policy={self.reuse_policy!r} needs an id")
         if self.id is not None and not 0 < len(self.id.encode()) <= limits.MAX_REQUEST_ID_BYTES:
             raise ConfigurationError(f"an id is 1 to {limits.MAX_REQUEST_ID_BYTES} bytes of UTF-8")
+        for name in ("schedule_to_start_timeout", "start_to_close_timeout", "schedule_to_close_timeout"):
+            duration = getattr(self, name)
+            if not isinstance(duration, timedelta | None):
+                raise ConfigurationError(f"{name} is a timedelta, not {duration!r}")
         whole_ms = milliseconds(self.schedule_to_close_timeout)
         if not 0 < whole_ms <= limits.MAX_SCHEDULE_TO_CLOSE_MS:
             raise ConfigurationError("schedule_to_close_timeout is more than 0 and at most 60 days")

@@ -1,6 +1,7 @@
 """What can go wrong with keysets, keyrings and trust."""
 
 from enum import StrEnum, unique
+from typing import Final
 
 
 class KeysError(Exception):
@@ -40,11 +41,23 @@ class KeysetProblem(StrEnum):
     KEY = "key"
 
 
+_ADVICE: Final = {
+    KeysetProblem.ROOT: "another root signed it than the one that is pinned: compare the fingerprint with"
+    " that team, not by way of the gateway, and pin it again only if it is theirs (isthmus trust)",
+    KeysetProblem.ROLLBACK: "a newer one was seen before: report it to whoever operates the gateway",
+    KeysetProblem.EQUIVOCATION: "another one with the same number was seen before: report it to that team",
+    KeysetProblem.EXPIRED: "that team publishes a fresh one with: isthmus keys publish",
+    KeysetProblem.FUTURE: "compare the clocks of the two machines",
+}
+"""What to do about the problems that people meet; the others are damage or attacks."""
+
+
 class KeysetRejectedError(KeysError):
     """A keyset that is not what the pinned root signed last. Nothing is sealed on its word."""
 
     def __init__(self, problem: KeysetProblem, namespace: str) -> None:
-        super().__init__(f"the keyset of {namespace} is refused: {problem}")
+        said = f"the keyset of {namespace} is refused: {problem}"
+        super().__init__(f"{said}; {_ADVICE[problem]}" if problem in _ADVICE else said)
         self.problem = problem
         self.namespace = namespace
 

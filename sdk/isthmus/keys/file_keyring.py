@@ -223,7 +223,10 @@ class FileKeyring:
 
     def _read_root(self, passphrase: bytes | None) -> bytes:
         if self._root_path is None or not self._root_path.exists():
-            raise KeyringError(f"the root key of {self.namespace} is not here")
+            where = f"not at {self._root_path}" if self._root_path is not None else "not in its keyring"
+            raise KeyringError(
+                f"the root key of {self.namespace} is {where}: say with --root where its file is"
+            )
         data, _ = read_private(self._root_path)
         wrapping = self._wrapping
         if passphrase is not None:

@@ -86,7 +86,7 @@ def _plain_scalar(value: object) -> object:
             return sorted(value, key=to_json)
         case _:
             msg = (
-                f"a {type_name(type(value))} has no JSON form; use a dataclass, a pydantic model, "
-                "a msgspec Struct, a protobuf message or plain JSON types"
+                f"a value of type {type_name(type(value))} has no JSON form; use a dataclass, a pydantic "
+                "model, a msgspec Struct, a protobuf message or plain JSON types"
             )
             raise PayloadConversionError(msg)

@@ -3,6 +3,8 @@
 Endings of operations are no transport errors: those are raised by ``isthmus.client``.
 """
 
+from typing import Final
+
 
 class IsthmusError(Exception):
     """Any error of Isthmus itself; errors of handlers are those of ``nexusrpc``."""
@@ -18,6 +20,13 @@ class ForkedError(IsthmusError):
 
 class ClientClosedError(IsthmusError):
     """The client was closed; what it started goes on at the gateway."""
+
+
+_ADVICE_BY_REASON: Final = {
+    "CREDENTIAL_MISSING": "set token_file, or signing_key_file with issuer and subject, in the profile that"
+    " is in use (ISTHMUS_CONFIG and ISTHMUS_PROFILE say which), or ISTHMUS_TOKEN",
+}
+"""Where this end knows better than the gateway what to do."""
 
 
 class GatewayError(IsthmusError):
@@ -45,8 +54,10 @@ class GatewayError(IsthmusError):
         self.reason = reason
         self.retry_after_seconds = retry_after_seconds
         self.metadata = metadata or {}
-        advice = self.metadata.get("fix") or self.advice
-        super().__init__(f"{message or type(self).__name__}{f' [{reason}]' if reason else ''}; {advice}")
+        advice = _ADVICE_BY_REASON.get(reason) or self.metadata.get("fix") or self.advice
+        # The gateway's fixes are sentences, those of this module go on.
+        link = ". " if advice[:1].isupper() else "; "
+        super().__init__(f"{message or type(self).__name__}{f' [{reason}]' if reason else ''}{link}{advice}")
 
 
 class ConnectionLostError(GatewayError):

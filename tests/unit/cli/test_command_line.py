@@ -193,3 +193,36 @@ def test_gateway_is_not_run_when_its_config_is_missing(tmp_path: Path) -> None:
     result = runner.invoke(app, ["gateway", "run", "--config", str(tmp_path / "missing.toml")])
     assert result.exit_code == 2
     assert "missing.toml" in result.stderr
+
+
+def test_config_is_refused_when_a_key_file_holds_no_key(tmp_path: Path) -> None:
+    """What would stop the start is found before it, and nothing is written."""
+    key = tmp_path / "team.pub"
+    key.write_text("-----BEGIN CERTIFICATE-----\n")
+    key.chmod(0o600)
+    path = tmp_path / "isthmus.toml"
+    path.write_text(
+        'trust_domain = "example.internal"\ndata_dir = "state"\n[listen]\naddress = "127.0.0.1:7243"\n'
+        '[[issuers]]\nissuer = "team"\nalgorithm = "EdDSA"\naudience = "isthmus"\nnamespace = "team"\n'
+        'key_file = "team.pub"\n'
+    )
+    result = runner.invoke(app, ["gateway", "check-config", "--config", str(path), "-o", "json"])
+    assert result.exit_code == 2
+    assert [problem["option"] for problem in json.loads(result.stdout)] == ["issuers[0].key_file"]
+    assert not (tmp_path / "state").exists()
+
+
+def test_current_profile_is_marked_when_the_file_names_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the file, unless the person names another one."""
+    path = tmp_path / "profiles.toml"
+    path.write_text('current = "b"\n[profiles.a]\n[profiles.b]\n')
+    monkeypatch.setenv("ISTHMUS_CONFIG", str(path))
+
+    def current(*arguments: str) -> list[str]:
+        listed = runner.invoke(app, [*arguments, "profile", "list", "-o", "json"])
+        return [profile["name"] for profile in json.loads(listed.stdout) if profile["current"]]
+
+    assert current() == ["b"]
+    assert current("--profile", "a") == ["a"]

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from tests.unit.client.teams import TRUST_DOMAIN, Team, trust_in
 
-from isthmus.client import Profile, load_profile
+from isthmus.client import Profile, StartOptions, load_profile
 from isthmus.client.assembly import assemble, token_source
 from isthmus.client.errors import ConfigurationError
-from isthmus.client.profile import config_path, profile_names
+from isthmus.client.profile import config_path, current_profile, profile_names
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_format import KdfParameters, new_salt
 from isthmus.transport.credentials import EnvironmentToken, FileToken
@@ -139,3 +139,20 @@ def test_credentials_are_refused_when_contradictory() -> None:
     with pytest.raises(ConfigurationError, match="issuer"):
         token_source(Profile(signing_key_file=Path("b")), {})
     assert token_source(Profile(), {}) is None
+
+
+def test_file_says_which_profile_is_current_when_nobody_names_one(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """What ``isthmus profile list`` marks."""
+    assert current_profile(environment) == "dev"
+    assert current_profile({"ISTHMUS_CONFIG": str(tmp_path / "none.toml")}) is None
+
+
+@pytest.mark.parametrize(
+    "option", ["schedule_to_start_timeout", "start_to_close_timeout", "schedule_to_close_timeout"]
+)
+def test_timeout_is_refused_when_it_is_a_number(option: str) -> None:
+    """Seconds or milliseconds? A timedelta says it."""
+    with pytest.raises(ConfigurationError, match=f"{option} is a timedelta, not 30"):
+        StartOptions(**{option: 30})  # type: ignore[arg-type]

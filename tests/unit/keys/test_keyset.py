@@ -210,3 +210,9 @@ def test_nothing_is_sealed_when_the_suite_is_not_accepted() -> None:
     verified = verify(sign_keyset(replace(KEYSET, suites=("ISE9",)), ROOT))
     with pytest.raises(NoSealingKeyError):
         verified.sealing_key()
+
+
+def test_message_says_what_to_do_when_another_root_signed() -> None:
+    """A wrong pin is the first thing that goes wrong between two teams."""
+    with pytest.raises(KeysetRejectedError, match="compare the fingerprint"):
+        verify(sign_keyset(KEYSET, SIGNING))

@@ -98,3 +98,15 @@ def test_trailers_win_when_present() -> None:
     assert type(error_from_rpc(FailedRpc(None))) is errors.ConnectionLostError
     assert "connection refused" in str(error_from_rpc(FailedRpc(None)))
     assert type(error_from_rpc(FailedRpc(status(grpc.StatusCode.NOT_FOUND)))) is errors.NotFoundError
+
+
+def test_advice_is_this_ends_own_when_no_credential_was_sent() -> None:
+    """The gateway speaks of metadata; people have profiles."""
+    info = error_details_pb2.ErrorInfo(
+        reason="CREDENTIAL_MISSING", domain="isthmus", metadata={"fix": "Send one metadata entry."}
+    )
+    error = error_from_status(status(grpc.StatusCode.UNAUTHENTICATED, info))
+    assert "metadata" not in str(error)
+    other = error_details_pb2.ErrorInfo(reason="OTHER", domain="isthmus", metadata={"fix": "Do this."})
+    assert str(error_from_status(status(grpc.StatusCode.NOT_FOUND, other))) == "it happened [OTHER]. Do this."
+    assert "ISTHMUS_CONFIG" in str(error)
