@@ -219,6 +219,7 @@ def test_new_team_gets_going_when_it_makes_its_own_keys(isthmus: CommandLine, tm
     """Keys init, keys publish: the passphrase from a file, the root in a file of its own."""
     passphrase = tmp_path / "passphrase"
     passphrase.write_text("a long one\n")
+    passphrase.chmod(0o600)
     isthmus.environment["ISTHMUS_PASSPHRASE_FILE"] = str(passphrase)
     isthmus.environment["ISTHMUS_KEYRING"] = str(tmp_path / "keys" / "keyring.json")
     root = str(tmp_path / "root.json")

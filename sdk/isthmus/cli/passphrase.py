@@ -37,8 +37,15 @@ def read_passphrase(profile: Profile, environment: Mapping[str, str], *, confirm
 
 
 def read_passphrase_file(path: Path) -> bytes:
-    """Return the first line's worth of a file, without its line end. Raises CliError."""
+    """Return the first line's worth of a file, without its line end.
+
+    Raises:
+        CliError: it cannot be read, or is empty. ConfigurationError: everybody can read it.
+    """
+    from isthmus.transport.credentials import refuse_public_file
+
     try:
+        refuse_public_file(path)
         passphrase = path.read_bytes().rstrip(b"\r\n")
     except OSError as error:
         raise CliError(f"cannot read the passphrase file {path}: {error.strerror}") from error

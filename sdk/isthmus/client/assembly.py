@@ -19,6 +19,7 @@ from isthmus.transport.credentials import (
     SigningKeyToken,
     TokenSource,
     load_signing_key,
+    refuse_public_file,
 )
 from isthmus.transport.errors import ConfigurationError
 from isthmus.v1 import key_service_pb2, namespace_service_pb2
@@ -170,6 +171,7 @@ def _keyring(profile: Profile, given: Keyring | Path | str | None, environment: 
     passphrase = environment.get(_PASSPHRASE_VARIABLE, "").encode()
     if profile.passphrase_file is not None:
         try:
+            refuse_public_file(profile.passphrase_file)
             passphrase = profile.passphrase_file.read_bytes().rstrip(b"\r\n")
         except OSError as error:
             raise ConfigurationError(f"cannot read {profile.passphrase_file}: {error.strerror}") from error

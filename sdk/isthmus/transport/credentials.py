@@ -141,6 +141,16 @@ def key_thumbprint(key: Ed25519PrivateKey) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
 
 
+def refuse_public_file(path: Path) -> None:
+    """Refuse a secret that everybody on this machine can read or replace.
+
+    Raises:
+        ConfigurationError: everybody can. OSError: there is no such file.
+    """
+    if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise ConfigurationError(f"everybody on this machine can read {path}: chmod o-rwx it")
+
+
 def load_signing_key(path: Path) -> Ed25519PrivateKey:
     """Read an Ed25519 private key (PEM, PKCS #8).
 
@@ -148,8 +158,7 @@ def load_signing_key(path: Path) -> Ed25519PrivateKey:
         ConfigurationError: the file cannot be read, can be read by everybody, or holds no such key.
     """
     try:
-        if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
-            raise ConfigurationError(f"everybody on this machine can read {path}: chmod o-rwx it")
+        refuse_public_file(path)
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise ConfigurationError(f"cannot read the signing key {path}: {error.strerror}") from error

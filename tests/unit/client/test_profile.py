@@ -102,6 +102,7 @@ def test_parts_fit_together_when_everything_comes_from_files(tmp_path: Path) -> 
     )
     passphrase = tmp_path / "passphrase"
     passphrase.write_text("pw\n")
+    passphrase.chmod(0o600)
     trust = tmp_path / "trust.json"
     trust_in(Team.create("payments-team"), trust)
     profile = Profile(
