@@ -116,7 +116,9 @@ class Writer:
         except (sqlite3.Error, GatewayError, OSError) as error:
             # The cause in the line itself: who reads it at night may see no trace.
             cause = str(error)
-            _logger.exception("the store cannot commit (%s); %d commands are refused", cause, len(submissions))
+            _logger.exception(
+                "the store cannot commit (%s); %d commands are refused", cause, len(submissions)
+            )
             signals, outcomes = [], [(None, _unavailable(error)) for _ in submissions]
         except BaseException as error:
             _logger.exception("the writer failed; %d commands are refused", len(submissions))
