@@ -6,6 +6,7 @@ own: everything it reads and writes goes through the unit of work. One contract 
 to what is written here.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -419,6 +420,16 @@ class Store(Protocol):
         Raises:
             UnavailableError: the store cannot commit now; nothing was changed.
             ExhaustedError: too many commands wait; nothing was changed.
+        """
+        ...
+
+    def submit(self, command: Command[T]) -> "asyncio.Future[T]":
+        """Run a command as ``transact`` does, and return at once with the future of its result.
+
+        Cancelling the future changes nothing but that nobody learns the result.
+
+        Raises:
+            UnavailableError, ExhaustedError: as transact, at once or through the future.
         """
         ...
 

@@ -17,8 +17,10 @@ logger = logging.getLogger("isthmus.worker")
 
 # Tasks that run back to back before the event loop may write and read: the first outcomes of a large frame
 # leave while its last tasks still run. Fewer make smaller frames and commits, which cost the gateway more;
-# more leave caller and gateway idle meanwhile (docs/performance.md has the figures).
-STARTED_AT_ONCE = 16
+# more leave caller and gateway idle meanwhile (docs/performance.md has the figures). Large messages take long
+# to open and seal, hence the bound in bytes.
+STARTED_AT_ONCE = 32
+STARTED_BYTES_AT_ONCE = 256 * 1024
 
 
 class TaskRunner(Protocol):
@@ -113,9 +115,13 @@ class TaskPool:
         await self._idle.wait()
 
     def _start_some(self) -> None:
+        request_bytes = 0
         for _ in range(min(STARTED_AT_ONCE, len(self._waiting))):
             running = self._waiting.popleft()
             running.job = asyncio.create_task(self._run(running))
+            request_bytes += len(running.task.request)
+            if request_bytes >= STARTED_BYTES_AT_ONCE:
+                break
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._start_some)
 

@@ -146,7 +146,11 @@ class Dispatcher:
         live = served.queue.reserve_one(self._clock.now()) if served is not None else None
         if live is None:
             return await self._store.transact(partial(_start, request, None, self._clock))
-        job = asyncio.ensure_future(self._store.transact(partial(_start, request, live.session, self._clock)))
+        try:
+            job = self._store.submit(partial(_start, request, live.session, self._clock))
+        except GatewayError:
+            self._give_credit_back(live)
+            raise
         job.add_done_callback(partial(self._started, live))
         return await asyncio.shield(job)
 
@@ -155,9 +159,15 @@ class Dispatcher:
         if not job.cancelled() and job.exception() is None:
             task = job.result().leased
             leased = () if task is None else (task,)
-        self._deliver(live, leased, 1)
-        if not leased:
-            self.grant(live, 0)
+        if leased:
+            self._deliver(live, leased, 1)
+        else:
+            self._give_credit_back(live)
+
+    def _give_credit_back(self, live: LiveSession) -> None:
+        """Nothing was leased for a credit that was reserved: it may serve the backlog."""
+        self._deliver(live, (), 1)
+        self.grant(live, 0)
 
     # --- signals ------------------------------------------------------------------------------------------
 

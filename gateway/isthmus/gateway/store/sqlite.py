@@ -60,6 +60,15 @@ class SqliteStore:
             UnavailableError: the store cannot commit now; nothing was changed.
             ExhaustedError: too many commands wait; nothing was changed.
         """
+        return await self.submit(command)
+
+    def submit(self, command: Command[T]) -> "asyncio.Future[T]":
+        """Run a command as ``transact`` does, and return at once with the future of its result.
+
+        Raises:
+            UnavailableError: the store is not open.
+            ExhaustedError: too many commands wait; nothing was changed.
+        """
         if not self._is_open:
             raise _closed()
         if self._waiting >= self._most_waiting:
@@ -71,7 +80,7 @@ class SqliteStore:
         self._waiting += 1
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._writer.submit(Submission(command=command, handle=future))
-        return await future
+        return future
 
     async def read(self, query: Callable[[Reader], T]) -> T:
         """Run a query on a snapshot that contains every commit acknowledged so far.
