@@ -1,6 +1,6 @@
 """What one durable operation costs: caller, gateway and worker, three processes on this machine.
 
-``python -m tests.benchmarks.operations [--concurrency 1,16,64,256] [--seconds N] [--rounds N]
+``python tests/benchmarks/operations.py [--concurrency 1,16,64,256] [--seconds N] [--rounds N]
 [--payload-bytes N] [--json] [--profile caller|gateway|worker]``
 
 Everything is on: sealing, signatures, tokens, the allow list, audit records, fsync. Concurrencies take turns
@@ -14,11 +14,15 @@ import itertools
 import json
 import pstats
 import statistics
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+# As a script, too: then only this file's own folder would be on the path.
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.acceptance.deployment.deadline import await_that
 from tests.acceptance.deployment.process import RunningProcess
