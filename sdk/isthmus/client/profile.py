@@ -14,10 +14,12 @@
 
 Paths are relative to the file. Every field is also an environment variable, ``ISTHMUS_ADDRESS`` and so on,
 which wins over the file. Secrets come from files or from the environment (``ISTHMUS_TOKEN``,
-``ISTHMUS_PASSPHRASE``), never from this file.
+``ISTHMUS_PASSPHRASE``), never from this file. Whoever can write it decides which gateway is called and who is
+trusted, so a file that others can write is refused.
 """
 
 import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -40,6 +42,7 @@ _PATHS: Final = frozenset(
 )
 _FLAGS: Final = frozenset({"allow_insecure", "trust_on_first_use"})
 _SECRETS: Final = frozenset({"token", "passphrase"})
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +119,21 @@ def current_profile(environment: Mapping[str, str] | None = None) -> str | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            # Of the open file, not of the path: nobody can exchange it in between.
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read()
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    # A device, such as /dev/null or a pipe of the shell, is nobody's to rewrite.
+    if stat.S_ISREG(mode) and mode & _WRITABLE_BY_OTHERS:
+        raise ConfigurationError(
+            f"{path} can be written by others, and it decides whom to trust: chmod go-w {path}"
+        )
+    try:
+        return tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
 

@@ -99,6 +99,8 @@ def write_deployment(directory: Path, *, port: int, lease_seconds: int) -> Deplo
     (deployment.directory / ".gitignore").write_text("*\n", encoding="utf-8")
     deployment.gateway_config.write_text(_gateway_config(deployment, lease_seconds), encoding="utf-8")
     deployment.profiles.write_text(_profiles(deployment), encoding="utf-8")
+    # Where the umask lets a group write, the file would be refused as one that others can change.
+    deployment.profiles.chmod(0o600)
     return deployment
 
 

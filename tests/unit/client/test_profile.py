@@ -33,6 +33,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """Variables that name a file with two profiles."""
     path = tmp_path / "config.toml"
     path.write_text(CONFIG)
+    path.chmod(0o644)
     return {"ISTHMUS_CONFIG": str(path)}
 
 
@@ -85,6 +86,19 @@ def test_file_is_refused_when_it_is_wrong(tmp_path: Path, text: str, message: st
         variables["ISTHMUS_PROFILE"] = "dev"
     with pytest.raises(ConfigurationError, match=message):
         load_profile(environment=variables)
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
+def test_file_is_refused_when_others_can_write_it(
+    environment: dict[str, str], tmp_path: Path, mode: int
+) -> None:
+    """It decides address and trust; that others read it does no harm."""
+    path = tmp_path / "config.toml"
+    path.chmod(mode)
+    with pytest.raises(ConfigurationError, match=r"can be written by others.*chmod go-w"):
+        load_profile(environment=environment)
+    path.chmod(0o644)
+    assert load_profile(environment=environment).address == "localhost:7243"
 
 
 def test_nothing_is_needed_when_there_is_no_file(tmp_path: Path) -> None:
