@@ -18,10 +18,12 @@ def list_(ctx: typer.Context) -> None:
     from isthmus.client.profile import config_path, current_profile, load_profile, profile_names
 
     chosen = invocation(ctx)
+    environment = chosen.environment
     # Each as its own file says: without what the environment puts on top of the one that is used.
     plain = {name: value for name, value in os.environ.items() if not name.startswith("ISTHMUS_")}
-    plain["ISTHMUS_CONFIG"] = str(config_path(chosen.environment))
-    current = chosen.environment.get("ISTHMUS_PROFILE") or current_profile(plain)
+    if "ISTHMUS_CONFIG" in environment:
+        plain["ISTHMUS_CONFIG"] = environment["ISTHMUS_CONFIG"]
+    current = environment.get("ISTHMUS_PROFILE") or current_profile(plain)
     found = []
     for name in profile_names(plain):
         profile = load_profile(name, environment=plain)
@@ -33,7 +35,7 @@ def list_(ctx: typer.Context) -> None:
                 "namespace": profile.namespace,
             }
         )
-    chosen.output.rows(found, COLUMNS, empty=f"There are no profiles in {plain['ISTHMUS_CONFIG']}.")
+    chosen.output.rows(found, COLUMNS, empty=f"There are no profiles in {config_path(plain)}.")
 
 
 @app.command()

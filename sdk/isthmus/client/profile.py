@@ -85,12 +85,13 @@ def load_profile(name: str | None = None, *, environment: Mapping[str, str] | No
         environment: instead of the process's.
 
     Raises:
-        ConfigurationError: no such profile, or the file or a variable is not valid.
+        ConfigurationError: no such profile, the file that ISTHMUS_CONFIG names is not there, or the file or a
+            variable is not valid.
     """
     environment = os.environ if environment is None else environment
     path = config_path(environment)
     name = name or environment.get("ISTHMUS_PROFILE") or None
-    document = _read(path)
+    document = _read(environment)
     name = name or document.get("current")
     profile = Profile()
     if name is not None:
@@ -104,7 +105,7 @@ def load_profile(name: str | None = None, *, environment: Mapping[str, str] | No
 
 def profile_names(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Return the names of all profiles, sorted. Raises ConfigurationError."""
-    return tuple(sorted(_read(config_path(environment)).get("profiles", {})))
+    return tuple(sorted(_read(environment).get("profiles", {})))
 
 
 def current_profile(environment: Mapping[str, str] | None = None) -> str | None:
@@ -113,17 +114,23 @@ def current_profile(environment: Mapping[str, str] | None = None) -> str | None:
     Raises:
         ConfigurationError: the file is not valid.
     """
-    current = _read(config_path(environment)).get("current")
+    current = _read(environment).get("current")
     return None if current is None else str(current)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(environment: Mapping[str, str] | None) -> dict[str, Any]:
+    environment = os.environ if environment is None else environment
+    path = config_path(environment)
     try:
         with path.open("rb") as file:
             # Of the open file, not of the path: nobody can exchange it in between.
             mode = os.fstat(file.fileno()).st_mode
             content = file.read()
     except FileNotFoundError:
+        if environment.get("ISTHMUS_CONFIG"):
+            raise ConfigurationError(
+                f"ISTHMUS_CONFIG (or --config) names {path}, which does not exist"
+            ) from None
         return {}
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error

@@ -1,5 +1,6 @@
 """A team on disk: its keyring, its pins, and the key that signs its tokens."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ class Team:
             "ISTHMUS_ISSUER": self.namespace,
             "ISTHMUS_SUBJECT": self.namespace,
             "ISTHMUS_AUDIENCE": AUDIENCE,
-            "ISTHMUS_CONFIG": str(self.folder / "no-profiles.toml"),
+            "ISTHMUS_CONFIG": os.devnull,
         }
 
 

@@ -19,7 +19,8 @@ GROUPS = ("gateway", "worker", "namespace", "endpoint", "operation", "keys", "tr
 
 @pytest.fixture(autouse=True)
 def _nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("ISTHMUS_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("ISTHMUS_CONFIG", raising=False)
     monkeypatch.delenv("ISTHMUS_PROFILE", raising=False)
 
 
@@ -116,6 +117,19 @@ def test_missing_profile_exits_with_two_when_it_is_named() -> None:
     result = runner.invoke(app, ["--profile", "nobody", "whoami"])
     assert result.exit_code == 2
     assert "has no profile 'nobody'" in result.stderr
+
+
+def test_missing_profiles_file_exits_with_two_when_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By an option or a variable; that there is none at the usual place is fine."""
+    missing = str(tmp_path / "missing.toml")
+    assert "There are no profiles in" in runner.invoke(app, ["profile", "list"]).output
+    by_option = runner.invoke(app, ["--config", missing, "profile", "list"])
+    monkeypatch.setenv("ISTHMUS_CONFIG", missing)
+    for result in (by_option, runner.invoke(app, ["profile", "show"]), runner.invoke(app, ["whoami"])):
+        assert result.exit_code == 2
+        assert f"names {missing}, which does not exist" in result.stderr
 
 
 def test_missing_keyring_exits_with_two_when_it_is_needed() -> None:

@@ -1,5 +1,6 @@
 """Profiles, variables, and what a client is assembled from."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,16 @@ def test_file_is_refused_when_it_is_wrong(tmp_path: Path, text: str, message: st
         load_profile(environment=variables)
 
 
+def test_file_is_missed_when_a_variable_names_it(tmp_path: Path) -> None:
+    """A typing error is not "no profiles"; what is meant to be empty can be /dev/null."""
+    environment = {"ISTHMUS_CONFIG": str(tmp_path / "none.toml")}
+    with pytest.raises(ConfigurationError, match=r"names .*none\.toml, which does not exist"):
+        load_profile(environment=environment)
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        profile_names(environment)
+    assert load_profile(environment={"ISTHMUS_CONFIG": os.devnull}) == Profile()
+
+
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
 def test_file_is_refused_when_others_can_write_it(
     environment: dict[str, str], tmp_path: Path, mode: int
@@ -161,7 +172,7 @@ def test_file_says_which_profile_is_current_when_nobody_names_one(
 ) -> None:
     """What ``isthmus profile list`` marks."""
     assert current_profile(environment) == "dev"
-    assert current_profile({"ISTHMUS_CONFIG": str(tmp_path / "none.toml")}) is None
+    assert current_profile({"XDG_CONFIG_HOME": str(tmp_path)}) is None
 
 
 @pytest.mark.parametrize(
