@@ -38,7 +38,9 @@ def starting(number: int) -> Callable[[UnitOfWork], None]:
     return lambda unit: start(unit, operation(number), REQUEST)
 
 
-async def test_store_recovers_when_a_full_disk_has_space_again(small_disk: Path) -> None:
+async def test_store_recovers_when_a_full_disk_has_space_again(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """UNAVAILABLE while it is full; everything acknowledged is there, before and after."""
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"\0" * (DISK_BYTES * 2 // 3))
@@ -59,11 +61,13 @@ async def test_store_recovers_when_a_full_disk_has_space_again(small_disk: Path)
     assert {error.reason for error in refused} == {"STORE_UNAVAILABLE"}
     assert all(error.retry_after_seconds for error in refused)
     await assert_exactly(store, acknowledged)
+    assert said(caplog) == ["the store cannot commit"]
 
     ballast.unlink()
     for number in range(1000, 1010):
         await store.transact(starting(number))
         acknowledged.append(number)
+    assert said(caplog) == ["the store cannot commit", "the store commits again"]
     await assert_exactly(store, acknowledged)
     await store.close()
 
@@ -71,6 +75,15 @@ async def test_store_recovers_when_a_full_disk_has_space_again(small_disk: Path)
     await again.open()
     await assert_exactly(again, acknowledged)
     await again.close()
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what the log says of the store, without causes and counts."""
+    return [
+        record.getMessage().partition(" (")[0]
+        for record in caplog.records
+        if record.name.startswith("isthmus.gateway.store")
+    ]
 
 
 async def assert_exactly(store: SqliteStore, acknowledged: list[int]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from isthmus.gateway.core.errors import GatewayError, UnavailableError
 from isthmus.gateway.ports import Command, Signal
 from isthmus.gateway.store.changes import Known
+from isthmus.gateway.store.commit_trouble import CommitTrouble
 from isthmus.gateway.store.flush import Sequences
 from isthmus.gateway.store.group import Buffer, Group
 from isthmus.gateway.store.operations import Ident, StoredOperation
@@ -66,6 +67,7 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._sequences: Sequences | None = None
         self._recent: dict[Ident, StoredOperation | None] = {}
+        self.trouble = CommitTrouble()
 
     def start(self) -> None:
         """Connect, then start the thread.
@@ -114,11 +116,7 @@ class Writer:
                 return
             signals, outcomes = [], [(None, error)]
         except (sqlite3.Error, GatewayError, OSError) as error:
-            # The cause in the line itself: who reads it at night may see no trace.
-            cause = str(error)
-            _logger.exception(
-                "the store cannot commit (%s); %d commands are refused", cause, len(submissions)
-            )
+            self.trouble.failed(error, len(submissions))
             signals, outcomes = [], [(None, _unavailable(error)) for _ in submissions]
         except BaseException as error:
             _logger.exception("the writer failed; %d commands are refused", len(submissions))
@@ -133,6 +131,8 @@ class Writer:
             group = Group(connection, sequences, Known(self._recent))
             outcomes = [_run_command(group, submission.command) for submission in submissions]
             group.flush()
+            if self.trouble.lasts:
+                _write_anyway(connection)
             connection.execute("COMMIT")
         except BaseException:
             # Closing rolls back, and a connection that met an error of the disk is not asked again.
@@ -140,6 +140,7 @@ class Writer:
             self._recent = {}
             raise
         self._recent = group.known.recent_operations(MOST_RECENT_OPERATIONS)
+        self.trouble.succeeded()
         return group.signals, outcomes
 
     def _reconnect(self) -> tuple[sqlite3.Connection, Sequences]:
@@ -170,6 +171,12 @@ def _run_command(group: Group, command: Command[Any]) -> Outcome:
         return None, error
     buffer.keep()
     return result, None
+
+
+def _write_anyway(connection: sqlite3.Connection) -> None:
+    """Write the header of the database as it is: a commit of nothing succeeds on a full disk, too."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.execute(f"PRAGMA user_version = {version}")
 
 
 def _unavailable(error: BaseException) -> UnavailableError:
