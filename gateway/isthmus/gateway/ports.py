@@ -437,6 +437,10 @@ class Store(Protocol):
         """Run a query on a snapshot that contains every commit acknowledged so far."""
         ...
 
+    async def can_commit(self) -> bool:
+        """Whether commits succeed: at once as long as the last one did; else one more is tried."""
+        ...
+
     def subscribe(self, listener: Callable[[Sequence[Signal]], None]) -> None:
         """Call the listener with the signals of each commit, on the event loop that runs the store."""
         ...

@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Readiness:
-    """Not serving before the first look, while the store cannot be read, and from the drain on.
+    """Not serving before the first look, while the store cannot be read or written, and from the drain on.
 
     Args:
         services: names that are asked about, besides the gateway as a whole (the empty name).
@@ -28,13 +28,14 @@ class Readiness:
         self.servicer = aio.HealthServicer()
 
     async def step(self) -> bool:
-        """Look whether the store answers, and say so."""
+        """Look whether the store answers and commits, and say so."""
         try:
             await self._store.read(lambda reader: reader.last_audit_position())
         except GatewayError:
-            await self._set(ready=False)
+            await self._set(ready=False, why="its store does not answer")
             raise
-        await self._set(ready=True)
+        # A store that cannot commit says so itself.
+        await self._set(ready=await self._store.can_commit(), why="its store cannot commit")
         return False
 
     async def drain(self) -> None:
@@ -45,13 +46,11 @@ class Readiness:
         """Return the loop that looks for as long as the gateway runs."""
         return RepeatingLoop("readiness", self.step, pause_seconds=PAUSE_SECONDS)
 
-    async def _set(self, *, ready: bool) -> None:
+    async def _set(self, *, ready: bool, why: str) -> None:
         if ready is self._ready:
             return
         if self._ready is not None:
-            _LOG.warning(
-                "the gateway is %s", "ready again" if ready else "not ready: its store does not answer"
-            )
+            _LOG.warning("the gateway is %s", "ready again" if ready else f"not ready: {why}")
         self._ready = ready
         serving = health_pb2.HealthCheckResponse.SERVING
         not_serving = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -1,11 +1,15 @@
 """Readiness follows the store."""
 
+import sqlite3
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from grpc_health.v1 import health_pb2
+from tests.contract.samples import operation, start
 
 from isthmus.gateway.core.errors import UnavailableError
+from isthmus.gateway.ports import UnitOfWork
 from isthmus.gateway.readiness import Readiness
 from isthmus.gateway.store.sqlite import SqliteStore
 
@@ -31,6 +35,41 @@ async def test_gateway_is_ready_when_its_store_answers(tmp_path: Path) -> None:
         await readiness.step()
     assert await status(readiness) == "NOT_SERVING"
     assert await status(readiness, "") == "NOT_SERVING"
+
+
+async def test_gateway_is_unready_when_its_store_cannot_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until commits succeed again, which it finds out by itself: nobody sends it calls meanwhile."""
+    path = tmp_path / "isthmus.db"
+    store = SqliteStore(path)
+    await store.open()
+    readiness = Readiness(store, [SERVICE])
+    saboteur = sqlite3.connect(path, isolation_level=None)
+    saboteur.execute("CREATE TRIGGER sabotage BEFORE INSERT ON operations BEGIN SELECT missing(); END")
+    with pytest.raises(UnavailableError):
+        await store.transact(starting)
+    saboteur.execute("DROP TRIGGER sabotage")
+    with monkeypatch.context() as patch:
+        patch.setattr("isthmus.gateway.store.sqlite.connect", refuse)
+        await readiness.step()
+    assert await status(readiness) == "NOT_SERVING"
+    assert await status(readiness, "") == "NOT_SERVING"
+    await readiness.step()
+    assert await status(readiness) == "SERVING"
+    await store.transact(starting)
+    saboteur.close()
+    await store.close()
+
+
+def refuse(path: Path, settings: object) -> NoReturn:
+    """Fail as a disk does."""
+    raise sqlite3.OperationalError(f"disk I/O error: {path} {settings}")
+
+
+def starting(unit: UnitOfWork) -> None:
+    """Start an operation."""
+    start(unit, operation(1))
 
 
 async def test_gateway_stays_unready_when_it_drains(tmp_path: Path) -> None:

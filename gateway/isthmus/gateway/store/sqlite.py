@@ -93,6 +93,18 @@ class SqliteStore:
             raise _closed()
         return await self._readers.read(query)
 
+    async def can_commit(self) -> bool:
+        """Whether commits succeed: at once as long as the last one did; else one more is tried.
+
+        Without that try a gateway that nobody sends calls to would never learn that it is well again.
+        """
+        if self._writer.trouble.lasts:
+            try:
+                await self.transact(lambda _: None)
+            except (UnavailableError, ExhaustedError):
+                return False
+        return True
+
     def subscribe(self, listener: Callable[[Sequence[Signal]], None]) -> None:
         """Call the listener with the signals of each commit, on the event loop that opened the store."""
         self._listeners.append(listener)
