@@ -370,6 +370,19 @@ async def test_keysets_form_a_chain_when_published(gateway: Served) -> None:
     assert await refused(publish(data, first)) == ("ABORTED", "KEYSET_VERSION")
 
 
+async def test_chain_begins_anywhere_when_the_gateway_has_no_keyset(gateway: Served) -> None:
+    """A gateway that lost its database, or is new, goes on where the namespace is."""
+    data = gateway.party("data-team")
+    third = sign(keyset(version=3, previous_hash=bytes(32)))
+    await publish(data, third)
+    await publish(data, third)
+    assert await refused(publish(data, sign(keyset()))) == ("ABORTED", "KEYSET_VERSION")
+    previous = hashlib.sha256(third.keyset).digest()
+    await publish(data, sign(keyset(version=4, previous_hash=previous)))
+    events = await data.events(types=["keyset_published"])
+    assert sorted(event.keyset_published.version for event in events) == [3, 4]
+
+
 async def test_keyset_is_refused_when_it_is_anothers(gateway: Served) -> None:
     """A namespace publishes its own keys only; the attempt is on record."""
     app = gateway.party("app-team")

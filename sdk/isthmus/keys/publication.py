@@ -2,6 +2,9 @@
 
 A keyset is recorded in the keyring after the gateway has it. A process that was killed in between left a
 keyset that the gateway knows and the keyring does not: it is adopted, because one's own root signed it.
+
+A gateway that has no keyset at all lost its database, or is new. It gets the next one: peers who saw the last
+one find its hash in there, and what the gateway forgot is nothing that anybody took its word for.
 """
 
 from collections.abc import Callable
@@ -10,7 +13,6 @@ from typing import Protocol
 
 from isthmus.envelope.key_material import SigningPrivateKey
 from isthmus.keys.contents import KeyringContents
-from isthmus.keys.errors import KeysError
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyset import (
     DEFAULT_LIFETIME_MS,
@@ -58,10 +60,10 @@ class KeysetPublication:
         self._lifetime_ms = lifetime_ms
 
     def newest(self) -> Keyset | None:
-        """Return the newest keyset at the gateway, and make the keyring know it.
+        """Return the newest keyset at the gateway, and make the keyring know it; None when it has none.
 
         Raises:
-            KeysError: the gateway has another one than this keyring signed, or an older one.
+            KeysetRejectedError: the gateway has another one than this keyring signed, or an older one.
         """
         contents = self._keyring.contents
         seen = (
@@ -71,10 +73,6 @@ class KeysetPublication:
         )
         signed = self._directory.newest(contents.namespace)
         if signed is None:
-            if seen is not None:
-                raise KeysError(
-                    f"the gateway lost keyset {seen.version} of {contents.namespace}; was it restored?"
-                )
             return None
         keyset = parse_keyset(signed.keyset, contents.namespace)
         pin = Pin(

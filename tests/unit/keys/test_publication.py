@@ -5,11 +5,20 @@ from pathlib import Path
 import pytest
 
 from isthmus.envelope.key_material import SigningPrivateKey
-from isthmus.keys.errors import KeysError, KeysetProblem, KeysetRejectedError
+from isthmus.keys.errors import KeysetProblem, KeysetRejectedError
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_format import KdfParameters, new_salt
-from isthmus.keys.keyset import DEFAULT_LIFETIME_MS, SignedKeyset, next_keyset, sign_keyset
+from isthmus.keys.keyset import (
+    DEFAULT_LIFETIME_MS,
+    Pin,
+    SeenKeyset,
+    SignedKeyset,
+    next_keyset,
+    sign_keyset,
+    verify_keyset,
+)
 from isthmus.keys.publication import KeysetPublication
+from isthmus.wire.keyset import root_fingerprint
 
 NOW_MS = 1_800_000_000_000
 
@@ -95,11 +104,33 @@ def test_keyset_is_refused_when_another_root_signed_it(keyring: FileKeyring, dir
     assert refused.value.problem is KeysetProblem.ROOT
 
 
-def test_publishing_is_refused_when_the_gateway_lost_keysets(
+def test_next_keyset_is_published_when_the_gateway_lost_the_others(
     keyring: FileKeyring, directory: Directory
 ) -> None:
-    """A restored backup is a person's matter."""
-    publication(keyring, directory).publish()
+    """Peers who saw the last one believe it, because it names its hash; repeated, nothing changes."""
+    lost, _ = publication(keyring, directory).publish()
+    seen = SeenKeyset(version=lost.version, hash=directory.published[0].hash)
     directory.published.clear()
-    with pytest.raises(KeysError, match="lost keyset 1"):
+    keyset, is_new = publication(keyring, directory).publish()
+    assert (keyset.version, keyset.keys, is_new) == (2, lost.keys, True)
+    (signed,) = directory.published
+    pin = Pin(
+        namespace="app-team",
+        trust_domain="example.com",
+        root_fingerprint=root_fingerprint(keyring.contents.root_public_key),
+    )
+    for known in (seen, None):
+        assert verify_keyset(signed, pin=pin, seen=known, now_ms=NOW_MS).keyset == keyset
+    assert publication(keyring, directory).publish() == (keyset, False)
+
+
+def test_publishing_is_refused_when_the_gateway_has_an_older_keyset(
+    keyring: FileKeyring, directory: Directory
+) -> None:
+    """A gateway that was set back to an old backup is a person's matter."""
+    publication(keyring, directory).publish()
+    publication(keyring, directory, now_ms=NOW_MS + DEFAULT_LIFETIME_MS).publish()
+    directory.published.pop()
+    with pytest.raises(KeysetRejectedError) as refused:
         publication(keyring, directory).publish()
+    assert refused.value.problem is KeysetProblem.ROLLBACK

@@ -27,6 +27,10 @@ class SignedKeyset:
 def publish_keyset(uow: UnitOfWork, signed: SignedKeyset, *, actor: Actor, now: datetime) -> None:
     """Append a keyset to its namespace's chain. Publishing the newest one again changes nothing.
 
+    The chain may begin with any version: a gateway that is new, or lost its database, goes on where the
+    namespace is. It is a directory, no authority: peers remember the newest version that they saw, and its
+    hash.
+
     Raises:
         AccessDeniedError: it is another namespace's.
         PreconditionError: another root signed the keyset before.
@@ -63,17 +67,17 @@ def publish_keyset(uow: UnitOfWork, signed: SignedKeyset, *, actor: Actor, now: 
 
 
 def _check_chain(newest: StoredKeyset | None, signed: SignedKeyset) -> None:
-    version = 0 if newest is None else newest.version
-    if newest is not None and newest.root_public_key != signed.root_public_key:
+    if newest is None:
+        return
+    if newest.root_public_key != signed.root_public_key:
         raise _root_changed()
-    if signed.version != version + 1:
+    if signed.version != newest.version + 1:
         raise ConflictError(
-            f"the next version is {version + 1}, not {signed.version}",
+            f"the next version is {newest.version + 1}, not {signed.version}",
             reason="KEYSET_VERSION",
             fix="Fetch the newest keyset, and build the next one on it.",
         )
-    expected = b"" if newest is None else hashlib.sha256(newest.keyset).digest()
-    if signed.previous_hash != expected:
+    if signed.previous_hash != hashlib.sha256(newest.keyset).digest():
         raise ConflictError(
             "the keyset does not name the one before it",
             reason="KEYSET_PREVIOUS_HASH",
