@@ -184,6 +184,26 @@ async def test_commands_see_each_other_when_they_share_a_commit(store: Store) ->
     assert seen == (succeeded(operation(1)), b"request", b"outcome", None, 0)
 
 
+async def test_command_sees_the_same_when_it_says_what_it_reads(store: Store) -> None:
+    """The hint changes nothing but speed: for what exists, what does not, and what the same commit makes."""
+    await store.transact(lambda unit: start(unit, operation(1)))
+
+    def look(unit: UnitOfWork) -> list[bool]:
+        return [unit.operation(key(number)) is not None for number in (1, 2, 3)]
+
+    reads = [key(number) for number in (1, 2, 3, 1)]
+    before, _, after = await asyncio.gather(
+        store.transact(look, reads=reads),
+        store.transact(lambda unit: start(unit, operation(2)), reads=reads),
+        store.transact(look, reads=reads),
+    )
+    assert (before, after) == ([True, False, False], [True, True, False])
+    await store.transact(lambda unit: complete(unit, key(2)), reads=reads)
+    ended = await store.read(lambda reader: reader.operation(key(2)))
+    assert ended is not None
+    assert ended.state.is_terminal
+
+
 async def test_scan_sees_every_change_when_commands_share_a_commit(store: Store) -> None:
     """Queries over tables see the buffered writes of earlier commands, and the command's own."""
 

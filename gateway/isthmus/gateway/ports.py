@@ -405,8 +405,11 @@ class Reader(Protocol):
 class Store(Protocol):
     """The one durable thing. Commands of concurrent callers share commits."""
 
-    async def transact(self, command: Command[T]) -> T:
+    async def transact(self, command: Command[T], *, reads: Sequence[OperationKey] = ()) -> T:
         """Run a command and return its result after its changes are on disk.
+
+        ``reads`` names operations that the command will ask for: a hint, with which a store looks up those of
+        all commands that share a commit at once.
 
         Commands see the changes of those before them. A command that raises changes nothing, and its error
         is raised here; it does not disturb others that share the commit. When the commit fails, every command
@@ -423,7 +426,7 @@ class Store(Protocol):
         """
         ...
 
-    def submit(self, command: Command[T]) -> "asyncio.Future[T]":
+    def submit(self, command: Command[T], *, reads: Sequence[OperationKey] = ()) -> "asyncio.Future[T]":
         """Run a command as ``transact`` does, and return at once with the future of its result.
 
         Cancelling the future changes nothing but that nobody learns the result.

@@ -125,7 +125,9 @@ class TaskOutcomes:
             attempt=attempt,
         )
         clock = self._clock
-        recorded = await self._store.transact(lambda uow: record_outcome(uow, outcome, now=clock.now()))
+        recorded = await self._store.transact(
+            lambda uow: record_outcome(uow, outcome, now=clock.now()), reads=(key,)
+        )
         recorded.raise_if_late()
 
     async def _check(

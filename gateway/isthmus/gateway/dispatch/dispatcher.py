@@ -18,6 +18,7 @@ from isthmus.gateway.commands.lease_tasks import LeasedTask
 from isthmus.gateway.commands.start_operation import StartOperation, StartResult, start_operation
 from isthmus.gateway.core.audit_record import Actor
 from isthmus.gateway.core.errors import GatewayError
+from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.dispatch.interrupt_box import InterruptBox
 from isthmus.gateway.dispatch.live_session import LiveSession
 from isthmus.gateway.dispatch.pump import Pump
@@ -143,11 +144,13 @@ class Dispatcher:
         endpoint = request.endpoint
         key = QueueKey(namespace=endpoint.namespace, task_queue=endpoint.task_queue)
         served = self._served.get(key)
+        header = request.header
+        reads = (OperationKey(caller=header.sender_namespace, operation_id=header.operation_id),)
         live = served.queue.reserve_one(self._clock.now()) if served is not None else None
         if live is None:
-            return await self._store.transact(partial(_start, request, None, self._clock))
+            return await self._store.transact(partial(_start, request, None, self._clock), reads=reads)
         try:
-            job = self._store.submit(partial(_start, request, live.session, self._clock))
+            job = self._store.submit(partial(_start, request, live.session, self._clock), reads=reads)
         except GatewayError:
             self._give_credit_back(live)
             raise

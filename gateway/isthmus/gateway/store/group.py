@@ -7,10 +7,14 @@ buffers.
 """
 
 import sqlite3
+from collections.abc import Sequence
 
+from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.ports import Signal
+from isthmus.gateway.store import operations
 from isthmus.gateway.store.changes import Changes, Known
 from isthmus.gateway.store.flush import Sequences, write_changes
+from isthmus.gateway.store.operations import Ident, StoredOperation
 from isthmus.gateway.store.statements import Row
 
 
@@ -23,6 +27,17 @@ class Group:
         self.known = known
         self.signals: list[Signal] = []
         self._pending = Changes()
+
+    def look_up(self, keys: Sequence[OperationKey]) -> None:
+        """Find operations in one query: every statement has to win the interpreter's lock back."""
+        known = self.known.operations
+        idents: dict[Ident, StoredOperation | None] = {
+            ident: None for ident in ((key.caller, key.operation_id) for key in keys) if ident not in known
+        }
+        for row in operations.SELECT_MANY.select(self.connection, [(oid, caller) for caller, oid in idents]):
+            stored = operations.from_row(row)
+            idents[stored.operation.key.caller, stored.operation.key.operation_id] = stored
+        known.update(idents)
 
     def add(self, changes: Changes, signals: list[Signal]) -> None:
         """Take over what a command wrote."""

@@ -23,6 +23,7 @@ from isthmus.gateway.store.statements import (
     compile_query,
     compile_with_parameters,
     insert_many,
+    select_many,
     update_many,
 )
 from isthmus.wire.header import Direction
@@ -90,6 +91,7 @@ SELECT = compile_query(
     "operation_id",
     "caller",
 )
+SELECT_MANY = select_many(operations, "operation_id", "caller")
 SELECT_HANDLED = compile_query(
     select(operations)
     .where(

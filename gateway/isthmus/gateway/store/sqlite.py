@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from isthmus.gateway.core.errors import ConfigurationError, ExhaustedError, UnavailableError
+from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.ports import Command, Reader, Signal
 from isthmus.gateway.store.connection import READER_SETTINGS, WRITER_SETTINGS, connect
 from isthmus.gateway.store.database_file import FileLock, prepare_file
@@ -50,7 +51,7 @@ class SqliteStore:
             lambda: connect(path, READER_SETTINGS), size=readers, most_waiting=most_waiting
         )
 
-    async def transact(self, command: Command[T]) -> T:
+    async def transact(self, command: Command[T], *, reads: Sequence[OperationKey] = ()) -> T:
         """Run a command and return its result after its changes are on disk.
 
         A command may run twice, when another one of its group wrote what cannot be stored; only the run that
@@ -60,9 +61,9 @@ class SqliteStore:
             UnavailableError: the store cannot commit now; nothing was changed.
             ExhaustedError: too many commands wait; nothing was changed.
         """
-        return await self.submit(command)
+        return await self.submit(command, reads=reads)
 
-    def submit(self, command: Command[T]) -> "asyncio.Future[T]":
+    def submit(self, command: Command[T], *, reads: Sequence[OperationKey] = ()) -> "asyncio.Future[T]":
         """Run a command as ``transact`` does, and return at once with the future of its result.
 
         Raises:
@@ -79,7 +80,7 @@ class SqliteStore:
             )
         self._waiting += 1
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Submission(command=command, handle=future))
+        self._writer.submit(Submission(command=command, reads=reads, handle=future))
         return future
 
     async def read(self, query: Callable[[Reader], T]) -> T:

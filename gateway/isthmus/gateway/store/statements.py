@@ -7,7 +7,7 @@ computes may keep it for milliseconds.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Table, literal_column
@@ -66,11 +66,21 @@ class ManyRows:
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
         """Run the statement over the rows, in as few calls as the prepared sizes allow."""
+        for text, flat in self._calls(rows):
+            connection.execute(text, flat)
+
+    def select(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Row]:
+        """Run a query over the rows, and return what it finds for all of them."""
+        found: list[Row] = []
+        for text, flat in self._calls(rows):
+            found += connection.execute(text, flat).fetchall()
+        return found
+
+    def _calls(self, rows: Sequence[Row]) -> Iterator[tuple[str, list[Any]]]:
         done = 0
         while (left := len(rows) - done) > 0:
             count = min(_MOST_ROWS, 1 << (left.bit_length() - 1))
-            flat = [value for row in rows[done : done + count] for value in row]
-            connection.execute(self.text(count), flat)
+            yield self.text(count), [value for row in rows[done : done + count] for value in row]
             done += count
 
     def text(self, count: int) -> str:
@@ -113,6 +123,18 @@ def update_many(table: Table, key: str, changed: Sequence[str]) -> ManyRows:
         f"UPDATE {table.name} SET {sets} FROM changed WHERE {table.name}.{key} = changed.column1"
     )
     return ManyRows(text, len(changed) + 1)
+
+
+def select_many(table: Table, *keys: str) -> ManyRows:
+    """Return a SELECT of all columns of the rows with these keys."""
+    columns = ", ".join(f"{table.name}.{name}" for name in column_list(table))
+    same = " AND ".join(f"{table.name}.{name} = wanted.column{number}" for number, name in enumerate(keys, 1))
+    # A CROSS JOIN stays in this order: SQLite would scan the table for a list of pairs.
+    text = (
+        f"WITH wanted AS (VALUES {{rows}}) "  # noqa: S608 - only names of columns
+        f"SELECT {columns} FROM wanted CROSS JOIN {table.name} ON {same}"
+    )
+    return ManyRows(text, len(keys))
 
 
 def delete_many(table: Table, key: str) -> ManyRows:

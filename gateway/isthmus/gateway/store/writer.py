@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isthmus.gateway.core.errors import GatewayError, UnavailableError
+from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.ports import Command, Signal
 from isthmus.gateway.store.changes import Known
 from isthmus.gateway.store.commit_trouble import CommitTrouble
@@ -42,9 +43,10 @@ _UNSTORABLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A command, and the handle by which its submitter knows its outcome again."""
+    """A command, what it will read, and the handle by which its submitter knows its outcome again."""
 
     command: Command[Any]
+    reads: Sequence[OperationKey]
     handle: Any
 
 
@@ -129,6 +131,7 @@ class Writer:
         try:
             connection.execute("BEGIN IMMEDIATE")
             group = Group(connection, sequences, Known(self._recent))
+            group.look_up([key for submission in submissions for key in submission.reads])
             outcomes = [_run_command(group, submission.command) for submission in submissions]
             group.flush()
             if self.trouble.lasts:
