@@ -210,11 +210,13 @@ class FileKeyring:
         ``passphrase`` is needed only when the root's file has another one.
 
         Raises:
-            KeyringError: the root is not here: it was taken offline, as it should be.
+            KeyringError: the root is not here: it was taken offline, as it should be; or the file that was
+                named for it is not there.
 
         """
         root = self._loaded.root
-        if root is None:
+        if root is None or self._root_path is not None:
+            # Whoever names a file means it, even if the keyring has a root of its own.
             root = self._read_root(passphrase)
         key = SigningPrivateKey.from_bytes(root)
         if key.public.raw != self._loaded.contents.root_public_key:
@@ -223,6 +225,10 @@ class FileKeyring:
 
     def _read_root(self, passphrase: bytes | None) -> bytes:
         if self._root_path is None or not self._root_path.exists():
+            if self._loaded.root is not None:
+                raise KeyringError(
+                    f"there is no root key at {self._root_path}; it is in the keyring: leave --root away"
+                )
             where = f"not at {self._root_path}" if self._root_path is not None else "not in its keyring"
             raise KeyringError(
                 f"the root key of {self.namespace} is {where}: say with --root where its file is"

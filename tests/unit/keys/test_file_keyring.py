@@ -229,6 +229,14 @@ def test_root_is_apart_when_it_has_a_file_of_its_own(tmp_path: Path) -> None:
         keyring.root_key()
 
 
+def test_root_is_missed_when_a_file_is_named_that_is_not_there(tmp_path: Path) -> None:
+    """Though the keyring has it: whoever named the file thinks that it is elsewhere."""
+    make_keyring(tmp_path / "keys.json")
+    keyring = FileKeyring(tmp_path / "keys.json", PASSPHRASE, root_path=tmp_path / "nosuch")
+    with pytest.raises(KeyringError, match=r"no root key at .*nosuch; it is in the keyring"):
+        keyring.root_key()
+
+
 def test_root_is_refused_when_it_is_another_keyrings(tmp_path: Path) -> None:
     """Bound to its namespace and public key."""
     make_keyring(tmp_path / "a.json", root_path=tmp_path / "a-root.json")
