@@ -80,7 +80,7 @@ class CommandLine:
 def development(directory: Path, *, demo_teams: bool) -> Generator[CommandLine]:
     """Run ``isthmus dev`` for the length of the block; it has to end well."""
     command_line = CommandLine(directory)
-    directory.mkdir(mode=0o700)
+    directory.mkdir(mode=0o700, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -268,6 +268,30 @@ def test_demo_teams_answer_when_dev_runs_them(tmp_path: Path) -> None:
         assert "choose another one with --port" in second.err
 
 
+def test_teams_go_on_when_the_gateway_lost_its_database(tmp_path: Path) -> None:
+    """They publish their keysets and endpoints again; keys and pins are those that they had."""
+    hub = (
+        "call",
+        "routes",
+        "RoutePlanning",
+        "find_hub",
+        "--set",
+        "latitude=47.46",
+        "--set",
+        "longitude=8.55",
+    )
+    with development(tmp_path / "dev", demo_teams=True) as isthmus:
+        assert isthmus(*hub).code == 0
+    lost = list((tmp_path / "dev" / "gateway").rglob("*.db*"))
+    assert lost
+    for file in lost:
+        file.unlink()
+    with development(tmp_path / "dev", demo_teams=True) as isthmus:
+        again = isthmus(*hub)
+        assert again.code == 0, again.err
+        assert isthmus("keys", "show").json["keyset_version"] == 2
+
+
 def test_worker_finishes_its_tasks_when_it_is_told_to_stop(isthmus: CommandLine) -> None:
     """SIGTERM drains: what was begun is answered."""
     (isthmus.directory / "slow_service.py").write_text(
