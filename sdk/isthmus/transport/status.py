@@ -38,6 +38,10 @@ _BY_REASON: Final[dict[str, type[errors.GatewayError]]] = {
 }
 
 
+# What grpc.aio itself says when a write meets a call that has just ended; the other side never sends it.
+_ENDED_MEANWHILE: Final = "Internal error from Core"
+
+
 class RpcStatus(Protocol):
     """What grpc's errors, sync and async, have in common."""
 
@@ -60,7 +64,10 @@ def error_from_rpc(error: RpcStatus) -> errors.GatewayError:
         if key == _DETAILS_KEY and isinstance(value, bytes):
             return error_from_status(value)
     number: int = error.code().value[0]
-    return _make(status_pb2.Status(code=number, message=error.details() or ""))
+    message = error.details() or ""
+    if error.code() is grpc.StatusCode.INTERNAL and message == _ENDED_MEANWHILE:
+        return errors.ConnectionLostError("the connection ended while something was written to it")
+    return _make(status_pb2.Status(code=number, message=message))
 
 
 def error_from_status(data: bytes) -> errors.GatewayError:

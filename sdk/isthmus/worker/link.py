@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from isthmus.transport.backoff import Backoff
 from isthmus.transport.errors import (
     ConfigurationError,
+    ConnectionLostError,
     GatewayError,
     InvalidRequestError,
     NotFoundError,
@@ -81,6 +82,8 @@ class Link:
         self._way = _Way.UNARY if choice == "unary" else _Way.STREAM
         self._failures = 0
         self._broken_streams = 0
+        self._failure_was_said = False
+        session.on_heard(self._note_heard)
 
     async def run(self) -> None:
         """Return when the session is closed.
@@ -116,7 +119,13 @@ class Link:
             self._consider_other_way(error)
         # The first failure at once, then ever more rarely: 1, 2, 4, 8 …
         if self._failures & (self._failures + 1) == 0:
-            logger.warning("the connection to the gateway failed (%d): %s", self._failures + 1, error)
+            self._failure_was_said = True
+            logger.warning("the connection to the gateway failed (%d): %s", self._failures + 1, _said(error))
+
+    def _note_heard(self) -> None:
+        if self._failure_was_said:
+            self._failure_was_said = False
+            logger.info("connected to the gateway again")
 
     def _consider_other_way(self, error: Exception) -> None:
         if self._choice != "auto":
@@ -138,3 +147,13 @@ class Link:
                 await self._session.wait_closed()
         except TimeoutError:
             return
+
+
+def _said(error: Exception) -> str:
+    """Return what is to be said of a failed connection: what callers should do is no advice to a worker."""
+    if not isinstance(error, ConnectionLostError):
+        return str(error)
+    return (
+        f"{error.message}; check the address and that the gateway runs. "
+        "Handlers run on; outcomes are kept and sent again"
+    )

@@ -6,7 +6,7 @@ and the outcomes that nobody acknowledged. Credits are counted afresh on each co
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from isthmus.v1 import worker_service_pb2
@@ -45,6 +45,8 @@ class Session:
         self._heartbeat_due = False
         self._closed = asyncio.Event()
         self._established = asyncio.Event()
+        self._heard = False
+        self._on_heard: Callable[[], None] | None = None
 
     @property
     def draining(self) -> bool:
@@ -55,6 +57,10 @@ class Session:
     def established(self) -> bool:
         """Whether the gateway has ever answered."""
         return self._established.is_set()
+
+    def on_heard(self, listener: Callable[[], None]) -> None:
+        """Call the listener whenever the gateway answers for the first time on a connection."""
+        self._on_heard = listener
 
     async def wait_established(self) -> None:
         """Return when the gateway has answered for the first time."""
@@ -80,6 +86,7 @@ class Session:
         """Begin on a new connection: nothing is granted on it, what nobody acknowledged is sent again."""
         self._granted = 0
         self._draining_announced = False
+        self._heard = False
         self.outbox.send_all_again()
 
     def take_credits(self) -> int:
@@ -130,6 +137,10 @@ class Session:
     ) -> None:
         """Take in what the gateway sent."""
         self._established.set()
+        if not self._heard:
+            self._heard = True
+            if self._on_heard is not None:
+                self._on_heard()
         acknowledged = False
         for ack in acks:
             self.outbox.acknowledge(ack)

@@ -1,6 +1,7 @@
 """Statuses to errors: one table."""
 
 import grpc
+import grpc.aio
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
@@ -110,3 +111,15 @@ def test_advice_is_this_ends_own_when_no_credential_was_sent() -> None:
     other = error_details_pb2.ErrorInfo(reason="OTHER", domain="isthmus", metadata={"fix": "Do this."})
     assert str(error_from_status(status(grpc.StatusCode.NOT_FOUND, other))) == "it happened [OTHER]. Do this."
     assert "ISTHMUS_CONFIG" in str(error)
+
+
+def test_connection_is_lost_when_grpc_itself_says_internal() -> None:
+    """A write that meets the end of its call is no failure of the gateway's."""
+    ended = grpc.aio.AioRpcError(
+        grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), details="Internal error from Core"
+    )
+    assert type(error_from_rpc(ended)) is errors.ConnectionLostError
+    said = grpc.aio.AioRpcError(
+        grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), details="it failed"
+    )
+    assert type(error_from_rpc(said)) is errors.GatewayInternalError

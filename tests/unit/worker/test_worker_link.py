@@ -1,5 +1,7 @@
 """When a link takes the unary way, and when it stays with streams."""
 
+import logging
+
 import pytest
 
 from isthmus.transport.backoff import Backoff
@@ -42,6 +44,22 @@ class LostConnection:
         raise ConnectionLostError("connection refused")
 
 
+class Answered:
+    """A connection on which the gateway answers; then the session is closed."""
+
+    established = True
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def serve(self) -> None:
+        """Hear two frames."""
+        self._session.connected()
+        self._session.receive()
+        self._session.receive()
+        self._session.close()
+
+
 async def _ways_taken(*, connected: bool, attempts: int) -> list[str]:
     options = SessionOptions(task_queue="payments", identity="test", version="", max_concurrent_tasks=1)
     session = Session(options=options, runner=NoTasks())
@@ -73,3 +91,41 @@ async def test_link_tries_unary_calls_when_only_streams_break() -> None:
     """The connection is up and nothing comes through: perhaps something between breaks streams."""
     expected = ["stream"] * BROKEN_STREAMS_BEFORE_UNARY + ["unary", "stream"]
     assert await _ways_taken(connected=True, attempts=len(expected)) == expected
+
+
+async def test_worker_says_so_when_it_is_connected_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, and with advice for a worker: it starts no operations that it could repeat."""
+    caplog.set_level(logging.INFO)
+    options = SessionOptions(task_queue="payments", identity="test", version="", max_concurrent_tasks=1)
+    session = Session(options=options, runner=NoTasks())
+    taken: list[str] = []
+
+    def connect() -> LostConnection | Answered:
+        return Answered(session) if taken else LostConnection("stream", taken, session, attempts=9)
+
+    link = Link(session=session, choice="stream", stream=connect, unary=connect, is_connected=lambda: False)
+    await link.run()
+    failed, again = caplog.records
+    assert failed.getMessage() == (
+        "the connection to the gateway failed (1): connection refused; check the address and that the "
+        "gateway runs. Handlers run on; outcomes are kept and sent again"
+    )
+    assert (again.levelname, again.getMessage()) == ("INFO", "connected to the gateway again")
+
+
+async def test_worker_says_nothing_when_its_first_connection_is_answered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Again is for those who were away."""
+    caplog.set_level(logging.INFO)
+    options = SessionOptions(task_queue="payments", identity="test", version="", max_concurrent_tasks=1)
+    session = Session(options=options, runner=NoTasks())
+    link = Link(
+        session=session,
+        choice="stream",
+        stream=lambda: Answered(session),
+        unary=lambda: Answered(session),
+        is_connected=lambda: True,
+    )
+    await link.run()
+    assert not caplog.records
