@@ -69,8 +69,11 @@ def call(
         if not wait:
             output.document({"operation_id": handle.operation_id, "state": "running"})
             return
+        advice = "--timeout limits the wait, --detach only starts" if left is None else ""
         await print_ending(
-            wait_for_result(handle, timeout_=left), operation_id=handle.operation_id, output=output
+            wait_for_result(handle, timeout_=left, advice=advice),
+            operation_id=handle.operation_id,
+            output=output,
         )
 
     run_with_client(ctx, work)

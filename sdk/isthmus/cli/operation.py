@@ -100,7 +100,9 @@ def wait(
     async def work(client: "Client") -> None:
         handle: OperationHandle[Any] = client.get_operation_handle(operation_id)
         await print_ending(
-            wait_for_result(handle, timeout_=waiting),
+            wait_for_result(
+                handle, timeout_=waiting, advice="--timeout limits the wait" if waiting is None else ""
+            ),
             operation_id=operation_id,
             output=invocation(ctx).output,
         )

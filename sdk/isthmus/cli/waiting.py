@@ -2,7 +2,9 @@
 
 import asyncio
 import sys
-from contextlib import nullcontext, suppress
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -14,15 +16,40 @@ from isthmus.client.handle import OperationHandle
 
 FIRST_LOOK_SECONDS = 0.5
 LOOK_SECONDS = 2.0
+REPEAT_SECONDS = 60.0
 
 
-async def wait_for_result(handle: OperationHandle[Any], *, timeout_: timedelta | None) -> Any:  # noqa: ANN401
+class WaitingLines:
+    """Writes where an operation is to what is no terminal: when it changed, and once a minute."""
+
+    def __init__(self, write: Callable[[str], object], *, monotonic: Callable[[], float]) -> None:
+        self._write = write
+        self._monotonic = monotonic
+        self._last: str | None = None
+        self._written_at = 0.0
+
+    def update(self, text: str) -> None:
+        """Write a line, unless it stands there already."""
+        now = self._monotonic()
+        if text != self._last or now - self._written_at >= REPEAT_SECONDS:
+            self._write(text + "\n")
+            self._last, self._written_at = text, now
+
+
+async def wait_for_result(
+    handle: OperationHandle[Any], *, timeout_: timedelta | None, advice: str = ""
+) -> Any:  # noqa: ANN401
     """Return the result of an operation.
+
+    Args:
+        handle: of the operation.
+        timeout_: how long to wait at most; None: as long as it lives.
+        advice: how not to wait, for whoever reads what it waits for.
 
     Raises:
         CliError: the time was over first; the operation goes on. Else as ``OperationHandle.result``.
     """
-    watching = asyncio.create_task(_watch(handle))
+    watching = asyncio.create_task(_watch(handle, f" ({advice})" if advice else ""))
     try:
         return await handle.result(timeout=timeout_)
     except DeadlineExceededError:
@@ -48,27 +75,28 @@ def sentence(found: OperationDescription) -> str:
     return printable(f"{found.operation_id} {found.waiting.replace('_', ' ')}: {reason}")
 
 
-async def _watch(handle: OperationHandle[Any]) -> None:
+async def _watch(handle: OperationHandle[Any], advice: str) -> None:
     # Most operations end at once: nothing flickers then.
     await asyncio.sleep(FIRST_LOOK_SECONDS)
-    with _display(handle.operation_id) as display:
-        last = ""
+    with _display(handle.operation_id) as update:
         while True:
             # The display is a courtesy: the wait itself reports what is wrong.
             with suppress(GatewayError):
-                text = sentence(await handle.describe())
-                if display is not None:
-                    display.update(text)
-                elif text != last:
-                    sys.stderr.write(text + "\n")
-                    sys.stderr.flush()
-                last = text
+                update(sentence(await handle.describe()) + advice)
             await asyncio.sleep(LOOK_SECONDS)
 
 
-def _display(text: str) -> Any:  # noqa: ANN401 - rich's status, or nothing
+@contextmanager
+def _display(text: str) -> Generator[Callable[[str], object]]:
     if not sys.stderr.isatty():
-        return nullcontext()
+        yield WaitingLines(_write_line, monotonic=time.monotonic).update
+        return
     from rich.console import Console
 
-    return Console(stderr=True).status(text)
+    with Console(stderr=True).status(text) as status:
+        yield status.update
+
+
+def _write_line(line: str) -> None:
+    sys.stderr.write(line)
+    sys.stderr.flush()
