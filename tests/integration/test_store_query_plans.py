@@ -82,7 +82,10 @@ def slow_steps(steps: list[str]) -> list[str]:
         for step in steps
         if "USE TEMP B-TREE" in step
         or "AUTOMATIC" in step
-        or (step.startswith("SCAN") and not any(small in step for small in ("CONSTANT", "changed", "wanted", "anon_")))
+        or (
+            step.startswith("SCAN")
+            and not any(small in step for small in ("CONSTANT", "changed", "wanted", "anon_"))
+        )
     ]
 
 

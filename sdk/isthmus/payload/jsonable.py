@@ -33,8 +33,9 @@ def to_json(value: object) -> bytes:
     except PayloadConversionError:
         raise
     except (TypeError, ValueError, RecursionError) as error:
-        msg = f"a {type_name(type(value))} cannot be sent: {error}"
-        raise PayloadConversionError(msg) from error
+        name = type_name(type(value))
+        msg = f"a {name} cannot be sent: {error}"
+        raise PayloadConversionError(msg, type_name=name) from error
 
 
 def type_name(hint: object) -> str:
@@ -85,8 +86,9 @@ def _plain_scalar(value: object) -> object:
         case set() | frozenset():
             return sorted(value, key=to_json)
         case _:
+            name = type_name(type(value))
             msg = (
-                f"a value of type {type_name(type(value))} has no JSON form; use a dataclass, a pydantic "
+                f"a value of type {name} has no JSON form; use a dataclass, a pydantic "
                 "model, a msgspec Struct, a protobuf message or plain JSON types"
             )
-            raise PayloadConversionError(msg)
+            raise PayloadConversionError(msg, type_name=name)

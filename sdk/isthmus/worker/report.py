@@ -10,6 +10,7 @@ from pathlib import PurePath
 import nexusrpc
 
 from isthmus.envelope.errors import EnvelopeRejectedError, KeyUnavailableError
+from isthmus.payload.errors import PayloadConversionError
 from isthmus.wire.names import format_operation_id
 from isthmus.worker.errors import UntrustedNamespaceError
 from isthmus.worker.tasks import RunningTask, Stop
@@ -22,7 +23,7 @@ def report_failure(running: RunningTask, error: BaseException, *, outcome: str, 
     header = running.opened.header if running.opened is not None else None
     logger.log(
         logging.INFO if running.stop is Stop.CANCELED else logging.WARNING,
-        "task of %s %s: endpoint=%s operation=%s/%s attempt=%d error=%s at %s; %s",
+        "task of %s %s: endpoint=%s operation=%s/%s attempt=%d error=%s %s; %s",
         format_operation_id(running.task.operation_id),
         outcome,
         header.endpoint if header else "?",
@@ -92,9 +93,13 @@ def _kind(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
+    cause = error.__cause__
+    if isinstance(cause, PayloadConversionError) and cause.type_name:
+        # It was raised by the SDK: file and line would name the SDK's.
+        return f"because {cause.type_name} cannot be serialized"
     trace = error.__traceback__
     if trace is None:
-        return "?"
+        return "at ?"
     while trace.tb_next is not None:
         trace = trace.tb_next
-    return f"{PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+    return f"at {PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

@@ -11,6 +11,7 @@ from isthmus.envelope.errors import EnvelopeRejectedError, RejectionReason
 from isthmus.envelope.open import Opened
 from isthmus.payload.converter import BYTES, PayloadConverter
 from isthmus.payload.errors import PayloadConversionError
+from isthmus.payload.jsonable import type_name
 from isthmus.payload.payload import Payload
 from isthmus.wire import limits
 from isthmus.wire.header import Direction, Header
@@ -150,6 +151,8 @@ class StartTasks:
         try:
             return self._converter.to_payload(value)
         except PayloadConversionError as error:
+            # A converter of somebody else's may not say it.
+            error.type_name = error.type_name or type_name(type(value))
             # The handler has done its work; to run it again would make the same value.
             raise nexusrpc.HandlerError(
                 f"the result cannot be serialized: {error}",

@@ -15,6 +15,17 @@ from isthmus.v1 import worker_service_pb2
 from isthmus.wire.header import Direction
 
 
+class Opaque:
+    """Has no JSON form."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        """Show what must not be in a log."""
+        return self.text
+
+
 async def answer(
     gateway: Gateway, client: HandlerClient, caller: Caller, raises: Exception
 ) -> tuple[worker_service_pb2.TaskOutcome, Exception]:
@@ -144,6 +155,23 @@ async def test_operation_fails_when_its_result_cannot_travel(
         outcome = await stream.outcome()
     error = exception_from_payload(caller.open(outcome.envelope, request, Direction.FAILURE).payload)
     assert f"cannot be {problem}" in str(error)
+
+
+@pytest.mark.parametrize("result", [{"secret-key": [Opaque("secret-text")]}, Opaque("secret-text")])
+async def test_log_names_the_type_when_a_result_cannot_be_serialized(
+    gateway: Gateway, client: HandlerClient, caller: Caller, caplog: pytest.LogCaptureFixture, result: object
+) -> None:
+    """Operation and type, not a line of the SDK, and nothing of the value."""
+    request = caller.request("anything", None)
+    async with running(client, PaymentsHandler(result=result)):
+        stream = await gateway.stream()
+        stream.send(tasks=[start_task(request)])
+        await stream.outcome()
+    (line,) = (record.getMessage() for record in caplog.records if "failed" in record.getMessage())
+    assert "operation=Payments/anything" in line
+    assert "Opaque cannot be serialized" in line
+    assert "start_task.py" not in line
+    assert "secret" not in line
 
 
 async def test_task_is_tried_again_when_something_inside_the_handler_was_canceled(
