@@ -19,6 +19,9 @@ def parse_allow_rule(text: str) -> endpoint_service_pb2.AllowRule:
             rule.operation = check_service(parts[2], "operation")
     except WireFormatError as error:
         raise CliError(f"--allow {text!r}: {error}; write namespace[/service[/operation]]") from None
+    # Operations of other worlds have slashes in their names; none ends with one.
+    if text.endswith("/"):
+        raise CliError(f"--allow {text!r} ends with a slash; write namespace[/service[/operation]]")
     return rule
 
 

@@ -19,7 +19,9 @@ def test_operation_keeps_its_slashes_when_it_has_some() -> None:
     assert parse_allow_rule("data-team/Payments/v1/charge").operation == "v1/charge"
 
 
-@pytest.mark.parametrize("text", ["", "Data-Team", "data-team/", "data-team/Payments/", "data team"])
+@pytest.mark.parametrize(
+    "text", ["", "Data-Team", "data-team/", "data-team/Payments/", "data-team/Payments/charge/", "data team"]
+)
 def test_rule_is_refused_when_a_name_is_not_valid(text: str) -> None:
     """An empty part is a mistake, not a wildcard."""
     with pytest.raises(CliError, match=r"namespace\[/service\[/operation\]\]"):
