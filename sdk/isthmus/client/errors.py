@@ -46,6 +46,7 @@ __all__ = [
     "NotFoundError",
     "OperationCanceledError",
     "OperationTimedOutError",
+    "PayloadTooLargeError",
     "PermissionDeniedError",
     "PreconditionFailedError",
     "ResourceExhaustedError",
@@ -54,6 +55,10 @@ __all__ = [
     "UnsupportedError",
     "UnverifiedAnswerError",
 ]
+
+
+class PayloadTooLargeError(IsthmusError):
+    """The input is larger than what an operation carries, 4 MiB when it is sealed; nothing was sent."""
 
 
 class AttestedHandlerError(nexusrpc.HandlerError):

@@ -58,6 +58,8 @@ class NexusClient(Generic[ServiceT]):
             UnverifiedAnswerError: what the gateway shows is not authentic.
             TrustError: the endpoint is not pinned.
             PayloadConversionError: the input or the result has a type that does not convert.
+            PayloadTooLargeError: the sealed input is larger than 4 MiB.
+            ConfigurationError: an option, a name or a label makes no sense.
         """
         return await self._outbound.execute_operation(self._start_input(operation, input, options))
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Literal, Protocol, TypedDict
 
+from isthmus.client.errors import ConfigurationError, PayloadTooLargeError
 from isthmus.client.operation_spec import OperationSpec
+from isthmus.envelope.errors import BodyTooLargeError, NeverSealError
 from isthmus.envelope.identity import (
     derive_operation_id,
     fingerprint_of,
@@ -16,7 +18,6 @@ from isthmus.envelope.key_material import SigningPublicKey
 from isthmus.envelope.seal import RecipientKey, Sealed, seal
 from isthmus.keys.keyring import Keyring
 from isthmus.payload.payload import Payload
-from isthmus.transport.errors import ConfigurationError
 from isthmus.wire import limits
 from isthmus.wire.header import Direction, Header
 from isthmus.wire.names import NamespaceName, OperationId
@@ -161,7 +162,8 @@ def seal_request(
         operation_id: derived from the request id; None makes a random one.
 
     Raises:
-        NeverSealError: a name, a timeout or a label breaks the rules of headers, or the input is too large.
+        PayloadTooLargeError: the input is too large.
+        ConfigurationError: a name, a timeout or a label breaks the rules of headers.
     """
     signer = caller.keyring.signing_key()
     whole_ms = milliseconds(options.schedule_to_close_timeout)
@@ -189,7 +191,12 @@ def seal_request(
         labels=tuple(sorted(options.labels.items())),
         fingerprint=fingerprint or b"",
     )
-    sealed = seal(header, payload, signer=signer, recipients=(recipient,))
+    try:
+        sealed = seal(header, payload, signer=signer, recipients=(recipient,))
+    except BodyTooLargeError as error:
+        raise PayloadTooLargeError(str(error)) from None
+    except NeverSealError as error:
+        raise ConfigurationError(str(error)) from None
     return Prepared(sealed=sealed, fingerprint=fingerprint)
 
 

@@ -84,3 +84,7 @@ class KeyUnavailableError(EnvelopeError):
 
 class NeverSealError(EnvelopeError):
     """A message that must not leave in this form; nothing was sealed."""
+
+
+class BodyTooLargeError(NeverSealError):
+    """The sealed payload is larger than what envelopes carry (``limits.MAX_BODY_BYTES``)."""

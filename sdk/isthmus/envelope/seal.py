@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cryptography.cobblestone import Cobblestone256Encryptor
 
 from isthmus.envelope import binding
-from isthmus.envelope.errors import NeverSealError
+from isthmus.envelope.errors import BodyTooLargeError, NeverSealError
 from isthmus.envelope.inner import encode_inner
 from isthmus.envelope.key_material import EncryptionPublicKey, SigningPrivateKey
 from isthmus.payload.payload import Payload
@@ -88,11 +88,12 @@ def _wrap(recipient: RecipientKey, message_key: bytes, hashed_header: bytes) -> 
 
 
 def seal_body(plaintext: bytes, *, message_key: bytes, hashed_header: bytes) -> bytes:
-    """Encrypt a padded plaintext under a message key. Raises NeverSealError when the result is too large."""
+    """Encrypt a padded plaintext under a message key. Raises BodyTooLargeError."""
     encryptor = Cobblestone256Encryptor(message_key, binding.body_context(hashed_header))
     body = encryptor.update(plaintext) + encryptor.finalize()
     if len(body) > limits.MAX_BODY_BYTES:
-        raise NeverSealError(
-            f"the sealed body is larger than {limits.MAX_BODY_BYTES} bytes: use a claim check"
+        raise BodyTooLargeError(
+            f"the sealed payload is {len(body)} bytes, and {limits.MAX_BODY_BYTES} (4 MiB) is the limit:"
+            " put the data where both teams can reach it, and pass a reference to it"
         )
     return body

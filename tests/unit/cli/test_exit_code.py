@@ -12,6 +12,7 @@ CODES: list[tuple[BaseException, ExitCode]] = [
     (CliError("no"), ExitCode.USAGE),
     (CliError("no", code=ExitCode.NOT_FOUND), ExitCode.NOT_FOUND),
     (errors.ConfigurationError("no"), ExitCode.USAGE),
+    (errors.PayloadTooLargeError("no"), ExitCode.USAGE),
     (errors.UnauthenticatedError("no"), ExitCode.DENIED),
     (errors.PermissionDeniedError("no"), ExitCode.DENIED),
     (errors.NotFoundError("no"), ExitCode.NOT_FOUND),

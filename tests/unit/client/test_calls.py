@@ -25,11 +25,13 @@ from isthmus.client.errors import (
     AlreadyExistsError,
     AttestedHandlerError,
     AttestedOperationError,
+    ConfigurationError,
     ConflictError,
     DeadlineExceededError,
     NotFoundError,
     OperationCanceledError,
     OperationTimedOutError,
+    PayloadTooLargeError,
     PermissionDeniedError,
     UnprovenOutcomeError,
     UnverifiedAnswerError,
@@ -37,6 +39,7 @@ from isthmus.client.errors import (
 from isthmus.keys.errors import TrustError
 from isthmus.keys.public_key import KeyKind
 from isthmus.v1 import operation_pb2
+from isthmus.wire.limits import MAX_BODY_BYTES
 from isthmus.wire.names import parse_operation_id
 
 ORDER = Charge(order="42", cents=300)
@@ -95,6 +98,18 @@ async def test_conflict_is_raised_when_id_is_used_with_another_input(client: Cli
     with pytest.raises(ConflictError, match="another input"):
         await payments.start_operation(Payments.charge, replace(ORDER, cents=1), id="order-42")
     await payments.start_operation(Payments.charge, replace(ORDER, cents=1), id="order-42", fingerprint=False)
+
+
+async def test_input_is_refused_when_it_is_larger_than_an_operation_carries(
+    client: Client, running: Running
+) -> None:
+    """An error of this package that says what to do instead; a label that breaks the rules is one, too."""
+    payments = client.create_nexus_client("payments", "Payments")
+    with pytest.raises(PayloadTooLargeError, match=r"4 MiB.*pass a reference"):
+        await payments.execute_operation("charge", {"order": "x" * MAX_BODY_BYTES})
+    with pytest.raises(ConfigurationError, match="header is not valid"):
+        await payments.execute_operation("charge", ORDER, labels={"": "x" * 100_000})
+    assert not running.gateway.operations
 
 
 async def test_existing_operation_is_refused_when_policy_is_reject(client: Client) -> None:
