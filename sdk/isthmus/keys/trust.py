@@ -42,7 +42,7 @@ class TrustedNamespace:
 class TrustStore:
     """Pins, in a private file or in memory. Safe to share between threads and processes."""
 
-    __slots__ = ("_first_use", "_lock", "_path", "_trusted", "_version", "trust_domain")
+    __slots__ = ("_first_use", "_lock", "_name", "_path", "_trusted", "_version", "trust_domain")
 
     trust_domain: str
 
@@ -57,6 +57,7 @@ class TrustStore:
         """
         self.trust_domain = check_trust_domain(trust_domain)
         self._path = path
+        self._name = "the trust store" if path is None else f"the trust store {path}"
         self._first_use = allow_trust_on_first_use
         self._lock = RLock()
         self._version: FileVersion | None = None
@@ -83,7 +84,7 @@ class TrustStore:
                 if endpoint in trusted.endpoints:
                     return trusted.namespace
             self._reload()
-        raise TrustError(f"no trusted namespace is pinned for the endpoint {endpoint}")
+        raise self._no_owner(endpoint)
 
     def pin(self, namespace: str, root_public_key: bytes | None = None) -> Pin:
         """Return the pin of a namespace.
@@ -101,7 +102,7 @@ class TrustStore:
         elif root_public_key is not None and self._first_use:
             fingerprint = root_fingerprint(root_public_key)
         else:
-            raise TrustError(f"the namespace {namespace} is not trusted: pin its fingerprint first")
+            raise self._not_trusted(namespace)
         return Pin(namespace=namespace, trust_domain=self.trust_domain, root_fingerprint=fingerprint)
 
     def add(self, namespace: str, fingerprint: bytes, *, endpoints: tuple[str, ...] = ()) -> TrustedNamespace:
@@ -115,7 +116,9 @@ class TrustStore:
         with self._changing() as trusted:
             before = trusted.get(namespace)
             if before is not None and before.root_fingerprint != fingerprint:
-                raise TrustError(f"another fingerprint is pinned for {namespace}: remove it first")
+                raise TrustError(
+                    f"another fingerprint is pinned for {namespace} in {self._name}: remove it first"
+                )
             known = before or TrustedNamespace(namespace=namespace, root_fingerprint=fingerprint)
             # A person confirmed the fingerprint now, wherever it came from before.
             known = replace(known, endpoints=_merge(known.endpoints, endpoints), on_first_use=False)
@@ -130,11 +133,11 @@ class TrustStore:
 
         """
         if not self._first_use:
-            raise TrustError(f"no trusted namespace is pinned for the endpoint {endpoint}")
+            raise self._no_owner(endpoint)
         with self._changing() as trusted:
             known = trusted.get(namespace)
             if known is None:
-                raise TrustError(f"the namespace {namespace} is not trusted: pin its fingerprint first")
+                raise self._not_trusted(namespace)
             trusted[namespace] = replace(known, endpoints=_merge(known.endpoints, (endpoint,)))
 
     def remove(self, namespace: str) -> None:
@@ -166,11 +169,21 @@ class TrustStore:
                     namespace=namespace, root_fingerprint=pin.root_fingerprint, on_first_use=True
                 )
             if known is None or known.root_fingerprint != pin.root_fingerprint:
-                raise TrustError(f"the namespace {namespace} is not trusted: pin its fingerprint first")
+                raise self._not_trusted(namespace)
             if known.seen is not None and known.seen.version == seen.version and known.seen != seen:
-                raise TrustError(f"two keysets of {namespace} have the same version")
+                raise TrustError(
+                    f"two keysets of {namespace} have the same version: {self._name} knows another one"
+                )
             if known.seen is None or known.seen.version < seen.version:
                 trusted[namespace] = replace(known, seen=seen)
+
+    def _no_owner(self, endpoint: str) -> TrustError:
+        return TrustError(f"no trusted namespace is pinned for the endpoint {endpoint} in {self._name}")
+
+    def _not_trusted(self, namespace: str) -> TrustError:
+        return TrustError(
+            f"the namespace {namespace} is not trusted: pin its fingerprint in {self._name} first"
+        )
 
     @contextmanager
     def _changing(self) -> Generator[dict[str, TrustedNamespace]]:
@@ -203,7 +216,7 @@ class TrustStore:
                 return
             except KeyringError as error:
                 raise TrustError(str(error)) from None
-            self._trusted = MappingProxyType(_decode(data, self.trust_domain))
+            self._trusted = MappingProxyType(_decode(data, self.trust_domain, self._name))
 
 
 def _merge(endpoints: tuple[str, ...], added: tuple[str, ...]) -> tuple[str, ...]:
@@ -244,19 +257,19 @@ def _encode(trust_domain: str, trusted: dict[str, TrustedNamespace]) -> bytes:
     return json.dumps(document, indent=2).encode() + b"\n"
 
 
-def _decode(data: bytes, trust_domain: str) -> dict[str, TrustedNamespace]:
+def _decode(data: bytes, trust_domain: str, name: str) -> dict[str, TrustedNamespace]:
     try:
         document = json.loads(data)
         if document["format"] != FORMAT:
-            raise TrustError(f"the trust store is not of the format {FORMAT}")
+            raise TrustError(f"{name} is not of the format {FORMAT}")
         if document["trust_domain"] != trust_domain:
-            raise TrustError("the trust store belongs to another trust domain")
+            raise TrustError(f"{name} belongs to another trust domain than {trust_domain}")
         entries = [_decode_entry(entry) for entry in document["namespaces"]]
     except (KeyError, TypeError, ValueError):
-        raise TrustError("the trust store is damaged") from None
+        raise TrustError(f"{name} is damaged") from None
     trusted = {entry.namespace: entry for entry in entries}
     if len(trusted) != len(entries):
-        raise TrustError("the trust store names a namespace twice")
+        raise TrustError(f"{name} names a namespace twice")
     _check(trusted)
     return trusted
 

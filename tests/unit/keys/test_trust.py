@@ -142,3 +142,19 @@ def test_store_is_refused_when_others_may_write_it(tmp_path: Path) -> None:
     with pytest.raises(TrustError):
         store(tmp_path / "trust.json")
     assert os.access(tmp_path / "trust.json", os.R_OK)
+
+
+def test_message_names_the_file_when_something_is_wrong_with_it(tmp_path: Path) -> None:
+    """Whoever has three of them knows which one to mend."""
+    path = tmp_path / "trust.json"
+    trust = store(path)
+    with pytest.raises(TrustError, match=r"payments in the trust store .*trust\.json"):
+        trust.namespace_of_endpoint("payments")
+    with pytest.raises(TrustError, match=r"fingerprint in the trust store .*trust\.json first"):
+        trust.pin("app-team")
+    trust.add("app-team", FINGERPRINT)
+    with pytest.raises(TrustError, match=r"trust\.json belongs to another trust domain than other"):
+        TrustStore(path, trust_domain="other")
+    replace_private(path, b"{}")
+    with pytest.raises(TrustError, match=r"trust\.json is damaged"):
+        store(path)
