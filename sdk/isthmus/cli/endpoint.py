@@ -201,4 +201,28 @@ def _document(endpoint: "endpoint_service_pb2.Endpoint") -> dict[str, Any]:
 
 
 def _show(ctx: typer.Context, endpoint: "endpoint_service_pb2.Endpoint") -> None:
-    invocation(ctx).output.document(_document(endpoint))
+    output = invocation(ctx).output
+    document = _document(endpoint)
+    output.document(document if output.is_json else readable(document))
+
+
+def readable(document: dict[str, Any]) -> dict[str, Any]:
+    """Return an endpoint's document for people: a zero says what it stands for."""
+    retry: dict[str, Any] = document["retry"] or {}
+    attempts = retry.get("max_attempts")
+    exhausted = "fail" if retry.get("on_exhausted") == "fail" else "park"
+    lines = [f"{attempts} attempts at most, then {exhausted}" if attempts else "no limit of attempts"]
+    lines += [
+        f"{what} {_seconds(retry[name])}"
+        for name, what in (("initial_interval_ms", "first wait"), ("max_interval_ms", "longest wait"))
+        if retry.get(name)
+    ]
+    return document | {
+        "retry": lines,
+        "max_payload_bytes": document["max_payload_bytes"] or "default (the gateway's limit)",
+        "max_schedule_to_close_ms": document["max_schedule_to_close_ms"] or "default (24h)",
+    }
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds / 1000:g} s"

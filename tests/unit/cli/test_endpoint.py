@@ -1,0 +1,38 @@
+"""Endpoints as people read them."""
+
+import pytest
+
+from isthmus.cli.endpoint import readable
+from isthmus.cli.resource import document_of
+from isthmus.v1 import endpoint_service_pb2
+
+
+def shown(endpoint: endpoint_service_pb2.Endpoint) -> dict[str, object]:
+    """Return the settings whose zero is no zero."""
+    document = readable(document_of(endpoint))
+    return {name: document[name] for name in ("retry", "max_payload_bytes", "max_schedule_to_close_ms")}
+
+
+@pytest.mark.parametrize(
+    "retry", [None, endpoint_service_pb2.RetryPolicy()], ids=["no-policy", "empty-policy"]
+)
+def test_default_is_named_when_a_limit_is_zero(retry: endpoint_service_pb2.RetryPolicy | None) -> None:
+    """A zero would read as "nothing allowed"."""
+    assert shown(endpoint_service_pb2.Endpoint(name="payments", retry=retry)) == {
+        "retry": ["no limit of attempts"],
+        "max_payload_bytes": "default (the gateway's limit)",
+        "max_schedule_to_close_ms": "default (24h)",
+    }
+
+
+def test_limits_are_sentences_when_they_are_set() -> None:
+    """In units that people use."""
+    endpoint = endpoint_service_pb2.Endpoint(max_payload_bytes=1000, max_schedule_to_close_ms=5000)
+    endpoint.retry.max_attempts = 3
+    endpoint.retry.on_exhausted = endpoint_service_pb2.ON_EXHAUSTED_FAIL
+    endpoint.retry.initial_interval_ms = 1500
+    assert shown(endpoint) == {
+        "retry": ["3 attempts at most, then fail", "first wait 1.5 s"],
+        "max_payload_bytes": 1000,
+        "max_schedule_to_close_ms": 5000,
+    }
