@@ -2,7 +2,8 @@
 
 Whatever waits when the writer comes around shares a frame. Outcomes of one frame are recorded together, so
 that they share a commit. Outcomes under way and acknowledgements that the worker does not read are bounded:
-beyond that the stream is not read. Tasks are bounded by the worker's credits.
+beyond that the stream is not read. Tasks are bounded by the worker's credits, and in bytes: none is leased
+to a worker that leaves too much unread.
 """
 
 import asyncio
@@ -66,6 +67,7 @@ class WorkerStream:
     def deliver(self, tasks: Sequence[LeasedTask]) -> None:
         """Send tasks."""
         self._tasks.extend(tasks)
+        self._live.unsent_bytes += sum(map(_task_bytes, tasks))
         self._changed.set()
 
     def interrupt(self, interrupt: TaskInterrupted) -> None:
@@ -117,7 +119,7 @@ class WorkerStream:
     def _deliver_again(self, held: Sequence[LeasedTask]) -> None:
         """Send what the session holds: it may never have arrived. Workers ignore what they run already."""
         self._live.credits -= len(held)
-        self._tasks.extend(held)
+        self.deliver(held)
         self._interrupts.extend(
             interrupt for interrupt in (interrupt_of(leased) for leased in held) if interrupt is not None
         )
@@ -177,8 +179,13 @@ class WorkerStream:
         size = 0
         while self._tasks and size <= MAX_TASK_BYTES_PER_FRAME:
             leased = self._tasks.popleft()
-            size += len(leased.request) + len(leased.cancel or b"") + len(leased.started or b"")
+            size += _task_bytes(leased)
             frame.tasks.append(task_message(leased))
+        left_too_much = self._live.leaves_too_much_unread
+        self._live.unsent_bytes -= size
+        if left_too_much and not self._live.leaves_too_much_unread:
+            # Its credits count again.
+            self._dispatcher.grant(self._live, 0)
         # After all tasks: an interrupt of a task that the worker does not know yet means nothing to it.
         while self._interrupts and not self._tasks and size <= MAX_TASK_BYTES_PER_FRAME:
             interrupt = self._interrupts.popleft()
@@ -188,3 +195,7 @@ class WorkerStream:
         self._acks.clear()
         self._set_room()
         return frame
+
+
+def _task_bytes(leased: LeasedTask) -> int:
+    return len(leased.request) + len(leased.cancel or b"") + len(leased.started or b"")

@@ -6,7 +6,7 @@ from datetime import timedelta
 from tests.contract.samples import NOW, QUEUE, session
 
 from isthmus.gateway.commands.lease_tasks import LeasedTask
-from isthmus.gateway.dispatch.live_session import LiveSession
+from isthmus.gateway.dispatch.live_session import MAX_UNSENT_BYTES, LiveSession
 from isthmus.gateway.dispatch.task_queue import MAX_TASKS_PER_TURN, TaskQueue
 from isthmus.gateway.ports import TaskInterrupted
 
@@ -62,6 +62,17 @@ def test_session_takes_nothing_when_draining_closed_or_expired() -> None:
     expires_at = expired.session.expires_at
     assert queue.reserve_one(expires_at) is None
     assert queue.reserve_one(expires_at - timedelta(microseconds=1)) is expired
+
+
+def test_session_takes_nothing_when_it_leaves_too_much_unread() -> None:
+    """Credits count tasks, and tasks may be large."""
+    full, slow = live(1, 1), live(2, 1)
+    full.unsent_bytes, slow.unsent_bytes = MAX_UNSENT_BYTES + 1, MAX_UNSENT_BYTES
+    queue = queue_of(full, slow)
+    assert [entry.live for entry in queue.reserve_turn(NOW)] == [slow]
+    assert queue.reserve_one(NOW) is None
+    full.unsent_bytes = 0
+    assert queue.reserve_one(NOW) is full
 
 
 def test_credits_come_back_when_reservation_was_not_used() -> None:
