@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from isthmus.gateway.config.settings import GatewayConfig
 
 app = typer.Typer(no_args_is_help=True, help="The gateway: run it, check its configuration.")
+_TAKEN = frozenset({"STORE_IN_USE", "ADDRESS_IN_USE"})
+_NO_FILE = "There is no isthmus.toml here; give --config."
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -28,9 +30,15 @@ Config = Annotated[
 def run(config: Config = None) -> None:
     """Run a gateway until SIGTERM or Ctrl-C; then it drains and stops."""
     require_gateway()
+    from isthmus.gateway.core.errors import UnavailableError
     from isthmus.gateway.process import run_process
 
-    run_process(load(config))
+    settings = load(config)
+    try:
+        run_process(settings)
+    except UnavailableError as error:
+        code = ExitCode.CONFLICT if error.reason in _TAKEN else ExitCode.UNAVAILABLE
+        raise CliError(f"{error}. {error.fix}".rstrip(), code=code) from None
 
 
 @app.command("check-config")
@@ -56,6 +64,8 @@ def check_config(ctx: typer.Context, config: Config = None) -> None:
         if not problems:
             typer.echo("The configuration is fine.")
     if problems:
+        if config is None and _default_file() is None:
+            output.note(_NO_FILE)
         raise typer.Exit(ExitCode.USAGE)
 
 
@@ -69,7 +79,8 @@ def load(config: Path | None) -> "GatewayConfig":
     try:
         return load_config(config or _default_file(), os.environ)
     except ConfigurationError as error:
-        raise CliError(str(error)) from None
+        missing = config is None and _default_file() is None
+        raise CliError(f"{error}\n{_NO_FILE}" if missing else str(error)) from None
 
 
 def require_gateway() -> None:

@@ -1,6 +1,8 @@
 """The command line as a whole, without a gateway."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 
 from isthmus.cli.app import app
 from isthmus.cli.group import RootGroup
+from isthmus.gateway.store.database_file import FileLock
 
 runner = CliRunner()
 GROUPS = ("gateway", "worker", "namespace", "endpoint", "operation", "keys", "trust", "audit", "profile")
@@ -207,6 +210,61 @@ def test_gateway_is_not_run_when_its_config_is_missing(tmp_path: Path) -> None:
     result = runner.invoke(app, ["gateway", "run", "--config", str(tmp_path / "missing.toml")])
     assert result.exit_code == 2
     assert "missing.toml" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "check-config"])
+def test_config_option_is_named_when_there_is_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    """Whoever stands in the wrong folder sees more than a list of what is missing."""
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, ["gateway", command])
+    assert result.exit_code == 2
+    assert "no isthmus.toml here; give --config" in result.stderr
+
+
+def run_gateway(data_dir: Path, address: str) -> "subprocess.CompletedProcess[str]":
+    """Run a gateway that should not get far."""
+    settings = {
+        "ISTHMUS_GATEWAY_TRUST_DOMAIN": "example.internal",
+        "ISTHMUS_GATEWAY_DATA_DIR": str(data_dir),
+        "ISTHMUS_GATEWAY_LISTEN_ADDRESS": address,
+        "ISTHMUS_GATEWAY_ISSUERS": '[{"kind": "development"}]',
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "isthmus.cli", "gateway", "run"],
+        env=os.environ | settings,
+        cwd=data_dir.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_gateway_exits_with_five_when_something_else_has_its_address(tmp_path: Path) -> None:
+    """It conflicts with what exists; and the message says what helps."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = run_gateway(tmp_path / "data", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert result.returncode == 5, result.stderr
+    assert "cannot listen on 127.0.0.1" in result.stderr
+    assert "Choose another listen.address." in result.stderr
+
+
+def test_gateway_exits_with_five_when_another_one_has_its_database(tmp_path: Path) -> None:
+    """As above."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    lock = FileLock(data / "isthmus.db")
+    lock.acquire()
+    try:
+        result = run_gateway(data, "127.0.0.1:0")
+    finally:
+        lock.release()
+    assert result.returncode == 5, result.stderr
+    assert "another gateway has the database" in result.stderr
 
 
 def test_config_is_refused_when_a_key_file_holds_no_key(tmp_path: Path) -> None:
