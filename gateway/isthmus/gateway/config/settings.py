@@ -23,7 +23,15 @@ class ListenSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
-    """How much one gateway process takes on."""
+    """How much one gateway process takes on.
+
+    ``max_in_flight`` is for the whole process, all connections and namespaces together: that many RPCs run
+    at the same time, streams that are open among them, health checks too; more are refused with
+    RESOURCE_EXHAUSTED. A call on a stream is no RPC of its own. ``max_waiters`` is how many waits for
+    outcomes there are at a time, on streams or not; ``max_streams_per_connection`` how many RPCs one
+    connection may have open: further ones wait at the client. ``max_frame_bytes`` is the largest message
+    that is read.
+    """
 
     max_frame_bytes: int = limits.MAX_FRAME_BYTES
     max_waiters: int = 100_000
