@@ -42,7 +42,7 @@ class GatewayConnection:
             yield from bound(request, metadata=call_metadata(self._credentials))
         except grpc.RpcError as error:
             # Every RpcError that a call raises is a Call too.
-            raise error_from_rpc(error) from None  # type: ignore[arg-type]
+            raise error_from_rpc(error, address=self.address) from None  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -85,7 +85,7 @@ class Connection:
         try:
             return await method(request, timeout=timeout_seconds, metadata=self.metadata())
         except grpc.aio.AioRpcError as error:
-            raise error_from_rpc(error) from None
+            raise error_from_rpc(error, address=self.settings.address) from None
 
     async def call_retrying(
         self,
@@ -164,7 +164,7 @@ class SyncConnection:
             return bound(request, timeout=timeout_seconds, metadata=call_metadata(self._credentials))
         except grpc.RpcError as error:
             # Every RpcError that a call raises is a Call too.
-            raise error_from_rpc(error) from None  # type: ignore[arg-type]
+            raise error_from_rpc(error, address=self.settings.address) from None  # type: ignore[arg-type]
 
     def call_retrying(
         self,

@@ -207,7 +207,7 @@ class Session:
             if answered:
                 return None
         except grpc.aio.AioRpcError as error:
-            failure = error_from_rpc(error)
+            failure = error_from_rpc(error, address=self._connection.settings.address)
         finally:
             self._streaming = False
             writer.cancel()

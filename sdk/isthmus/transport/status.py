@@ -58,8 +58,8 @@ class RpcStatus(Protocol):
         ...
 
 
-def error_from_rpc(error: RpcStatus) -> errors.GatewayError:
-    """Return the error that a failed RPC stands for."""
+def error_from_rpc(error: RpcStatus, *, address: str | None = None) -> errors.GatewayError:
+    """Return the error that a failed RPC stands for; ``address`` is where the gateway should be."""
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):
             return error_from_status(value)
@@ -67,6 +67,9 @@ def error_from_rpc(error: RpcStatus) -> errors.GatewayError:
     message = error.details() or ""
     if error.code() is grpc.StatusCode.INTERNAL and message == _ENDED_MEANWHILE:
         return errors.ConnectionLostError("the connection ended while something was written to it")
+    # Without details it is not the gateway that says so: gRPC speaks of sockets, and people have an address.
+    if address is not None and error.code() is grpc.StatusCode.UNAVAILABLE:
+        message = f"cannot reach {address}: {message}"
     return _make(status_pb2.Status(code=number, message=message))
 
 

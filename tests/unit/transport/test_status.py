@@ -101,6 +101,14 @@ def test_trailers_win_when_present() -> None:
     assert type(error_from_rpc(FailedRpc(status(grpc.StatusCode.NOT_FOUND)))) is errors.NotFoundError
 
 
+def test_address_is_named_when_nobody_answers_there() -> None:
+    """Sockets mean little to people; what the gateway itself says stays as it is."""
+    lost = error_from_rpc(FailedRpc(None), address="gw.example.com:7243")
+    assert lost.message == "cannot reach gw.example.com:7243: connection refused"
+    busy = error_from_rpc(FailedRpc(status(grpc.StatusCode.UNAVAILABLE)), address="gw.example.com:7243")
+    assert busy.message == "it happened"
+
+
 def test_advice_is_this_ends_own_when_no_credential_was_sent() -> None:
     """The gateway speaks of metadata; people have profiles."""
     info = error_details_pb2.ErrorInfo(
