@@ -10,7 +10,7 @@ from isthmus.client.handle import OperationHandle
 from isthmus.client.interceptor import ClientOutbound, StartInput
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.operation_spec import resolve_operation
-from isthmus.client.request import StartKeywords, StartOptions, operation_id_of
+from isthmus.client.request import StartKeywords, StartOptions, operation_id_of, start_options
 from isthmus.transport.errors import ConfigurationError
 from isthmus.wire.names import parse_operation_id
 
@@ -61,7 +61,9 @@ class NexusClient(Generic[ServiceT]):
             PayloadTooLargeError: the sealed input is larger than 4 MiB.
             ConfigurationError: an option, a name or a label makes no sense.
         """
-        return await self._outbound.execute_operation(self._start_input(operation, input, options))
+        return await self._outbound.execute_operation(
+            self._start_input(operation, input, start_options(options, method="execute_operation"))
+        )
 
     @overload
     async def start_operation(
@@ -80,7 +82,9 @@ class NexusClient(Generic[ServiceT]):
 
         Args and errors are those of execute_operation; endings are raised by the handle's ``result``.
         """
-        known = await self._outbound.start_operation(self._start_input(operation, input, options))
+        known = await self._outbound.start_operation(
+            self._start_input(operation, input, start_options(options, method="start_operation"))
+        )
         return OperationHandle(self._outbound, known)
 
     def get_operation_handle(
@@ -106,6 +110,6 @@ class NexusClient(Generic[ServiceT]):
             number = operation_id_of(self._engine.caller, spec, id or "")
         return OperationHandle(self._outbound, KnownOperation(number, spec.output_type))
 
-    def _start_input(self, operation: Any, value: Any, options: StartKeywords) -> StartInput:
+    def _start_input(self, operation: Any, value: Any, options: StartOptions) -> StartInput:
         spec = resolve_operation(self._endpoint, self._service, operation)
-        return StartInput(spec=spec, value=value, options=StartOptions(**options))
+        return StartInput(spec=spec, value=value, options=options)

@@ -105,6 +105,18 @@ class StartOptions:
             raise ConfigurationError("schedule_to_close_timeout is more than 0 and at most 60 days")
 
 
+def start_options(options: StartKeywords, *, method: str) -> StartOptions:
+    """Return the options that were given to a method.
+
+    Raises:
+        TypeError: one of them does not exist; it names the method that was called.
+        ConfigurationError: one of them cannot work.
+    """
+    if unknown := options.keys() - StartKeywords.__annotations__.keys():
+        raise TypeError(f"{method}() got an unexpected keyword argument {min(unknown)!r}")
+    return StartOptions(**options)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A request that was sealed for one generation of an operation."""

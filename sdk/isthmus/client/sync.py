@@ -17,7 +17,7 @@ from isthmus.client.interceptor import HandleInput, Interceptor, StartInput, Syn
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.operation_spec import resolve_operation, service_name
 from isthmus.client.profile import Profile
-from isthmus.client.request import StartKeywords, StartOptions, operation_id_of
+from isthmus.client.request import StartKeywords, StartOptions, operation_id_of, start_options
 from isthmus.client.root import value_of
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.trust import TrustStore
@@ -144,7 +144,9 @@ class SyncNexusClient(Generic[ServiceT]):
 
     def execute_operation(self, operation: Any, input: Any = None, **options: Unpack[StartKeywords]) -> Any:
         """Start, or attach, and return the result; as ``NexusClient.execute_operation``."""
-        return self._outbound.execute_operation(self._start_input(operation, input, options))
+        return self._outbound.execute_operation(
+            self._start_input(operation, input, start_options(options, method="execute_operation"))
+        )
 
     @overload
     def start_operation(
@@ -160,7 +162,9 @@ class SyncNexusClient(Generic[ServiceT]):
         self, operation: Any, input: Any = None, **options: Unpack[StartKeywords]
     ) -> "SyncOperationHandle[Any]":
         """Start, or attach. Durable once it returns; as ``NexusClient.start_operation``."""
-        known = self._outbound.start_operation(self._start_input(operation, input, options))
+        known = self._outbound.start_operation(
+            self._start_input(operation, input, start_options(options, method="start_operation"))
+        )
         return SyncOperationHandle(self._outbound, known)
 
     def get_operation_handle(
@@ -176,9 +180,9 @@ class SyncNexusClient(Generic[ServiceT]):
             number = operation_id_of(self._engine.caller, spec, id or "")
         return SyncOperationHandle(self._outbound, KnownOperation(number, spec.output_type))
 
-    def _start_input(self, operation: Any, value: Any, options: StartKeywords) -> StartInput:
+    def _start_input(self, operation: Any, value: Any, options: StartOptions) -> StartInput:
         spec = resolve_operation(self._endpoint, self._service, operation)
-        return StartInput(spec=spec, value=value, options=StartOptions(**options))
+        return StartInput(spec=spec, value=value, options=options)
 
 
 class SyncOperationHandle(Generic[OutputT_co]):

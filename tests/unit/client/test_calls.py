@@ -112,6 +112,23 @@ async def test_input_is_refused_when_it_is_larger_than_an_operation_carries(
     assert not running.gateway.operations
 
 
+async def test_called_method_is_named_when_a_keyword_is_unknown(
+    client: Client, sync_client: SyncClient
+) -> None:
+    """As Python does it for a function of one's own."""
+    payments = client.create_nexus_client("payments", "Payments")
+    sync_payments = sync_client.create_nexus_client("payments", "Payments")
+    wrong: Any = {"timeout": 3}
+    with pytest.raises(TypeError, match=r"^execute_operation\(\) got an unexpected .* 'timeout'"):
+        await payments.execute_operation("charge", ORDER, **wrong)
+    with pytest.raises(TypeError, match=r"^start_operation\(\) got"):
+        await payments.start_operation("charge", ORDER, **wrong)
+    with pytest.raises(TypeError, match=r"^execute_operation\(\) got"):
+        sync_payments.execute_operation("charge", ORDER, **wrong)
+    with pytest.raises(TypeError, match=r"^start_operation\(\) got"):
+        sync_payments.start_operation("charge", ORDER, **wrong)
+
+
 async def test_existing_operation_is_refused_when_policy_is_reject(client: Client) -> None:
     """Somebody else's start under the id is an error."""
     payments = client.create_nexus_client("payments", Payments)
