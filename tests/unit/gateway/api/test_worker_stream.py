@@ -73,7 +73,7 @@ async def test_nothing_is_leased_when_a_worker_leaves_too_much_unread(
         dispatcher=world.dispatcher,
         leases=world.leases,
         # No outcome is sent here.
-        outcomes=cast("TaskOutcomes", None),
+        outcomes=cast("TaskOutcomes", object()),
     )
     reader = SlowReader()
     hello = worker_service_pb2.WorkRequest(credits=TASKS)
