@@ -73,10 +73,12 @@ def _print(result: DemoResult, output: Output) -> None:
     typer.echo(
         "The gateway knows: " + ", ".join(f"{name} {value}" for name, value in exposure.clear.items()) + "."
     )
-    typer.echo(
-        f"Of {exposure.values_sought} values of the rows, {exposure.values_found} can be found in its "
-        f"{exposure.database_bytes} bytes."
-    )
+    # Short values prove nothing: a tiny file may have no other.
+    if exposure.values_sought:
+        typer.echo(
+            f"Of {exposure.values_sought} values of the rows, {exposure.values_found} can be found in its "
+            f"{exposure.database_bytes} bytes."
+        )
     if result.directory is not None:
         typer.echo(f"Kept: {result.directory}")
 
