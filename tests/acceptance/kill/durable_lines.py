@@ -24,13 +24,35 @@ class Journal:
         os.fsync(self._file)
 
 
+class JournalReader:
+    """Reads what a journal has gained since the last look: a long run's journal is long."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_bytes = 0
+
+    def new_lines(self) -> list[Line]:
+        """Return the whole lines that were not returned before."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._read_bytes)
+            gained = file.read()
+        whole = gained[: gained.rfind(b"\n") + 1]
+        self._read_bytes += len(whole)
+        return _parse(whole)
+
+
 def read_journal(path: Path) -> list[Line]:
     """Return the whole lines of a journal, in their order; none when there is no file."""
+    return _parse(path.read_bytes()) if path.exists() else []
+
+
+def _parse(data: bytes) -> list[Line]:
     lines: list[Line] = []
-    if path.exists():
-        for text in path.read_bytes().splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                continue  # torn: nobody was told of it
+    for text in data.splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue  # torn: nobody was told of it
     return lines

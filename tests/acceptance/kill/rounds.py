@@ -10,7 +10,7 @@ from tests.acceptance.deployment.deadline import OverdueError, await_that
 from tests.acceptance.deployment.process import RunningProcess
 from tests.acceptance.deployment.two_teams import TwoTeams
 from tests.acceptance.kill.checker import Finding, OutcomeWatch, check
-from tests.acceptance.kill.durable_lines import read_journal
+from tests.acceptance.kill.durable_lines import JournalReader, read_journal
 from tests.acceptance.kill.records import CallerLog, Run
 from tests.acceptance.kill.stored import read_store
 
@@ -32,6 +32,8 @@ class KillRounds:
         self._deployment = deployment
         self._random = randomness
         self._log = deployment.folder / "caller.jsonl"
+        self._reader = JournalReader(self._log)
+        self._outcomes: set[str] = set()
         self._watch = OutcomeWatch()
         self.kills: Counter[str] = Counter()
         self._gateway = deployment.site.start()
@@ -91,16 +93,23 @@ class KillRounds:
 
     def _await_progress(self) -> None:
         """Return when the caller has learned of further outcomes since now."""
-        known = len({entry.operation_id for entry in self.caller_log().received})
+        known = self._learned()
 
         def has_progressed() -> bool:
             self._expect_alive()
-            return len({entry.operation_id for entry in self.caller_log().received}) > known
+            return self._learned() > known
 
         try:
             await_that(has_progressed, "a further outcome", seconds=PROGRESS_SECONDS)
         except OverdueError as error:
             raise AssertionError(f"{error}\n{self._tails()}") from error
+
+    def _learned(self) -> int:
+        """Return of how many operations the caller has learned the outcome so far."""
+        for line in self._reader.new_lines():
+            if line["event"] == "received":
+                self._outcomes.add(line["operation_id"])
+        return len(self._outcomes)
 
     def _expect_alive(self) -> None:
         for process in (self._gateway, self._caller, *self._workers):
