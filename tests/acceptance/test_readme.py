@@ -6,12 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.acceptance.deployment.deadline import await_that
 
 REPOSITORY = Path(__file__).parents[2]
 BLOCK = re.compile(r"<!-- (?P<what>[^>]+) -->\n```\w+\n(?P<text>.*?)```", re.DOTALL)
@@ -74,20 +74,21 @@ def gateway(tmp_path: Path, environment: dict[str, str]) -> Iterator[subprocess.
 
 def _await_profiles(folder: Path, environment: dict[str, str], process: subprocess.Popen[str]) -> None:
     profiles = folder / ".isthmus-dev" / "profiles.toml"
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, (folder / "dev.log").read_text()
-        if "isthmus profile list" in (folder / "dev.log").read_text():
-            asked = subprocess.run(
-                [sys.executable, "-m", "isthmus.cli", "--profile", "data-team", "whoami"],
-                env=environment | {"ISTHMUS_CONFIG": str(profiles)},
-                capture_output=True,
-                check=False,
-            )
-            if asked.returncode == 0:
-                return
-        time.sleep(0.1)
-    pytest.fail((folder / "dev.log").read_text())
+    log = folder / "dev.log"
+
+    def work() -> bool:
+        assert process.poll() is None, log.read_text()
+        if "isthmus profile list" not in log.read_text():
+            return False
+        asked = subprocess.run(
+            [sys.executable, "-m", "isthmus.cli", "--profile", "data-team", "whoami"],
+            env=environment | {"ISTHMUS_CONFIG": str(profiles)},
+            capture_output=True,
+            check=False,
+        )
+        return asked.returncode == 0
+
+    await_that(work, "profiles that work", seconds=START_SECONDS)
 
 
 @pytest.mark.acceptance

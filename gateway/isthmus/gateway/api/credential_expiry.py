@@ -1,8 +1,8 @@
 """Streams end before the credential that opened them: first the client is asked to leave, then it has to."""
 
 import asyncio
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from isthmus.gateway.authn.principal import Principal
@@ -13,14 +13,14 @@ from isthmus.gateway.ports import Clock
 MAX_NOTICE = timedelta(seconds=30)
 
 
-@contextmanager
-def until_expiry(
+@asynccontextmanager
+async def until_expiry(
     principal: Principal, *, clock: Clock, timers: Timers, drain: Callable[[], None]
-) -> Generator[asyncio.Timeout, None, None]:
-    """Yield the timeout of a stream; ``drain`` is called up to 30 s, or a third of what is left, before it.
+) -> AsyncGenerator[None]:
+    """End the block when the credential expires; ``drain`` is called up to 30 s, or a third of it, before.
 
-    Enter the timeout as a context manager around the stream: it raises TimeoutError when the credential
-    expires.
+    Raises:
+        UnauthenticatedError: the credential expired.
     """
     left = principal.expires_at - clock.now()
     notice = min(MAX_NOTICE, left / 3)
@@ -29,13 +29,16 @@ def until_expiry(
     loop = asyncio.get_running_loop()
     end = timers.call_at(principal.expires_at, lambda: timeout.reschedule(loop.time()))
     try:
-        yield timeout
+        async with timeout:
+            yield
+    except TimeoutError:
+        raise _credential_expired() from None
     finally:
         warning.cancel()
         end.cancel()
 
 
-def credential_expired() -> UnauthenticatedError:
+def _credential_expired() -> UnauthenticatedError:
     """Return why a stream ends that outlived its credential."""
     return UnauthenticatedError(
         "the credential of this stream has expired",

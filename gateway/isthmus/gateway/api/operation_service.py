@@ -7,7 +7,7 @@ from typing import Any
 import grpc.aio
 
 from isthmus.gateway.api.caller import current_principal
-from isthmus.gateway.api.credential_expiry import credential_expired, until_expiry
+from isthmus.gateway.api.credential_expiry import until_expiry
 from isthmus.gateway.api.duplex import open_for_writing
 from isthmus.gateway.api.open_streams import OpenStreams
 from isthmus.gateway.api.operation_calls import OperationCalls
@@ -84,12 +84,7 @@ class OperationService(operation_service_pb2_grpc.OperationServiceServicer):
         await open_for_writing(context)
         self._streams.add(stream)
         try:
-            with until_expiry(
-                principal, clock=self._clock, timers=self._timers, drain=stream.drain
-            ) as expiry:
-                async with expiry:
-                    await stream.serve(request_iterator, context.write)
-        except TimeoutError:
-            raise credential_expired() from None
+            async with until_expiry(principal, clock=self._clock, timers=self._timers, drain=stream.drain):
+                await stream.serve(request_iterator, context.write)
         finally:
             self._streams.discard(stream)

@@ -8,7 +8,7 @@ from typing import Any
 import grpc.aio
 
 from isthmus.gateway.api.caller import current_principal
-from isthmus.gateway.api.credential_expiry import credential_expired, until_expiry
+from isthmus.gateway.api.credential_expiry import until_expiry
 from isthmus.gateway.api.duplex import open_for_writing
 from isthmus.gateway.api.handled_requests import HandledRequests
 from isthmus.gateway.api.open_streams import OpenStreams
@@ -71,13 +71,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         )
         self._streams.add(stream)
         try:
-            with until_expiry(
-                principal, clock=self._clock, timers=self._timers, drain=stream.drain
-            ) as expiry:
-                async with expiry:
-                    await stream.serve(first, request_iterator, context.write)
-        except TimeoutError:
-            raise credential_expired() from None
+            async with until_expiry(principal, clock=self._clock, timers=self._timers, drain=stream.drain):
+                await stream.serve(first, request_iterator, context.write)
         finally:
             self._streams.discard(stream)
 
