@@ -25,6 +25,10 @@ from typing import Any
 
 import grpc.aio
 import uvloop
+
+# As a script, too: then only this file's own folder would be on the path.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from tests.integration.sealed_messages import (
     CALLER,
     ENDPOINT,

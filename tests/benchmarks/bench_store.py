@@ -12,9 +12,13 @@ import asyncio
 import dataclasses
 import json
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+# As a script, too: then only this file's own folder would be on the path.
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.contract.samples import complete, operation, start
 
