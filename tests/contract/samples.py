@@ -1,8 +1,9 @@
 """Plain values to store: everything that a test does not care about is filled in."""
 
-import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from msgspec import structs
 
 from isthmus.endpoints.endpoint import AllowRule, Endpoint, RetrySettings
 from isthmus.gateway.core.audit_record import (
@@ -68,7 +69,7 @@ def operation(number: int = 1, **changes: Any) -> Operation:
 
 def succeeded(before: Operation, at: datetime = NOW) -> Operation:
     """Return the operation after its result came."""
-    return dataclasses.replace(
+    return structs.replace(
         before,
         state=State.SUCCEEDED,
         state_since=at,

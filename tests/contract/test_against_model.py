@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.contract.conftest import StoreFactory
 from tests.contract.samples import (
     ENDPOINT,
@@ -81,7 +82,7 @@ def update(number: int, state: State) -> Step:
     def step(unit: UnitOfWork, model: Model) -> None:
         before = model.operations.get(key(number))
         if before is not None:
-            after = dataclasses.replace(before, state=state, attempt=before.attempt + 1)
+            after = structs.replace(before, state=state, attempt=before.attempt + 1)
             unit.update_operation(after)
             model.operations[key(number)] = after
 

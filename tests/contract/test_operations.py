@@ -1,10 +1,10 @@
 """Operations and their sealed messages."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 from tests.contract.commands import completing, inserting, starting
 from tests.contract.samples import (
     CALLER,
@@ -83,10 +83,10 @@ async def test_operation_is_equal_when_it_was_updated(
     store: Store, state: State, direction: Direction | None
 ) -> None:
     """An update replaces everything that can change."""
-    changed = dataclasses.replace(
+    changed = structs.replace(
         FULL, state=state, outcome=direction, statement=None, last_attempt_end=None, closed_at=None
     )
-    await store.transact(lambda unit: unit.insert_operation(dataclasses.replace(FULL), b""))
+    await store.transact(lambda unit: unit.insert_operation(structs.replace(FULL), b""))
     await store.transact(lambda unit: unit.update_operation(changed))
     assert await store.read(lambda reader: reader.operation(key(1))) == changed
 
@@ -161,7 +161,7 @@ async def test_overdue_operations_come_longest_overdue_first_when_timeouts_elaps
     assert await overdue(5) == [5]
     assert await overdue(30) == [5, 2, 1]
     assert await overdue(30, limit=2) == [5, 2]
-    dispatched = dataclasses.replace(soon, first_dispatched_at=NOW, state=State.DISPATCHED)
+    dispatched = structs.replace(soon, first_dispatched_at=NOW, state=State.DISPATCHED)
     await store.transact(lambda unit: unit.update_operation(dispatched))
     assert await overdue(30) == [2, 1]
 

@@ -1,8 +1,7 @@
 """Task queues and worker sessions."""
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 from tests.contract.commands import inserting, putting_sessions, putting_tasks, starting
 from tests.contract.samples import HANDLER, NOW, QUEUE, SESSION, key, operation, seconds, session, task
 
@@ -96,7 +95,7 @@ async def test_ready_tasks_come_in_order_when_they_became_ready(store: Store) ->
         task(4, ready_at=NOW + seconds(0.000_001)),
         task(5, session_id=SESSION, ready_at=NOW - seconds(9)),
         task(6, queue=OTHER_QUEUE, ready_at=NOW - seconds(9)),
-        task(7, queue=dataclasses.replace(QUEUE, namespace=key(1).caller), ready_at=NOW - seconds(9)),
+        task(7, queue=structs.replace(QUEUE, namespace=key(1).caller), ready_at=NOW - seconds(9)),
     )
     assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, NOW, 10)) == [first, second, last]
     assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, NOW, 2)) == [first, second]

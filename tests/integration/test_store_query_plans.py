@@ -1,11 +1,11 @@
 """Every query finds its rows through an index, in the order in which it returns them."""
 
-import dataclasses
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from tests.contract.samples import NOW
 
 from isthmus.gateway.core.operation import State
@@ -30,7 +30,7 @@ LISTINGS = [
     OperationFilter(),
     OperationFilter(before=7),
     *(
-        dataclasses.replace(wanted, before=before, states=states)
+        structs.replace(wanted, before=before, states=states)
         for wanted in (
             OperationFilter(caller="a"),
             OperationFilter(handler="a"),
@@ -42,7 +42,7 @@ LISTINGS = [
     ),
 ]
 PAGES = [
-    dataclasses.replace(wanted, since=since, until=until, after=5)
+    structs.replace(wanted, since=since, until=until, after=5)
     for wanted in (
         AuditFilter(),
         AuditFilter(namespace="a"),

@@ -8,7 +8,6 @@ to what is written here.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Protocol, TypeVar
@@ -16,6 +15,7 @@ from typing import Protocol, TypeVar
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.audit_record import AuditRecord
 from isthmus.gateway.core.operation import Operation, OperationKey, State
+from isthmus.gateway.core.value import Value
 from isthmus.wire.names import NamespaceName
 
 T = TypeVar("T")
@@ -44,16 +44,14 @@ class TaskKind(Enum):
     __hash__ = object.__hash__
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueKey:
+class QueueKey(Value):
     """A task queue belongs to the namespace that serves it."""
 
     namespace: NamespaceName
     task_queue: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Value):
     """Work that waits in a queue (no session) or is leased to a worker session.
 
     At most one task of each kind exists for an operation. ``attempt`` is the attempt under way when it is
@@ -68,8 +66,7 @@ class Task:
     session_id: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSession:
+class WorkerSession(Value):
     """A worker process, across its reconnects. Leases live exactly as long as the session."""
 
     session_id: bytes
@@ -80,8 +77,7 @@ class WorkerSession:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Namespace:
+class Namespace(Value):
     """A team's isolation unit."""
 
     name: NamespaceName
@@ -89,8 +85,7 @@ class Namespace:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredKeyset:
+class StoredKeyset(Value):
     """A signed keyset as its namespace published it; the gateway checked version, root and signature."""
 
     namespace: NamespaceName
@@ -104,16 +99,14 @@ class StoredKeyset:
 # --- what is told to this process after a commit ------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TasksReady:
+class TasksReady(Value):
     """A queue has a task that may go out at ready_at."""
 
     queue: QueueKey
     ready_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskInterrupted:
+class TaskInterrupted(Value):
     """A session should stop running an attempt; cancel is the caller's signed cancel, if that is why."""
 
     session_id: bytes
@@ -122,24 +115,21 @@ class TaskInterrupted:
     cancel: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationClosed:
+class OperationClosed(Value):
     """An operation has its outcome; ``outcome`` is the sealed envelope, None for a gateway statement."""
 
     operation: Operation
     outcome: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistryChanged:
+class RegistryChanged(Value):
     """A namespace, an endpoint or a keyset changed: caches of it are stale."""
 
     namespace: str
     endpoint: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditAppended:
+class AuditAppended(Value):
     """The audit log has new records."""
 
 
@@ -299,8 +289,7 @@ Command = Callable[[UnitOfWork], T]
 # --- reading ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationFilter:
+class OperationFilter(Value):
     """Which operations to list; newest first. ``before`` continues after the last one of a page."""
 
     caller: str = ""
@@ -311,16 +300,14 @@ class OperationFilter:
     limit: int = 50
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedOperation:
+class ListedOperation(Value):
     """An operation and its place in the listing order."""
 
     position: int
     operation: Operation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditFilter:
+class AuditFilter(Value):
     """Which audit records; oldest first, positions greater than ``after``.
 
     A namespace finds what it called, handles or did. ``since`` (inclusive) and ``until`` (exclusive) are in
@@ -338,8 +325,7 @@ class AuditFilter:
     limit: int = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredAuditEvent:
+class StoredAuditEvent(Value):
     """A record at its place in the log: the exact bytes that were committed."""
 
     position: int

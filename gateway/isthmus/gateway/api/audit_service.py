@@ -3,9 +3,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
+
+from msgspec.structs import replace
 
 from isthmus.gateway.api.audit_watch import AuditWatch
 from isthmus.gateway.api.caller import current_principal

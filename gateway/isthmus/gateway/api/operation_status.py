@@ -1,16 +1,14 @@
 """What start, execute and wait answer: where an operation is, how it ended, and what proves its request."""
 
-from dataclasses import dataclass
-
 from isthmus.gateway.api.operation_messages import STATES, Endings, request_proof
 from isthmus.gateway.core.errors import NotFoundError
 from isthmus.gateway.core.operation import Operation, OperationKey, Statement
+from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import EnvelopeSlot, OperationClosed, Reader, Store
 from isthmus.v1 import operation_pb2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Value):
     """An operation and those of its sealed messages that an answer needs, as of one moment."""
 
     operation: Operation

@@ -1,6 +1,5 @@
 """What an audit record can be found by: the columns beside its bytes."""
 
-from dataclasses import dataclass
 from typing import assert_never
 
 from isthmus.gateway.core.audit_record import (
@@ -19,6 +18,7 @@ from isthmus.gateway.core.audit_record import (
     TaskDispatched,
 )
 from isthmus.gateway.core.operation import OperationKey
+from isthmus.gateway.core.value import Value
 from isthmus.wire.names import NamespaceName, OperationId
 
 TYPES = {
@@ -38,8 +38,7 @@ TYPES = {
 """Name of each happening: that of its field in ``isthmus.v1.AuditEvent``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditIndex:
+class AuditIndex(Value):
     """Filters that a record answers to. Empty text means that the record has no such thing.
 
     ``caller`` is also the namespace that an administrative event is about: the one that may read it.

@@ -1,7 +1,8 @@
 """End an attempt that brought no outcome: it is repeated, parked or, by the endpoint's choice, final."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from isthmus.endpoints.endpoint import RetrySettings
 from isthmus.gateway.commands.record_outcome import handled_operation
@@ -12,11 +13,11 @@ from isthmus.gateway.core.errors import PreconditionError
 from isthmus.gateway.core.events import AttemptEnded, TaskReturned
 from isthmus.gateway.core.operation import AttemptEnd, Operation, OperationKey, State
 from isthmus.gateway.core.retry import RetryPolicy
+from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import EnvelopeSlot, TaskKind, TasksReady, UnitOfWork
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedAttempt:
+class FailedAttempt(Value):
     """An attempt without an outcome. ``failure`` is the sealed failure, when the handler made one.
 
     If this was the last attempt and the endpoint ends exhausted operations, that failure becomes the outcome.

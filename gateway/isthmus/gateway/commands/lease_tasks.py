@@ -1,17 +1,18 @@
 """Lease waiting tasks to a worker session."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from isthmus.gateway.commands.transition import audit_happening, transition
 from isthmus.gateway.core.audit_record import GATEWAY, AuditRecord, TaskDispatched, ref
 from isthmus.gateway.core.events import Leased
 from isthmus.gateway.core.operation import Operation
+from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import EnvelopeSlot, Task, TaskKind, UnitOfWork, WorkerSession
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeasedTask:
+class LeasedTask(Value):
     """A task with everything that its worker needs; ``cancel`` and ``started`` only for a cancel."""
 
     task: Task

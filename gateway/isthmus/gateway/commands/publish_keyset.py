@@ -1,19 +1,18 @@
 """Publish the next keyset of a namespace."""
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
 
 from isthmus.gateway.commands.transition import audit_happening
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, KeysetPublished
 from isthmus.gateway.core.errors import AccessDeniedError, ConflictError, PreconditionError
+from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import RegistryChanged, StoredKeyset, UnitOfWork
 from isthmus.wire.keyset import root_fingerprint
 from isthmus.wire.names import NamespaceName
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedKeyset:
+class SignedKeyset(Value):
     """A keyset that is well-formed, in date, and carries a valid signature of ``root_public_key``."""
 
     namespace: NamespaceName

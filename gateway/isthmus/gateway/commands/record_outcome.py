@@ -4,7 +4,6 @@ An outcome counts whichever attempt or process it comes from, as long as the ope
 wins.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from isthmus.gateway.commands.transition import audit_happening, perform
@@ -13,12 +12,12 @@ from isthmus.gateway.core.audit_record import Actor, AuditRecord, HandlerStarted
 from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError, PreconditionError
 from isthmus.gateway.core.events import AsyncStarted, OutcomeReceived
 from isthmus.gateway.core.operation import Operation, OperationKey, State
+from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import EnvelopeSlot, UnitOfWork
 from isthmus.wire.header import OUTCOMES, Direction, Header
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealedOutcome:
+class SealedOutcome(Value):
     """A sealed answer of the handler: ``envelope`` as transmitted, ``digest`` its message digest."""
 
     key: OperationKey
@@ -29,8 +28,7 @@ class SealedOutcome:
     attempt: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class Recorded(Value):
     """Whether the answer was recorded; a late one is audited instead, and refused by whoever asked."""
 
     operation: Operation

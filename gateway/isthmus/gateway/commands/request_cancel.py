@@ -1,6 +1,5 @@
 """Record a caller's signed cancel; what happens then depends on where the operation is."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from isthmus.gateway.commands.transition import audit_happening, transition
@@ -9,12 +8,12 @@ from isthmus.gateway.core.audit_record import Actor, AuditRecord, ref
 from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError
 from isthmus.gateway.core.events import CancelRequested
 from isthmus.gateway.core.operation import Operation, OperationKey
+from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import EnvelopeSlot, UnitOfWork
 from isthmus.wire.header import Header
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestCancel:
+class RequestCancel(Value):
     """A sealed cancel: ``envelope`` as transmitted, ``digest`` its message digest."""
 
     header: Header

@@ -1,6 +1,5 @@
 """Start an operation, or attach to the one that its id already names."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -11,6 +10,7 @@ from isthmus.gateway.core import machine
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, OperationStarted, ref
 from isthmus.gateway.core.errors import AlreadyExistsError, ConflictError
 from isthmus.gateway.core.operation import Operation, OperationKey, State
+from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import Task, TaskKind, UnitOfWork, WorkerSession
 from isthmus.wire.header import Header
 
@@ -22,8 +22,7 @@ class ReusePolicy(Enum):
     REJECT = "reject"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartOperation:
+class StartOperation(Value):
     """A start that was authenticated, authorized and checked against its endpoint.
 
     ``envelope`` is the sealed request as transmitted, ``digest`` its message digest, ``rule`` what permitted
@@ -39,8 +38,7 @@ class StartOperation:
     reuse: ReusePolicy = ReusePolicy.ATTACH
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartResult:
+class StartResult(Value):
     """The operation; ``leased`` is the task that went to the offered session in the same commit."""
 
     operation: Operation

@@ -4,14 +4,13 @@ Every change is described by exactly one record, committed in the same transacti
 bytes happens in ``isthmus.gateway.audit``; here is only what there is to say.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from isthmus.gateway.core.operation import Operation, OperationKey, State, Statement
+from isthmus.gateway.core.value import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Actor:
+class Actor(Value):
     """Who did it: an authenticated principal, or the gateway itself (both fields empty)."""
 
     namespace: str = ""
@@ -21,8 +20,7 @@ class Actor:
 GATEWAY = Actor()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationRef:
+class OperationRef(Value):
     """The operation that a record is about."""
 
     key: OperationKey
@@ -43,8 +41,7 @@ def ref(operation: Operation) -> OperationRef:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationStarted:
+class OperationStarted(Value):
     """A start was accepted."""
 
     operation: OperationRef
@@ -54,8 +51,7 @@ class OperationStarted:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestDenied:
+class RequestDenied(Value):
     """Somebody was refused."""
 
     action: str
@@ -68,8 +64,7 @@ class RequestDenied:
     digest: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskDispatched:
+class TaskDispatched(Value):
     """A task was leased to a worker session."""
 
     operation: OperationRef
@@ -78,8 +73,7 @@ class TaskDispatched:
     worker: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptEnded:
+class AttemptEnded(Value):
     """An attempt ended without an outcome."""
 
     operation: OperationRef
@@ -89,24 +83,21 @@ class AttemptEnded:
     next_attempt_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandlerStarted:
+class HandlerStarted(Value):
     """The handler went asynchronous."""
 
     operation: OperationRef
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelRequested:
+class CancelRequested(Value):
     """The caller asked to cancel."""
 
     operation: OperationRef
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationEnded:
+class OperationEnded(Value):
     """The operation reached its outcome."""
 
     operation: OperationRef
@@ -118,8 +109,7 @@ class OperationEnded:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LateOutcomeRefused:
+class LateOutcomeRefused(Value):
     """An outcome came after the end."""
 
     operation: OperationRef
@@ -127,15 +117,13 @@ class LateOutcomeRefused:
     outcome_digest: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamespaceCreated:
+class NamespaceCreated(Value):
     """A namespace was created."""
 
     namespace: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointChanged:
+class EndpointChanged(Value):
     """An endpoint was created, updated or deleted."""
 
     endpoint: str
@@ -144,8 +132,7 @@ class EndpointChanged:
     fields: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeysetPublished:
+class KeysetPublished(Value):
     """A keyset was published."""
 
     namespace: str
@@ -154,8 +141,7 @@ class KeysetPublished:
     root_fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthenticationFailed:
+class AuthenticationFailed(Value):
     """Credentials were refused, counted per source, reason and second."""
 
     reason: str
@@ -179,8 +165,7 @@ Happening = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditRecord:
+class AuditRecord(Value):
     """One thing that happened, when, and who did it."""
 
     occurred_at: datetime

@@ -1,32 +1,28 @@
 """What can happen to an operation. Each event is plain data; what it does is in ``machine``."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from isthmus.gateway.core.operation import AttemptEnd, Timeout
 from isthmus.gateway.core.retry import RetryPolicy
+from isthmus.gateway.core.value import Value
 from isthmus.wire.header import Direction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approved:
+class Approved(Value):
     """An approver permitted a held request."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApprovalDenied:
+class ApprovalDenied(Value):
     """An approver denied a held request."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leased:
+class Leased(Value):
     """A worker session takes the task."""
 
     session_id: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptEnded:
+class AttemptEnded(Value):
     """An attempt ended without an outcome; another one may make sense.
 
     ``jitter`` is drawn by the caller from [0, 1): the machine has no randomness. With a ``failure_digest``
@@ -43,20 +39,17 @@ class AttemptEnded:
     failure_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskReturned:
+class TaskReturned(Value):
     """A worker that shuts down gives a task back unrun; it does not count as an attempt spent."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AsyncStarted:
+class AsyncStarted(Value):
     """The handler returned an operation token and finishes later."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeReceived:
+class OutcomeReceived(Value):
     """The handler's namespace sealed and signed an outcome, from whichever attempt or process."""
 
     direction: Direction
@@ -65,35 +58,29 @@ class OutcomeReceived:
     held: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeReleased:
+class OutcomeReleased(Value):
     """A held outcome was released."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeWithheld:
+class OutcomeWithheld(Value):
     """A held outcome was withheld for good."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelRequested:
+class CancelRequested(Value):
     """The caller's namespace signed a cancel."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeoutElapsed:
+class TimeoutElapsed(Value):
     """One of the operation's clocks ran out."""
 
     timeout: Timeout
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redriven:
+class Redriven(Value):
     """The endpoint's owner gives a parked operation new attempts."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terminated:
+class Terminated(Value):
     """The endpoint's owner or the platform ends the operation by force."""
 
 

@@ -17,9 +17,10 @@ does not list is illegal: it raises IllegalEventError and changes nothing. The f
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
+
+from msgspec.structs import replace
 
 from isthmus.gateway.core.effects import (
     CloseOperation,
@@ -86,7 +87,7 @@ def apply(operation: Operation, event: Event, now: datetime) -> Step:
 
 
 def _move(operation: Operation, state: State, now: datetime, **changes: object) -> Operation:
-    return replace(operation, state=state, state_since=now, **changes)  # type: ignore[arg-type]
+    return replace(operation, state=state, state_since=now, **changes)
 
 
 def _close(

@@ -1,9 +1,9 @@
 """What an operation is: its states, its clocks, and everything that the gateway knows of it."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
+from isthmus.gateway.core.value import Value
 from isthmus.wire.header import Direction
 from isthmus.wire.names import EndpointName, NamespaceName, OperationId
 
@@ -64,16 +64,14 @@ class AttemptEnd(Enum):
     LEASE_LOST = "lease_lost"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationKey:
+class OperationKey(Value):
     """What identifies an operation: ids are unique within the namespace that made them."""
 
     caller: NamespaceName
     operation_id: OperationId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(Value):
     """Everything that the gateway knows of an operation but its envelopes."""
 
     key: OperationKey
@@ -85,14 +83,16 @@ class Operation:
     principal: str
     request_digest: bytes
     request_bytes: int
-    fingerprint: bytes = b""
     scheduled_at: datetime
-    schedule_to_start_at: datetime | None = None
-    start_to_close_timeout: timedelta | None = None
     schedule_to_close_at: datetime
-
     state: State
     state_since: datetime
+
+    # What it was born with, too, if its caller asked for it.
+    fingerprint: bytes = b""
+    schedule_to_start_at: datetime | None = None
+    start_to_close_timeout: timedelta | None = None
+
     attempt: int = 0
     attempts_spent: int = 0
     session_id: bytes | None = None

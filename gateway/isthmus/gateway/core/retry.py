@@ -1,13 +1,13 @@
 """When a failed attempt is repeated: exponential backoff with jitter."""
 
-from dataclasses import dataclass
 from datetime import timedelta
+
+from isthmus.gateway.core.value import Value
 
 _JITTER = 0.2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(Value):
     """How often and how fast attempts are repeated. ``max_attempts`` 0 means no limit."""
 
     initial_interval: timedelta = timedelta(seconds=1)

@@ -1,10 +1,10 @@
 """Why an operation is not finished: exactly one cause, since when, and one sentence for people."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
 from isthmus.gateway.core.operation import AttemptEnd, Operation, State
+from isthmus.gateway.core.value import Value
 
 
 class WaitingCause(Enum):
@@ -21,8 +21,7 @@ class WaitingCause(Enum):
     FAIR_SHARE = "fair_share"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class Waiting(Value):
     """The cause, since when it lasts, and what would end it."""
 
     cause: WaitingCause

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from isthmus.gateway.commands.held_tasks import open_session
 from isthmus.gateway.commands.lease_tasks import LeasedTask

@@ -1,7 +1,6 @@
 """The audit log: rows and statements."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, literal, select, union_all
@@ -9,6 +8,7 @@ from sqlalchemy import ColumnElement, func, literal, select, union_all
 from isthmus.gateway.audit.encode import encode_audit_record
 from isthmus.gateway.audit.index import AuditIndex, index_audit_record
 from isthmus.gateway.core.audit_record import AuditRecord
+from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import AuditFilter, StoredAuditEvent
 from isthmus.gateway.store.moments import to_microseconds
 from isthmus.gateway.store.schema import (
@@ -30,8 +30,7 @@ LAST_POSITION = compile_query(select(func.max(_COLUMN.position)))
 LAST_RECORDED_AT = compile_query(select(func.max(_COLUMN.recorded_at)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingEvent:
+class PendingEvent(Value):
     """A record as it will be stored, but for what only the commit knows: its place and its operation's."""
 
     occurred_at: int

@@ -1,13 +1,13 @@
 """Operations and their sealed messages: rows and statements."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, func, select
 
 from isthmus.gateway.core.operation import AttemptEnd, Operation, OperationKey, State, Statement
+from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import EnvelopeSlot, ListedOperation, OperationFilter
 from isthmus.gateway.store.moments import (
     duration_to_microseconds,
@@ -36,8 +36,7 @@ Ident = tuple[str, bytes]
 """(caller, operation id): an OperationKey that hashes and compares in C."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredOperation:
+class StoredOperation(Value):
     """An operation and its place in the listing order, which everything that belongs to it is filed under."""
 
     position: int

@@ -1,11 +1,11 @@
 """The state machine of operations: its table, its effects, and that nothing else is possible."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from isthmus.gateway.core import machine
 from isthmus.gateway.core.effects import (
@@ -75,7 +75,7 @@ def make_operation(state: State, **changes: object) -> Operation:
         state=state,
         state_since=T0,
     )
-    return replace(base, **{**facts, **changes})  # type: ignore[arg-type]
+    return replace(base, **{**facts, **changes})
 
 
 def failed(attempt: int = 1, **changes: object) -> AttemptEnded:
@@ -83,7 +83,7 @@ def failed(attempt: int = 1, **changes: object) -> AttemptEnded:
     event = AttemptEnded(
         attempt=attempt, end=AttemptEnd.FAILED, error="INTERNAL", policy=RetryPolicy(), jitter=0.0
     )
-    return replace(event, **changes)  # type: ignore[arg-type]
+    return replace(event, **changes)
 
 
 RESULT = OutcomeReceived(direction=Direction.RESULT, digest=b"r" * 32, outcome_bytes=10)

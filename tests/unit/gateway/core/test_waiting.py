@@ -1,9 +1,9 @@
 """Every open operation says what it waits for, and no other one does."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 from tests.contract.samples import NOW, operation
 
 from isthmus.gateway.core.operation import OPEN, TERMINAL, AttemptEnd, Operation, State

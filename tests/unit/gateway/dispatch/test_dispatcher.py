@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.contract.samples import endpoint, session
 from tests.integration.sealed_messages import CALLER, HANDLER, queue_key, request_header, sealed
 from tests.unit.gateway.manual_time import START, ManualClock, ManualTimers
