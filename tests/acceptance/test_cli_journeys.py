@@ -179,14 +179,15 @@ def test_audit_tells_who_called_what_when_it_is_queried(served: CommandLine) -> 
     events = served(
         "audit", "query", "--endpoint", "payments", "--operation", operation_id, "--since", "1h"
     ).json
-    assert [event["event"] for event in events] == ["operation_started", "task_dispatched", "operation_ended"]
+    assert [event["event"] for event in events] == ["operation_started", "operation_ended"]
+    assert events[0]["worker"]
     assert events[0]["actor"] == "data-team/developer"
     assert events[0]["rule"].startswith("allow:payments")
-    assert events[0]["request_digest"] == events[2]["request_digest"]
-    assert events[2]["state"] == "succeeded"
+    assert events[0]["request_digest"] == events[1]["request_digest"]
+    assert events[1]["state"] == "succeeded"
     assert served("audit", "query", "--until", "2020-01-01T00:00").json == []
-    tailed = served("audit", "tail", "--operation", operation_id, "--last", "10", "--count", "3")
-    assert len(tailed.out.splitlines()) == 3
+    tailed = served("audit", "tail", "--operation", operation_id, "--last", "10", "--count", "2")
+    assert len(tailed.out.splitlines()) == 2
     shown = served("--output", "table", "audit", "query", "--operation", operation_id)
     assert "payments/Payments/charge" in shown.out
 

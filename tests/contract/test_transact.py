@@ -53,7 +53,7 @@ def spoil(unit: UnitOfWork) -> None:
     unit.insert_namespace(namespace())
     unit.put_endpoint(endpoint())
     unit.insert_keyset(keyset())
-    unit.signal(AuditAppended())
+    unit.signal(RegistryChanged(namespace="spoiled"))
     raise SpoiledError
 
 
@@ -72,7 +72,7 @@ def spoil_the_rest(unit: UnitOfWork) -> None:
     """Write after a scan, then raise."""
     complete(unit, key(1))
     unit.insert_namespace(namespace())
-    unit.signal(AuditAppended())
+    unit.signal(RegistryChanged(namespace="spoiled"))
     raise SpoiledError
 
 
@@ -236,7 +236,7 @@ async def test_signals_come_before_the_result_when_a_command_is_committed(store:
     heard: list[Signal] = []
     store.subscribe(heard.extend)
     await store.transact(signaling(5))
-    assert heard == [RegistryChanged(namespace="5")]
+    assert heard == [RegistryChanged(namespace="5"), AuditAppended()]
 
 
 async def test_signals_come_in_the_order_of_commits_when_many_are_sent(store: Store) -> None:
@@ -269,7 +269,7 @@ async def test_commit_stands_when_a_listener_raises(store: Store) -> None:
     store.subscribe(fail)
     store.subscribe(heard.extend)
     assert await store.transact(signaling(1)) == 1
-    assert heard == [RegistryChanged(namespace="1")]
+    assert heard == [RegistryChanged(namespace="1"), AuditAppended()]
 
 
 async def test_all_are_committed_once_when_hundreds_run_concurrently(store: Store) -> None:

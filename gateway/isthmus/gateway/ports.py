@@ -271,7 +271,7 @@ class AuditUnit(Protocol):
     """The audit log."""
 
     def append_audit(self, record: AuditRecord) -> None:
-        """Append a record; its position follows the order of commits."""
+        """Append a record; its position follows the order of commits. The commit signals AuditAppended."""
         ...
 
 
@@ -412,13 +412,17 @@ class Store(Protocol):
         """
         ...
 
-    def submit(self, command: Command[T], *, reads: Sequence[OperationKey] = ()) -> "asyncio.Future[T]":
-        """Run a command as ``transact`` does, and return at once with the future of its result.
+    def submit_all(
+        self, commands: Sequence[Command[T]], *, reads: Sequence[OperationKey] = ()
+    ) -> "asyncio.Future[list[T | BaseException]]":
+        """Run commands as ``transact`` does each of them, and return at once with one future for all.
 
-        Cancelling the future changes nothing but that nobody learns the result.
+        They share a commit as far as they can, but each succeeds or fails on its own: entry i of the result
+        is what command i returned, or its error. Cancelling the future changes nothing but that nobody learns
+        the result.
 
         Raises:
-            UnavailableError, ExhaustedError: as transact, at once or through the future.
+            UnavailableError, ExhaustedError: as transact; none of them runs.
         """
         ...
 

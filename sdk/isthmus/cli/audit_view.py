@@ -50,6 +50,8 @@ def audit_row(document: dict[str, Any]) -> dict[str, Any]:
 def _what(document: dict[str, Any]) -> str:
     event = str(document["event"])
     match event:
+        case "operation_started" if document["session_id"]:
+            return f"started, dispatched to {document['worker'] or 'a worker'}"
         case "request_denied":
             return f"denied: {document['action']}"
         case "task_dispatched":

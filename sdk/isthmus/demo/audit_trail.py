@@ -37,7 +37,10 @@ def read_audit_trail(deployment: Deployment) -> AuditTrail:
         match event.WhichOneof("event"):
             case "operation_started":
                 reference = event.operation_started.operation
-                started[format_operation_id(reference.operation_id)] = reference.endpoint
+                operation_id = format_operation_id(reference.operation_id)
+                started[operation_id] = reference.endpoint
+                if event.operation_started.session_id:
+                    deliveries[operation_id] += 1
             case "task_dispatched":
                 deliveries[format_operation_id(event.task_dispatched.operation.operation_id)] += 1
             case "operation_ended":

@@ -4,7 +4,6 @@ from datetime import datetime
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.endpoints.settings import EndpointSettings
-from isthmus.gateway.commands.transition import audit_happening
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, EndpointChanged
 from isthmus.gateway.core.errors import AlreadyExistsError, InvalidRequestError
 from isthmus.gateway.ports import RegistryChanged, UnitOfWork
@@ -73,8 +72,7 @@ def put_endpoint(
 ) -> None:
     """Write an endpoint together with the record of what changed."""
     uow.put_endpoint(endpoint)
-    audit_happening(
-        uow,
+    uow.append_audit(
         AuditRecord(
             occurred_at=now,
             actor=actor,

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-from isthmus.gateway.commands.transition import audit_happening
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, NamespaceCreated
 from isthmus.gateway.core.errors import AlreadyExistsError, InvalidRequestError
 from isthmus.gateway.ports import Namespace, RegistryChanged, UnitOfWork
@@ -34,8 +33,6 @@ def create_namespace(
         return existing
     namespace = Namespace(name=name, description=description, created_at=now)
     uow.insert_namespace(namespace)
-    audit_happening(
-        uow, AuditRecord(occurred_at=now, actor=actor, happening=NamespaceCreated(namespace=name))
-    )
+    uow.append_audit(AuditRecord(occurred_at=now, actor=actor, happening=NamespaceCreated(namespace=name)))
     uow.signal(RegistryChanged(namespace=name))
     return namespace

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from isthmus.endpoints.endpoint import RetrySettings
 from isthmus.gateway.commands.record_outcome import handled_operation
-from isthmus.gateway.commands.transition import audit_happening, transition
+from isthmus.gateway.commands.transition import transition
 from isthmus.gateway.core import audit_record
 from isthmus.gateway.core.audit_record import GATEWAY, Actor, AuditRecord, ref
 from isthmus.gateway.core.errors import PreconditionError
@@ -124,8 +124,7 @@ def _policy(uow: UnitOfWork, operation: Operation) -> RetryPolicy:
 
 
 def _audit(uow: UnitOfWork, operation: Operation, failed: FailedAttempt, now: datetime) -> None:
-    audit_happening(
-        uow,
+    uow.append_audit(
         AuditRecord(
             occurred_at=now,
             actor=GATEWAY if failed.end is AttemptEnd.LEASE_LOST else failed.actor,

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from isthmus.gateway.commands.transition import audit_happening, transition
+from isthmus.gateway.commands.transition import transition
 from isthmus.gateway.core.audit_record import GATEWAY, AuditRecord, TaskDispatched, ref
 from isthmus.gateway.core.events import Leased
 from isthmus.gateway.core.operation import Operation
@@ -29,10 +29,9 @@ def lease_tasks(
     return tuple(_lease(uow, task, session, now) for task in uow.ready_tasks(session.queue, now, limit))
 
 
-def audit_dispatch(uow: UnitOfWork, operation: Operation, session: WorkerSession, now: datetime) -> None:
+def _audit_dispatch(uow: UnitOfWork, operation: Operation, session: WorkerSession, now: datetime) -> None:
     """Record that a task went to a session."""
-    audit_happening(
-        uow,
+    uow.append_audit(
         AuditRecord(
             occurred_at=now,
             actor=GATEWAY,
@@ -57,7 +56,7 @@ def _lease(uow: UnitOfWork, task: Task, session: WorkerSession, now: datetime) -
         operation = transition(uow, operation, Leased(session_id=session.session_id), now)
     else:
         uow.put_task(replace(task, session_id=session.session_id))
-    audit_dispatch(uow, operation, session, now)
+    _audit_dispatch(uow, operation, session, now)
     return LeasedTask(
         task=replace(task, session_id=session.session_id, attempt=operation.attempt),
         operation=operation,

@@ -3,7 +3,6 @@
 import hashlib
 from datetime import datetime
 
-from isthmus.gateway.commands.transition import audit_happening
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, KeysetPublished
 from isthmus.gateway.core.errors import AccessDeniedError, ConflictError, PreconditionError
 from isthmus.gateway.core.value import Value
@@ -61,7 +60,7 @@ def publish_keyset(uow: UnitOfWork, signed: SignedKeyset, *, actor: Actor, now: 
         keyset_hash=hashlib.sha256(signed.keyset).digest(),
         root_fingerprint=root_fingerprint(signed.root_public_key),
     )
-    audit_happening(uow, AuditRecord(occurred_at=now, actor=actor, happening=happening))
+    uow.append_audit(AuditRecord(occurred_at=now, actor=actor, happening=happening))
     uow.signal(RegistryChanged(namespace=signed.namespace))
 
 

@@ -6,7 +6,7 @@ wins.
 
 from datetime import datetime
 
-from isthmus.gateway.commands.transition import audit_happening, perform
+from isthmus.gateway.commands.transition import perform
 from isthmus.gateway.core import machine
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, HandlerStarted, LateOutcomeRefused, ref
 from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError, PreconditionError
@@ -53,8 +53,7 @@ def record_outcome(uow: UnitOfWork, outcome: SealedOutcome, *, now: datetime) ->
     if operation.outcome_digest == outcome.digest:
         return Recorded(operation=operation)
     if operation.state.is_terminal or operation.state is State.REVIEW:
-        audit_happening(
-            uow,
+        uow.append_audit(
             AuditRecord(
                 occurred_at=now,
                 actor=outcome.actor,
@@ -120,8 +119,7 @@ def _start_async(uow: UnitOfWork, operation: Operation, outcome: SealedOutcome, 
         return after
     uow.put_envelope(operation.key, EnvelopeSlot.STARTED, outcome.envelope)
     uow.update_operation(after)
-    audit_happening(
-        uow,
+    uow.append_audit(
         AuditRecord(
             occurred_at=now,
             actor=outcome.actor,

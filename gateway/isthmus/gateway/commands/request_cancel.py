@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from isthmus.gateway.commands.transition import audit_happening, transition
+from isthmus.gateway.commands.transition import transition
 from isthmus.gateway.core import audit_record
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, ref
 from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError
@@ -53,8 +53,7 @@ def request_cancel(uow: UnitOfWork, request: RequestCancel, *, now: datetime) ->
     if operation.cancel_requested or operation.state.is_terminal:
         return operation
     uow.put_envelope(operation.key, EnvelopeSlot.CANCEL, request.envelope)
-    audit_happening(
-        uow,
+    uow.append_audit(
         AuditRecord(
             occurred_at=now,
             actor=request.actor,

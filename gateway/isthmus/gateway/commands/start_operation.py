@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from isthmus.endpoints.endpoint import Endpoint
-from isthmus.gateway.commands.lease_tasks import LeasedTask, audit_dispatch
-from isthmus.gateway.commands.transition import audit_happening, perform
+from isthmus.gateway.commands.lease_tasks import LeasedTask
+from isthmus.gateway.commands.transition import perform
 from isthmus.gateway.core import machine
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, OperationStarted, ref
 from isthmus.gateway.core.errors import AlreadyExistsError, ConflictError
@@ -65,8 +65,7 @@ def start_operation(
         _new_operation(request, key, now), session_id=None if session is None else session.session_id
     )
     uow.insert_operation(operation, request.envelope)
-    audit_happening(
-        uow,
+    uow.append_audit(
         AuditRecord(
             occurred_at=now,
             actor=request.actor,
@@ -76,13 +75,14 @@ def start_operation(
                 request_bytes=len(request.envelope),
                 rule=request.rule,
                 labels=header.labels,
+                session_id=b"" if session is None else session.session_id,
+                worker="" if session is None else session.identity,
             ),
         ),
     )
     perform(uow, operation, effects, now)
     if session is None:
         return StartResult(operation=operation, attached=False)
-    audit_dispatch(uow, operation, session, now)
     task = Task(
         key=key,
         kind=TaskKind.START,

@@ -17,7 +17,6 @@ from isthmus.gateway.core.effects import (
 from isthmus.gateway.core.events import Event
 from isthmus.gateway.core.operation import Operation
 from isthmus.gateway.ports import (
-    AuditAppended,
     EnvelopeSlot,
     OperationClosed,
     QueueKey,
@@ -80,12 +79,6 @@ def perform(
                 assert_never(effect)
 
 
-def audit_happening(uow: UnitOfWork, record: AuditRecord) -> None:
-    """Append a record and tell those who follow the log."""
-    uow.append_audit(record)
-    uow.signal(AuditAppended())
-
-
 def queue_of(operation: Operation) -> QueueKey:
     """Return the queue that the operation's tasks wait in."""
     return QueueKey(namespace=operation.handler, task_queue=operation.task_queue)
@@ -108,8 +101,7 @@ def _put(uow: UnitOfWork, operation: Operation, kind: TaskKind, ready_at: dateti
 
 
 def _close(uow: UnitOfWork, operation: Operation, now: datetime, actor: Actor, outcome: bytes | None) -> None:
-    audit_happening(
-        uow,
+    uow.append_audit(
         AuditRecord(
             occurred_at=now,
             actor=actor,

@@ -42,13 +42,15 @@ def ref(operation: Operation) -> OperationRef:
 
 
 class OperationStarted(Value):
-    """A start was accepted."""
+    """A start was accepted; its task went to the session of this worker at once, if there is one."""
 
     operation: OperationRef
     request_digest: bytes
     request_bytes: int
     rule: str
     labels: tuple[tuple[str, str], ...] = ()
+    session_id: bytes = b""
+    worker: str = ""
 
 
 class RequestDenied(Value):
@@ -65,7 +67,7 @@ class RequestDenied(Value):
 
 
 class TaskDispatched(Value):
-    """A task was leased to a worker session."""
+    """A task that waited was leased to a worker session."""
 
     operation: OperationRef
     attempt: int

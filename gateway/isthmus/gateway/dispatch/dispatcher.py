@@ -10,9 +10,10 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
+from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.commands.end_attempt import retry_cancel, return_task
 from isthmus.gateway.commands.lease_tasks import LeasedTask
 from isthmus.gateway.commands.start_operation import StartOperation, StartResult, start_operation
@@ -141,36 +142,66 @@ class Dispatcher:
         Raises:
             GatewayError: as start_operation and Store.transact.
         """
-        endpoint = request.endpoint
-        key = QueueKey(namespace=endpoint.namespace, task_queue=endpoint.task_queue)
-        served = self._served.get(key)
-        header = request.header
-        reads = (OperationKey(caller=header.sender_namespace, operation_id=header.operation_id),)
-        live = served.queue.reserve_one(self._clock.now()) if served is not None else None
-        if live is None:
-            return await self._store.transact(partial(_start, request, None, self._clock), reads=reads)
+        (outcome,) = await asyncio.shield(self.start_all((request,)))
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def start_all(
+        self, requests: Sequence[StartOperation]
+    ) -> "asyncio.Future[list[StartResult | BaseException]]":
+        """Commit starts together, each for itself, and deliver the tasks for which workers wait.
+
+        Whoever cancels the future should shield it: the tasks are delivered when it is done.
+
+        Raises:
+            GatewayError: as Store.submit_all; nothing is started.
+        """
+        now = self._clock.now()
+        lives = [self._reserve(request.endpoint, now) for request in requests]
+        commands = [
+            partial(_start, request, None if live is None else live.session, self._clock)
+            for request, live in zip(requests, lives, strict=True)
+        ]
+        keys = [
+            OperationKey(caller=request.header.sender_namespace, operation_id=request.header.operation_id)
+            for request in requests
+        ]
         try:
-            job = self._store.submit(partial(_start, request, live.session, self._clock), reads=reads)
+            job = self._store.submit_all(commands, reads=keys)
         except GatewayError:
-            self._give_credit_back(live)
+            self._deliver_started(lives, [()] * len(lives))
             raise
-        job.add_done_callback(partial(self._started, live))
-        return await asyncio.shield(job)
+        job.add_done_callback(partial(self._started, lives))
+        return job
 
-    def _started(self, live: LiveSession, job: "asyncio.Future[StartResult]") -> None:
-        leased: tuple[LeasedTask, ...] = ()
-        if not job.cancelled() and job.exception() is None:
-            task = job.result().leased
-            leased = () if task is None else (task,)
-        if leased:
-            self._deliver(live, leased, 1)
-        else:
-            self._give_credit_back(live)
+    def _reserve(self, endpoint: Endpoint, now: datetime) -> LiveSession | None:
+        served = self._served.get(QueueKey(namespace=endpoint.namespace, task_queue=endpoint.task_queue))
+        return None if served is None else served.queue.reserve_one(now)
 
-    def _give_credit_back(self, live: LiveSession) -> None:
-        """Nothing was leased for a credit that was reserved: it may serve the backlog."""
-        self._deliver(live, (), 1)
-        self.grant(live, 0)
+    def _started(
+        self,
+        lives: Sequence[LiveSession | None],
+        job: "asyncio.Future[list[StartResult | BaseException]]",
+    ) -> None:
+        results: Sequence[StartResult | BaseException | None]
+        results = [None] * len(lives) if job.cancelled() else job.result()
+        leased = [
+            (result.leased,) if isinstance(result, StartResult) and result.leased is not None else ()
+            for result in results
+        ]
+        self._deliver_started(lives, leased)
+
+    def _deliver_started(
+        self, lives: Sequence[LiveSession | None], leased: Sequence[tuple[LeasedTask, ...]]
+    ) -> None:
+        for live, tasks in zip(lives, leased, strict=True):
+            if live is None:
+                continue
+            self._deliver(live, tasks, 1)
+            if not tasks:
+                # Nothing was leased for a credit that was reserved: it may serve the backlog.
+                self.grant(live, 0)
 
     # --- signals ------------------------------------------------------------------------------------------
 

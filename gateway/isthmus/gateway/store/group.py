@@ -26,6 +26,7 @@ class Group:
         self.sequences = sequences
         self.known = known
         self.signals: list[Signal] = []
+        self.has_audit = False
         self._pending = Changes()
 
     def look_up(self, keys: Sequence[OperationKey]) -> None:
@@ -61,11 +62,12 @@ class Buffer:
     undoes all of it.
     """
 
-    __slots__ = ("_group", "_has_savepoint", "changes", "known", "signals")
+    __slots__ = ("_group", "_has_savepoint", "changes", "has_audit", "known", "signals")
 
     def __init__(self, group: Group) -> None:
         self._group = group
         self._has_savepoint = False
+        self.has_audit = False
         self.known = group.known
         self.changes = Changes()
         self.signals: list[Signal] = []
@@ -91,6 +93,7 @@ class Buffer:
         if self._has_savepoint:
             self._group.connection.execute("RELEASE command")
             self._group.known = self.known
+        self._group.has_audit |= self.has_audit
         self._group.add(self.changes, self.signals)
 
     def drop(self) -> None:

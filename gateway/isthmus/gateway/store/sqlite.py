@@ -42,6 +42,7 @@ class SqliteStore:
         self._path = path
         self._most_waiting = most_waiting
         self._waiting = 0
+        self._submissions: list[Submission] = []
         self._is_open = False
         self._listeners: list[Callable[[Sequence[Signal]], None]] = []
         self._lock = FileLock(path)
@@ -61,14 +62,19 @@ class SqliteStore:
             UnavailableError: the store cannot commit now; nothing was changed.
             ExhaustedError: too many commands wait; nothing was changed.
         """
-        return await self.submit(command, reads=reads)
+        (outcome,) = await self.submit_all((command,), reads=reads)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
-    def submit(self, command: Command[T], *, reads: Sequence[OperationKey] = ()) -> "asyncio.Future[T]":
-        """Run a command as ``transact`` does, and return at once with the future of its result.
+    def submit_all(
+        self, commands: Sequence[Command[T]], *, reads: Sequence[OperationKey] = ()
+    ) -> "asyncio.Future[list[T | BaseException]]":
+        """Run commands as ``transact`` does each of them, and return at once with one future for all.
 
         Raises:
             UnavailableError: the store is not open.
-            ExhaustedError: too many commands wait; nothing was changed.
+            ExhaustedError: too many commands wait; none of them runs.
         """
         if not self._is_open:
             raise _closed()
@@ -78,10 +84,17 @@ class SqliteStore:
                 reason="STORE_BUSY",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
-        self._waiting += 1
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Submission(command=command, reads=reads, handle=future))
+        self._waiting += len(commands)
+        future: asyncio.Future[list[T | BaseException]] = asyncio.get_running_loop().create_future()
+        if not self._submissions:
+            asyncio.get_running_loop().call_soon(self._submit_collected)
+        self._submissions.append(Submission(commands=commands, reads=reads, handle=future))
         return future
+
+    def _submit_collected(self) -> None:
+        """Hand over what this turn of the event loop submitted: waking the writer is dear."""
+        submissions, self._submissions = self._submissions, []
+        self._writer.submit(submissions)
 
     async def read(self, query: Callable[[Reader], T]) -> T:
         """Run a query on a snapshot that contains every commit acknowledged so far.
@@ -126,6 +139,7 @@ class SqliteStore:
         if not self._is_open:
             return
         self._is_open = False
+        self._submit_collected()
         await asyncio.to_thread(self._close)
 
     def _open(self) -> None:
@@ -149,17 +163,18 @@ class SqliteStore:
         self._readers.stop()
         self._lock.release()
 
-    def _deliver_soon(self, signals: Sequence[Signal], outcomes: Sequence[tuple[object, Outcome]]) -> None:
+    def _deliver_soon(
+        self, signals: Sequence[Signal], outcomes: Sequence[tuple[object, list[Outcome]]]
+    ) -> None:
         """Hand a group over to the event loop; called on the writer thread after its commit."""
         if self._loop is None:
             return
         try:
             self._loop.call_soon_threadsafe(self._deliver, signals, outcomes)
         except RuntimeError:
-            _logger.warning("the event loop is gone; %d outcomes are not delivered", len(outcomes))
+            _logger.warning("the event loop is gone; the outcomes of %d calls are lost", len(outcomes))
 
-    def _deliver(self, signals: Sequence[Signal], outcomes: Sequence[tuple[object, Outcome]]) -> None:
-        self._waiting -= len(outcomes)
+    def _deliver(self, signals: Sequence[Signal], outcomes: Sequence[tuple[object, list[Outcome]]]) -> None:
         if signals:
             for listener in self._listeners:
                 try:
@@ -167,14 +182,11 @@ class SqliteStore:
                 except Exception:
                     # The commit stands, and its callers have to hear of it.
                     _logger.exception("a listener failed")
-        for handle, (result, error) in outcomes:
-            future = cast("asyncio.Future[object]", handle)
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
+        for handle, results in outcomes:
+            self._waiting -= len(results)
+            future = cast("asyncio.Future[list[Outcome]]", handle)
+            if not future.done():
+                future.set_result(results)
 
 
 def _closed() -> UnavailableError:

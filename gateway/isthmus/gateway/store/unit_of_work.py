@@ -273,7 +273,8 @@ class BufferedUnitOfWork:
     # --- audit log and signals ------------------------------------------------------------------------------
 
     def append_audit(self, record: AuditRecord) -> None:
-        """Append a record; its position follows the order of commits."""
+        """Append a record; its position follows the order of commits. The commit signals AuditAppended."""
+        self._buffer.has_audit = True
         self._buffer.changes.audit.append(audit_events.encode(record))
 
     def signal(self, signal: Signal) -> None:

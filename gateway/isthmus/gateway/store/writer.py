@@ -10,7 +10,7 @@ from typing import Any
 
 from isthmus.gateway.core.errors import GatewayError, UnavailableError
 from isthmus.gateway.core.operation import OperationKey
-from isthmus.gateway.ports import Command, Signal
+from isthmus.gateway.ports import AuditAppended, Command, Signal
 from isthmus.gateway.store.changes import Known
 from isthmus.gateway.store.commit_trouble import CommitTrouble
 from isthmus.gateway.store.flush import Sequences
@@ -25,8 +25,8 @@ MOST_COMMANDS = 256
 MOST_RECENT_OPERATIONS = 4096
 RETRY_AFTER_SECONDS = 1.0
 
-Outcome = tuple[Any, BaseException | None]
-"""(result, None) of a command that returned and is committed; (None, error) of one that changed nothing."""
+Outcome = Any
+"""What a command returned, and what is committed; or the error of one that changed nothing."""
 
 # What the driver or SQLite says about values, not about the disk: some command of the group wrote what cannot
 # be stored. Text that is no Unicode is a ValueError, a number above 64 bits an OverflowError.
@@ -43,15 +43,15 @@ _UNSTORABLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A command, what it will read, and the handle by which its submitter knows its outcome again."""
+    """Commands, what they will read, and the handle by which their submitter knows their outcomes again."""
 
-    command: Command[Any]
+    commands: Sequence[Command[Any]]
     reads: Sequence[OperationKey]
     handle: Any
 
 
-Deliver = Callable[[Sequence[Signal], Sequence[tuple[Any, Outcome]]], None]
-"""Takes the signals of a commit and the outcomes of its commands; called on the writer thread."""
+Deliver = Callable[[Sequence[Signal], Sequence[tuple[Any, list[Outcome]]]], None]
+"""Takes the signals of a commit, and each handle with its outcomes; called on the writer thread."""
 
 
 class Writer:
@@ -64,7 +64,7 @@ class Writer:
     def __init__(self, connect: Callable[[], sqlite3.Connection], deliver: Deliver) -> None:
         self._connect = connect
         self._deliver = deliver
-        self._queue: queue.SimpleQueue[Submission | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Sequence[Submission] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="isthmus-store-writer", daemon=True)
         self._connection: sqlite3.Connection | None = None
         self._sequences: Sequences | None = None
@@ -81,9 +81,9 @@ class Writer:
         self._reconnect()
         self._thread.start()
 
-    def submit(self, submission: Submission) -> None:
-        """Queue a command."""
-        self._queue.put(submission)
+    def submit(self, submissions: Sequence[Submission]) -> None:
+        """Queue commands."""
+        self._queue.put(submissions)
 
     def stop(self) -> None:
         """Commit what is queued, then end the thread. Blocks."""
@@ -94,45 +94,72 @@ class Writer:
         is_running = True
         while is_running:
             submissions: list[Submission] = []
-            # One waits; the others are there already.
-            left = 1
-            while left > 0:
-                submission = self._queue.get()
-                if submission is None:
+            count = 0
+            while count < MOST_COMMANDS:
+                # One waits; the others are there already.
+                if submissions and self._queue.empty():
+                    break
+                more = self._queue.get()
+                if more is None:
                     is_running = False
                     break
-                submissions.append(submission)
-                left = min(self._queue.qsize(), MOST_COMMANDS - len(submissions))
+                submissions += more
+                count += sum(len(submission.commands) for submission in more)
             if submissions:
                 self._commit_and_deliver(submissions)
         self._disconnect()
 
     def _commit_and_deliver(self, submissions: Sequence[Submission]) -> None:
         try:
-            signals, outcomes = self._commit(submissions)
-        except _UNSTORABLE as error:
-            if len(submissions) > 1:
-                # The others must not suffer: every command again, in a commit of its own.
-                for submission in submissions:
-                    self._commit_and_deliver([submission])
-                return
-            signals, outcomes = [], [(None, error)]
-        except (sqlite3.Error, GatewayError, OSError) as error:
-            self.trouble.failed(error, len(submissions))
-            signals, outcomes = [], [(None, _unavailable(error)) for _ in submissions]
-        except BaseException as error:
-            _logger.exception("the writer failed; %d commands are refused", len(submissions))
-            signals, outcomes = [], [(None, error)] * len(submissions)
+            signals, outcomes = self._try_commit(submissions)
+        except _UNSTORABLE:
+            # The others must not suffer: every command again, in a commit of its own.
+            for submission in submissions:
+                self._deliver(*self._commit_each(submission))
+            return
         handles = [submission.handle for submission in submissions]
         self._deliver(signals, list(zip(handles, outcomes, strict=True)))
 
-    def _commit(self, submissions: Sequence[Submission]) -> tuple[Sequence[Signal], list[Outcome]]:
+    def _commit_each(
+        self, submission: Submission
+    ) -> tuple[Sequence[Signal], Sequence[tuple[Any, list[Outcome]]]]:
+        signals: list[Signal] = []
+        outcomes: list[Outcome] = []
+        for command in submission.commands:
+            alone = Submission(commands=(command,), reads=submission.reads, handle=None)
+            try:
+                told, ((outcome,),) = self._try_commit((alone,))
+            except _UNSTORABLE as error:
+                outcome = error
+            else:
+                signals += told
+            outcomes.append(outcome)
+        return signals, [(submission.handle, outcomes)]
+
+    def _try_commit(self, submissions: Sequence[Submission]) -> tuple[Sequence[Signal], list[list[Outcome]]]:
+        """Commit, or say of every command why it was not. Raises what tells that a value is unstorable."""
+        try:
+            return self._commit(submissions)
+        except _UNSTORABLE:
+            raise
+        except (sqlite3.Error, GatewayError, OSError) as error:
+            self.trouble.failed(error, sum(len(submission.commands) for submission in submissions))
+            failure: BaseException = _unavailable(error)
+        except BaseException as error:
+            _logger.exception("the writer failed; what it was to commit is refused")
+            failure = error
+        return [], [[failure] * len(submission.commands) for submission in submissions]
+
+    def _commit(self, submissions: Sequence[Submission]) -> tuple[Sequence[Signal], list[list[Outcome]]]:
         connection, sequences = self._reconnect()
         try:
             connection.execute("BEGIN IMMEDIATE")
             group = Group(connection, sequences, Known(self._recent))
             group.look_up([key for submission in submissions for key in submission.reads])
-            outcomes = [_run_command(group, submission.command) for submission in submissions]
+            outcomes = [
+                [_run_command(group, command) for command in submission.commands]
+                for submission in submissions
+            ]
             group.flush()
             if self.trouble.lasts:
                 _write_anyway(connection)
@@ -144,6 +171,8 @@ class Writer:
             raise
         self._recent = group.known.recent_operations(MOST_RECENT_OPERATIONS)
         self.trouble.succeeded()
+        if group.has_audit:
+            group.signals.append(AuditAppended())
         return group.signals, outcomes
 
     def _reconnect(self) -> tuple[sqlite3.Connection, Sequences]:
@@ -171,9 +200,9 @@ def _run_command(group: Group, command: Command[Any]) -> Outcome:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it is for who asked
         buffer.drop()
-        return None, error
+        return error
     buffer.keep()
-    return result, None
+    return result
 
 
 def _write_anyway(connection: sqlite3.Connection) -> None:

@@ -164,12 +164,18 @@ class OperationStarted(google.protobuf.message.Message):
     REQUEST_BYTES_FIELD_NUMBER: builtins.int
     RULE_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    WORKER_FIELD_NUMBER: builtins.int
     request_digest: builtins.bytes
     """Digest of the request envelope."""
     request_bytes: builtins.int
     """Size of the request envelope."""
     rule: builtins.str
     """The rule that permitted it."""
+    session_id: builtins.bytes
+    """Session of the worker that got the task at once, as its first attempt; empty when the task waits in its queue."""
+    worker: builtins.str
+    """Name that this worker gave itself."""
     @property
     def operation(self) -> global___OperationRef:
         """The operation."""
@@ -186,9 +192,11 @@ class OperationStarted(google.protobuf.message.Message):
         request_bytes: builtins.int = ...,
         rule: builtins.str = ...,
         labels: collections.abc.Iterable[builtins.str] | None = ...,
+        session_id: builtins.bytes = ...,
+        worker: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["operation", b"operation"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["labels", b"labels", "operation", b"operation", "request_bytes", b"request_bytes", "request_digest", b"request_digest", "rule", b"rule"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["labels", b"labels", "operation", b"operation", "request_bytes", b"request_bytes", "request_digest", b"request_digest", "rule", b"rule", "session_id", b"session_id", "worker", b"worker"]) -> None: ...
 
 global___OperationStarted = OperationStarted
 
@@ -240,7 +248,7 @@ global___RequestDenied = RequestDenied
 
 @typing.final
 class TaskDispatched(google.protobuf.message.Message):
-    """A task was leased."""
+    """A task that waited in its queue was leased."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

@@ -45,6 +45,8 @@ HAPPENINGS: list[Happening] = [
         request_bytes=9,
         rule="allow[0]",
         labels=(("a", "1"), ("b", "2")),
+        session_id=b"s" * 16,
+        worker="w-1",
     ),
     RequestDenied(
         action="start",
