@@ -1,16 +1,19 @@
 """The calls of the caller's side, whatever carries them: unary RPCs or the frames of a session."""
 
+import asyncio
+from collections.abc import Sequence
+
 from isthmus.gateway.api.admission import Admission
 from isthmus.gateway.api.operation_messages import operation_message
 from isthmus.gateway.api.operation_status import Snapshot, StatusAnswers, operation_not_found
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.request_cancel import request_cancel
-from isthmus.gateway.commands.start_operation import StartResult
+from isthmus.gateway.commands.start_operation import StartOperation, StartResult
 from isthmus.gateway.commands.transition import queue_of
 from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.core.waiting import waiting_for
 from isthmus.gateway.dispatch.dispatcher import Dispatcher
-from isthmus.gateway.dispatch.waiters import Waiter, Waiters
+from isthmus.gateway.dispatch.waiters import FutureWaiter, Waiters
 from isthmus.gateway.ports import Clock, Store
 from isthmus.v1 import operation_pb2, operation_service_pb2
 from isthmus.wire.errors import WireFormatError
@@ -37,27 +40,44 @@ class OperationCalls:
         self._clock = clock
         self._admission = admission
         self._dispatcher = dispatcher
-        self._waiters = waiters
-        self._statuses = statuses
+        self.waiters = waiters
+        self.statuses = statuses
         self._max_wait_seconds = max_wait_seconds
+
+    def wait_seconds(self, wanted: float) -> float:
+        """Return how long a call may wait that wants to wait so long."""
+        return min(wanted, self._max_wait_seconds)
+
+    async def admit(
+        self, principal: Principal, request: operation_service_pb2.StartOperationRequest
+    ) -> StartOperation:
+        """Return the start that is asked for, checked and permitted."""
+        return await self._admission.start(principal, request)
+
+    def start_all(
+        self, starts: Sequence[StartOperation]
+    ) -> "asyncio.Future[list[StartResult | BaseException]]":
+        """Commit starts that were admitted, together and each for itself. See ``Dispatcher.start_all``."""
+        return self._dispatcher.start_all(starts)
 
     async def start(
         self, principal: Principal, request: operation_service_pb2.StartOperationRequest
     ) -> operation_service_pb2.StartOperationResponse:
         """Start an operation or attach to it; the answer means durable."""
-        result = await self._dispatcher.start(await self._admission.start(principal, request))
+        result = await self._dispatcher.start(await self.admit(principal, request))
         snapshot = await self._after_start(result)
-        status = self._statuses.status(snapshot, attached=result.attached)
-        return operation_service_pb2.StartOperationResponse(status=status)
+        response = operation_service_pb2.StartOperationResponse()
+        self.statuses.fill(response.status, snapshot, attached=result.attached)
+        return response
 
     async def execute(
         self, principal: Principal, request: operation_service_pb2.ExecuteOperationRequest
     ) -> operation_service_pb2.ExecuteOperationResponse:
         """Start an operation and wait; abandoning the call never cancels the operation."""
-        seconds = self._wait_seconds(request.wait_ms)
-        start = await self._admission.start(principal, request.start)
+        seconds = self.wait_seconds(request.wait_ms / 1000)
+        start = await self.admit(principal, request.start)
         key = OperationKey(caller=start.header.sender_namespace, operation_id=start.header.operation_id)
-        waiter = self._waiters.register(key, principal.name)
+        waiter = self.waiters.register(key, principal.name)
         try:
             result = await self._dispatcher.start(start)
             attached = result.attached
@@ -67,25 +87,28 @@ class OperationCalls:
             if not snapshot.operation.state.is_terminal and seconds > 0:
                 snapshot = await self._wait(waiter, seconds, with_request=attached)
         finally:
-            self._waiters.remove(waiter)
-        status = self._statuses.status(snapshot, attached=attached)
-        return operation_service_pb2.ExecuteOperationResponse(status=status)
+            self.waiters.remove(waiter)
+        response = operation_service_pb2.ExecuteOperationResponse()
+        self.statuses.fill(response.status, snapshot, attached=attached)
+        return response
 
     async def wait(
         self, principal: Principal, request: operation_service_pb2.WaitOperationRequest
     ) -> operation_service_pb2.WaitOperationResponse:
         """Wait for an operation of the principal's own namespace."""
         key = OperationKey(caller=principal.namespace, operation_id=check_operation_id(request.operation_id))
-        seconds = self._wait_seconds(request.wait_ms)
+        seconds = self.wait_seconds(request.wait_ms / 1000)
         with_request = request.include_request
-        waiter = self._waiters.register(key, principal.name)
+        waiter = self.waiters.register(key, principal.name)
         try:
-            snapshot = await self._statuses.snapshot(key, with_request=with_request)
+            snapshot = await self.statuses.snapshot(key, with_request=with_request)
             if not snapshot.operation.state.is_terminal and seconds > 0:
                 snapshot = await self._wait(waiter, seconds, with_request=with_request)
         finally:
-            self._waiters.remove(waiter)
-        return operation_service_pb2.WaitOperationResponse(status=self._statuses.status(snapshot))
+            self.waiters.remove(waiter)
+        response = operation_service_pb2.WaitOperationResponse()
+        self.statuses.fill(response.status, snapshot)
+        return response
 
     async def cancel(
         self, principal: Principal, request: operation_service_pb2.CancelOperationRequest
@@ -96,8 +119,10 @@ class OperationCalls:
         operation = await self._store.transact(lambda uow: request_cancel(uow, cancel, now=clock.now()))
         snapshot = Snapshot(operation=operation)
         if operation.state.is_terminal:
-            snapshot = await self._statuses.snapshot(operation.key, with_request=False)
-        return operation_service_pb2.CancelOperationResponse(status=self._statuses.status(snapshot))
+            snapshot = await self.statuses.snapshot(operation.key, with_request=False)
+        response = operation_service_pb2.CancelOperationResponse()
+        self.statuses.fill(response.status, snapshot)
+        return response
 
     async def get(
         self, principal: Principal, request: operation_service_pb2.GetOperationRequest
@@ -118,17 +143,14 @@ class OperationCalls:
 
     async def _after_start(self, result: StartResult) -> Snapshot:
         if result.attached:
-            return await self._statuses.snapshot(result.operation.key, with_request=True)
+            return await self.statuses.snapshot(result.operation.key, with_request=True)
         return Snapshot(operation=result.operation)
 
-    async def _wait(self, waiter: Waiter, seconds: float, *, with_request: bool) -> Snapshot:
+    async def _wait(self, waiter: FutureWaiter, seconds: float, *, with_request: bool) -> Snapshot:
         closed = await waiter.closed(seconds)
         if closed is None:
-            return await self._statuses.snapshot(waiter.key, with_request=with_request)
-        return await self._statuses.of_closed(closed, with_request=with_request)
-
-    def _wait_seconds(self, wait_ms: int) -> float:
-        return min(wait_ms / 1000, self._max_wait_seconds)
+            return await self.statuses.snapshot(waiter.key, with_request=with_request)
+        return await self.statuses.of_closed(closed, with_request=with_request)
 
 
 def _namespace(name: str) -> NamespaceName | None:

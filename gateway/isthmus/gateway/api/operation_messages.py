@@ -1,7 +1,7 @@
 """Operations as protobuf messages: the one place where domain values become wire values and back."""
 
 import hashlib
-from datetime import datetime
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -48,6 +48,8 @@ TASK_KINDS = {
     TaskKind.START: worker_service_pb2.TASK_KIND_START,
     TaskKind.CANCEL: worker_service_pb2.TASK_KIND_CANCEL,
 }
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_SECONDS = 86_400
 _STATE_OF = {wire: state for state, wire in STATES.items()}
 
 
@@ -60,9 +62,8 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     """Return a moment as a timestamp; what is absent stays absent."""
     if moment is None:
         return None
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
+    elapsed = moment - _EPOCH
+    return Timestamp(seconds=elapsed.days * _DAY_SECONDS + elapsed.seconds, nanos=elapsed.microseconds * 1000)
 
 
 def operation_message(operation: Operation, waiting: Waiting | None) -> operation_pb2.Operation:
@@ -107,21 +108,14 @@ def request_proof(request: bytes) -> envelope_pb2.RequestProof:
 
 
 class Endings:
-    """Says how operations ended; statements are signed when somebody asks."""
+    """Signs what the gateway itself ended, when somebody asks."""
 
     def __init__(self, signer: StatementSigner, *, trust_domain: str) -> None:
         self._signer = signer
         self._trust_domain = trust_domain
 
-    def ending(self, operation: Operation, outcome: bytes | None) -> operation_pb2.Ending | None:
-        """Return the ending, None while the operation is open."""
-        if operation.statement is not None and operation.closed_at is not None:
-            return operation_pb2.Ending(statement=self._statement(operation, operation.statement))
-        if operation.state.is_terminal and outcome is not None:
-            return operation_pb2.Ending(attested=outcome)
-        return None
-
-    def _statement(self, operation: Operation, kind: Statement) -> operation_pb2.GatewayStatement:
+    def statement(self, operation: Operation, kind: Statement) -> operation_pb2.GatewayStatement:
+        """Return the signed statement that the gateway itself ended the operation."""
         decided_at = operation.closed_at or operation.state_since
         body = operation_pb2.StatementBody(
             kind=STATEMENTS[kind],

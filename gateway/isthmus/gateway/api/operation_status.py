@@ -39,17 +39,22 @@ class StatusAnswers:
             return await self.snapshot(operation.key, with_request=with_request)
         return Snapshot(operation=operation, outcome=closed.outcome)
 
-    def status(self, snapshot: Snapshot, *, attached: bool = False) -> operation_pb2.OperationStatus:
-        """Return the answer."""
+    def fill(
+        self, message: operation_pb2.OperationStatus, snapshot: Snapshot, *, attached: bool = False
+    ) -> None:
+        """Write the answer into a message, in its place: copying it there would copy the outcome."""
         operation = snapshot.operation
-        return operation_pb2.OperationStatus(
-            operation_id=operation.key.operation_id,
-            state=STATES[operation.state],
-            attached=attached,
-            request=None if snapshot.request is None else request_proof(snapshot.request),
-            ending=self._endings.ending(operation, snapshot.outcome),
-            cancel=snapshot.cancel or b"",
-        )
+        message.operation_id = operation.key.operation_id
+        message.state = STATES[operation.state]
+        message.attached = attached
+        if snapshot.request is not None:
+            message.request.CopyFrom(request_proof(snapshot.request))
+        if operation.statement is not None:
+            message.ending.statement.CopyFrom(self._endings.statement(operation, operation.statement))
+        elif operation.state.is_terminal and snapshot.outcome is not None:
+            message.ending.attested = snapshot.outcome
+        if snapshot.cancel is not None:
+            message.cancel = snapshot.cancel
 
 
 def operation_not_found() -> NotFoundError:

@@ -7,11 +7,12 @@ answers: a client that does not read them is not read from either.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from isthmus.gateway.api.duplex import read_and_write
 from isthmus.gateway.api.operation_calls import OperationCalls
+from isthmus.gateway.api.started_calls import StartedCalls
 from isthmus.gateway.api.status import status_bytes
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.core.errors import ExhaustedError, InvalidRequestError
@@ -29,6 +30,7 @@ RETRY_AFTER_SECONDS = 0.1
 
 Write = Callable[[operation_service_pb2.SessionResponse], Awaitable[None]]
 Reply = operation_service_pb2.SessionReply
+_STARTS = frozenset({"start", "execute"})
 
 
 class SessionStream:
@@ -36,15 +38,14 @@ class SessionStream:
 
     def __init__(self, calls: OperationCalls, principal: Principal) -> None:
         self._handlers: Mapping[str | None, Callable[[Principal, Any], Awaitable[Any]]] = {
-            "start": calls.start,
-            "execute": calls.execute,
             "wait": calls.wait,
             "cancel": calls.cancel,
             "get": calls.get,
         }
         self._principal = principal
         self._open: dict[int, asyncio.Task[None]] = {}
-        self._replies: deque[Reply] = deque()
+        self._started = StartedCalls(calls, principal, self._answer)
+        self._replies: deque[tuple[Reply, int]] = deque()
         self._unsent_bytes = 0
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -67,6 +68,7 @@ class SessionStream:
         try:
             await read_and_write(self._read_frames(frames), self._write_frames(write))
         finally:
+            self._started.close()
             for task in self._open.values():
                 task.cancel()
 
@@ -76,31 +78,49 @@ class SessionStream:
                 raise InvalidRequestError(
                     f"more than {MAX_CALLS_PER_FRAME} calls in one frame", reason="FRAME_TOO_LARGE"
                 )
-            for call in frame.calls:
-                self._take(call)
+            self._take(frame.calls)
             await self._room.wait()
         self._reading = False
         self._changed.set()
 
     # --- calls ---------------------------------------------------------------------------------------------
 
-    def _take(self, call: operation_service_pb2.SessionCall) -> None:
-        call_id = call.call_id
-        kind = call.WhichOneof("call")
-        if kind == "abandon":
-            task = self._open.pop(call_id, None)
-            if task is not None:
-                task.cancel()
-        elif call_id in self._open:
-            self._put(_refusal(call_id, InvalidRequestError("a call with this id is open", reason="CALL_ID")))
-        elif len(self._open) >= MAX_CALLS_IN_FLIGHT:
-            self._put(_refusal(call_id, _too_many_calls()))
-        elif kind is None or kind not in self._handlers:
-            unknown = InvalidRequestError("the call is empty or unknown", reason="UNKNOWN_CALL")
-            self._put(_refusal(call_id, unknown))
-        else:
-            task = asyncio.get_running_loop().create_task(self._run(call_id, kind, call))
-            self._open[call_id] = task
+    def _take(self, calls: Iterable[operation_service_pb2.SessionCall]) -> None:
+        """Begin calls: those that start something together, each of the others on its own."""
+        starts: dict[int, operation_service_pb2.SessionCall] = {}
+        for call in calls:
+            call_id = call.call_id
+            kind = call.WhichOneof("call")
+            if kind == "abandon":
+                self._abandon(call_id, starts)
+            elif call_id in self._open or call_id in self._started or call_id in starts:
+                error = InvalidRequestError("a call with this id is open", reason="CALL_ID")
+                self._put(_refusal(call_id, error))
+            elif len(self._open) + len(self._started) + len(starts) >= MAX_CALLS_IN_FLIGHT:
+                self._put(_refusal(call_id, _too_many_calls()))
+            elif kind in _STARTS:
+                starts[call_id] = call
+            elif kind is None or kind not in self._handlers:
+                unknown = InvalidRequestError("the call is empty or unknown", reason="UNKNOWN_CALL")
+                self._put(_refusal(call_id, unknown))
+            else:
+                task = asyncio.get_running_loop().create_task(self._run(call_id, kind, call))
+                self._open[call_id] = task
+        if starts:
+            self._started.begin(tuple(starts.values()))
+
+    def _abandon(self, call_id: int, starts: dict[int, operation_service_pb2.SessionCall]) -> None:
+        if starts.pop(call_id, None) is not None:
+            return
+        self._started.abandon(call_id)
+        task = self._open.pop(call_id, None)
+        if task is not None:
+            task.cancel()
+
+    def _answer(self, call_id: int, answer: Reply | BaseException) -> None:
+        if self._unsent_bytes > MAX_UNSENT_BYTES:
+            answer = _too_many_answers()
+        self._put(answer if isinstance(answer, Reply) else _refusal(call_id, answer))
 
     async def _run(self, call_id: int, kind: str, call: operation_service_pb2.SessionCall) -> None:
         try:
@@ -108,19 +128,18 @@ class SessionStream:
             # A wait is long and there may be many: none of them keeps its frame in memory.
             del call
             # The field of the answer has the name of the call's.
-            reply = Reply(call_id=call_id, **{kind: await answer})
+            reply: Reply | Exception = Reply(call_id=call_id, **{kind: await answer})
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
-            reply = _refusal(call_id, error)
-        if self._unsent_bytes > MAX_UNSENT_BYTES:
-            reply = _refusal(call_id, _too_many_answers())
+            reply = error
         self._open.pop(call_id, None)
-        self._put(reply)
+        self._answer(call_id, reply)
 
     # --- answers -------------------------------------------------------------------------------------------
 
     def _put(self, reply: Reply) -> None:
-        self._replies.append(reply)
-        self._unsent_bytes += reply.ByteSize()
+        size = reply.ByteSize()
+        self._replies.append((reply, size))
+        self._unsent_bytes += size
         if self._is_full():
             self._room.clear()
         self._changed.set()
@@ -130,7 +149,7 @@ class SessionStream:
             frame = self._next_frame()
             if frame is not None:
                 await write(frame)
-            elif not self._reading and not self._open:
+            elif not (self._reading or self._open or self._started):
                 return
             else:
                 self._changed.clear()
@@ -144,8 +163,8 @@ class SessionStream:
         frame = operation_service_pb2.SessionResponse(drain=drain)
         size = 0
         while self._replies and size <= MAX_REPLY_BYTES_PER_FRAME:
-            reply = self._replies.popleft()
-            size += reply.ByteSize()
+            reply, reply_bytes = self._replies.popleft()
+            size += reply_bytes
             frame.replies.append(reply)
         self._unsent_bytes -= size
         if not self._is_full():
@@ -156,7 +175,7 @@ class SessionStream:
         return len(self._replies) >= MAX_UNSENT_REPLIES or self._unsent_bytes > MAX_UNSENT_BYTES
 
 
-def _refusal(call_id: int, error: Exception) -> Reply:
+def _refusal(call_id: int, error: BaseException) -> Reply:
     return Reply(call_id=call_id, error=status_bytes(error))
 
 

@@ -62,7 +62,7 @@ class Refusal:
         return status
 
 
-def refusal_of(error: Exception) -> Refusal:
+def refusal_of(error: BaseException) -> Refusal:
     """Return what a client may know of an error; the cause of an unforeseen one goes to the log only."""
     match error:
         case GatewayError() if error.code is not Code.INTERNAL:
@@ -86,7 +86,7 @@ def refusal_of(error: Exception) -> Refusal:
             return _incident(error)
 
 
-def status_bytes(error: Exception) -> bytes:
+def status_bytes(error: BaseException) -> bytes:
     """Return a serialized ``google.rpc.Status``, as frames carry errors, and log the refusal."""
     refusal = refusal_of(error)
     log_refusal(refusal)
@@ -130,7 +130,7 @@ def _pack(
     status.details.append(packed)
 
 
-def _incident(error: Exception) -> Refusal:
+def _incident(error: BaseException) -> Refusal:
     incident = secrets.token_hex(8)
     _LOG.error("incident %s", incident, exc_info=error)
     return Refusal(

@@ -1,6 +1,8 @@
 """What workers say about their tasks, checked and recorded."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -26,7 +28,7 @@ from isthmus.gateway.commands.record_outcome import (
 from isthmus.gateway.core.errors import InvalidRequestError
 from isthmus.gateway.core.operation import AttemptEnd, OperationKey
 from isthmus.gateway.core.retry import RetryPolicy
-from isthmus.gateway.ports import Clock, Randomness, Store, UnitOfWork
+from isthmus.gateway.ports import Clock, Command, Randomness, Store, UnitOfWork
 from isthmus.policies.decision import Action, Question
 from isthmus.v1 import worker_service_pb2
 from isthmus.wire.envelope import SealedEnvelope
@@ -44,6 +46,18 @@ MAX_RETRY_DELAY = timedelta(days=1)
 CANCEL_RETRY = RetryPolicy(max_interval=timedelta(minutes=1))
 
 Ref = worker_service_pb2.TaskRef
+Refusal = BaseException | None
+"""Why an outcome is refused; None when it is recorded."""
+RecordCommand = Command[Refusal]
+"""Records an outcome; returns why it is refused although something, that it came late, is on record."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An outcome that passed every check: what records it, and the operation that it is about."""
+
+    command: RecordCommand
+    key: OperationKey
 
 
 class TaskOutcomes:
@@ -71,35 +85,47 @@ class TaskOutcomes:
     ) -> worker_service_pb2.OutcomeAck:
         """Record what came of a task; the acknowledgement says whether that is durable."""
         try:
-            await self.record(principal, outcome)
+            prepared = await self.prepare(principal, outcome)
+            refusal = await self._store.transact(prepared.command, reads=(prepared.key,))
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
-            return worker_service_pb2.OutcomeAck(task=outcome.task, error=status_bytes(error))
-        return worker_service_pb2.OutcomeAck(task=outcome.task)
+            refusal = error
+        return acknowledgement(outcome.task, refusal)
 
-    async def record(self, principal: Principal, outcome: worker_service_pb2.TaskOutcome) -> None:
-        """Record what came of a task.
+    def record_all(self, outcomes: Sequence[Prepared]) -> "asyncio.Future[list[Refusal]]":
+        """Record outcomes together, each for itself.
 
         Raises:
-            WireFormatError, GatewayError: it is refused, and nothing was recorded.
+            GatewayError: as Store.submit_all; nothing is recorded.
+        """
+        return self._store.submit_all(
+            [outcome.command for outcome in outcomes], reads=[outcome.key for outcome in outcomes]
+        )
+
+    async def prepare(self, principal: Principal, outcome: worker_service_pb2.TaskOutcome) -> Prepared:
+        """Check what a worker says of a task; return the command that records it.
+
+        Raises:
+            WireFormatError, GatewayError: it is refused, and nothing is to be recorded.
         """
         task = outcome.task
         key = _key(task)
         match outcome.WhichOneof("outcome"):
             case "envelope":
-                await self.complete(principal, key, outcome.envelope, attempt=task.attempt)
+                command = await self._completion(principal, key, outcome.envelope, attempt=task.attempt)
             case "retry":
-                await self._retry(principal, key, task, outcome.retry)
+                command = await self._retry(principal, key, task, outcome.retry)
             case "rejection":
                 code = outcome.rejection.code
                 if code not in _REJECTIONS:
                     raise InvalidRequestError("the rejection code is unknown", reason="UNKNOWN_REJECTION")
-                await self._end(principal, key, task, AttemptEnd.REJECTED, code)
+                command = self._end(principal, key, task, AttemptEnd.REJECTED, code)
             case "cancel_delivered":
-                await self._store.transact(lambda uow: cancel_delivered(uow, key, principal.actor))
+                command = _quiet(lambda uow: cancel_delivered(uow, key, principal.actor))
             case "returned":
-                await self._return(principal, key, task)
+                command = self._return(principal, key, task)
             case _:
                 raise InvalidRequestError("the outcome is empty or unknown", reason="UNKNOWN_OUTCOME")
+        return Prepared(command=command, key=key)
 
     async def complete(
         self,
@@ -107,14 +133,27 @@ class TaskOutcomes:
         key: OperationKey,
         envelope: bytes,
         *,
-        attempt: int = 0,
-        directions: frozenset[Direction] = _ENDS_ATTEMPT,
+        directions: frozenset[Direction],
     ) -> None:
-        """Record a sealed outcome, from whichever attempt or process.
+        """Record a sealed outcome, from whichever process.
 
         Raises:
             WireFormatError, GatewayError: it is refused; a late one is on record as such.
         """
+        command = await self._completion(principal, key, envelope, directions=directions)
+        refusal = await self._store.transact(command, reads=(key,))
+        if refusal is not None:
+            raise refusal
+
+    async def _completion(
+        self,
+        principal: Principal,
+        key: OperationKey,
+        envelope: bytes,
+        *,
+        attempt: int = 0,
+        directions: frozenset[Direction] = _ENDS_ATTEMPT,
+    ) -> RecordCommand:
         sealed = await self._check(principal, envelope, directions)
         outcome = SealedOutcome(
             key=key,
@@ -125,10 +164,7 @@ class TaskOutcomes:
             attempt=attempt,
         )
         clock = self._clock
-        recorded = await self._store.transact(
-            lambda uow: record_outcome(uow, outcome, now=clock.now()), reads=(key,)
-        )
-        recorded.raise_if_late()
+        return lambda uow: record_outcome(uow, outcome, now=clock.now()).refusal
 
     async def _check(
         self, principal: Principal, envelope: bytes, directions: frozenset[Direction]
@@ -158,7 +194,7 @@ class TaskOutcomes:
         key: OperationKey,
         task: Ref,
         retry: worker_service_pb2.RetryableFailure,
-    ) -> None:
+    ) -> RecordCommand:
         error_type = retry.error_type
         if not 0 < len(error_type) <= MAX_ERROR_TYPE_CHARS or not error_type.isprintable():
             raise InvalidRequestError("the error type is empty or too long", reason="ERROR_TYPE")
@@ -166,7 +202,7 @@ class TaskOutcomes:
         if retry.envelope:
             sealed = await self._check(principal, retry.envelope, _FAILURE)
         delay = min(timedelta(milliseconds=retry.next_attempt_delay_ms), MAX_RETRY_DELAY)
-        await self._end(
+        return self._end(
             principal,
             key,
             task,
@@ -177,7 +213,7 @@ class TaskOutcomes:
             min_delay=delay,
         )
 
-    async def _end(
+    def _end(
         self,
         principal: Principal,
         key: OperationKey,
@@ -188,11 +224,10 @@ class TaskOutcomes:
         failure: bytes = b"",
         sealed: SealedEnvelope | None = None,
         min_delay: timedelta = NO_DELAY,
-    ) -> None:
+    ) -> RecordCommand:
         if task.kind == worker_service_pb2.TASK_KIND_CANCEL:
             delay = max(min_delay, CANCEL_RETRY.delay(max(task.attempt, 1), self._randomness.jitter()))
-            await self._retry_cancel(principal, key, delay)
-            return
+            return self._retry_cancel(principal, key, delay)
         failed = FailedAttempt(
             key=key,
             attempt=task.attempt,
@@ -203,20 +238,33 @@ class TaskOutcomes:
             failure_digest=b"" if sealed is None else sealed.digest,
             min_delay=min_delay,
         )
-        await self._store.transact(
-            _ending(failed, sealed, clock=self._clock, jitter=self._randomness.jitter())
-        )
+        return _quiet(_ending(failed, sealed, clock=self._clock, jitter=self._randomness.jitter()))
 
-    async def _return(self, principal: Principal, key: OperationKey, task: Ref) -> None:
+    def _return(self, principal: Principal, key: OperationKey, task: Ref) -> RecordCommand:
         if task.kind == worker_service_pb2.TASK_KIND_CANCEL:
-            await self._retry_cancel(principal, key, NO_DELAY)
-            return
+            return self._retry_cancel(principal, key, NO_DELAY)
         actor, attempt, clock = principal.actor, task.attempt, self._clock
-        await self._store.transact(lambda uow: return_task(uow, key, attempt, actor, now=clock.now()))
+        return _quiet(lambda uow: return_task(uow, key, attempt, actor, now=clock.now()))
 
-    async def _retry_cancel(self, principal: Principal, key: OperationKey, delay: timedelta) -> None:
+    def _retry_cancel(self, principal: Principal, key: OperationKey, delay: timedelta) -> RecordCommand:
         actor, clock = principal.actor, self._clock
-        await self._store.transact(lambda uow: retry_cancel(uow, key, actor, now=clock.now(), delay=delay))
+        return _quiet(lambda uow: retry_cancel(uow, key, actor, now=clock.now(), delay=delay))
+
+
+def acknowledgement(task: Ref, refusal: Refusal) -> worker_service_pb2.OutcomeAck:
+    """Return what a worker gets to know about its outcome."""
+    if refusal is None:
+        return worker_service_pb2.OutcomeAck(task=task)
+    return worker_service_pb2.OutcomeAck(task=task, error=status_bytes(refusal))
+
+
+def _quiet(command: Callable[[UnitOfWork], object]) -> RecordCommand:
+    """Return the command with nothing to refuse once it is committed."""
+
+    def quiet(uow: UnitOfWork) -> None:
+        command(uow)
+
+    return quiet
 
 
 def _ending(

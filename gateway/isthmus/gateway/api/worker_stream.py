@@ -8,14 +8,16 @@ to a worker that leaves too much unread.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 
 from isthmus.gateway.api.duplex import read_and_write
+from isthmus.gateway.api.eager import run_now
 from isthmus.gateway.api.operation_messages import interrupt_message, interrupt_of, task_message
-from isthmus.gateway.api.task_outcomes import TaskOutcomes
+from isthmus.gateway.api.task_outcomes import Prepared, Ref, Refusal, TaskOutcomes, acknowledgement
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.lease_tasks import LeasedTask
-from isthmus.gateway.core.errors import InvalidRequestError
+from isthmus.gateway.core.errors import GatewayError, InvalidRequestError
 from isthmus.gateway.dispatch.dispatcher import Dispatcher
 from isthmus.gateway.dispatch.leases import Leases
 from isthmus.gateway.dispatch.live_session import LiveSession
@@ -24,8 +26,10 @@ from isthmus.v1 import worker_service_pb2
 from isthmus.wire import limits
 
 MAX_OUTCOMES_UNDER_WAY = 4096
-# A job each, all of them made before the next frame is read: millions of empty ones would stop the loop.
+# All of them are looked at before the next frame is read: millions of empty ones would stop the loop.
 MAX_OUTCOMES_PER_FRAME = 4096
+# One commit after the other: nobody else waits for all of a large frame.
+MAX_OUTCOMES_PER_COMMIT = 128
 MAX_CREDITS = 16_384
 # A frame may exceed this by one task: one large envelope and two small ones. Acknowledgements are small.
 MAX_TASK_BYTES_PER_FRAME = limits.MAX_FRAME_BYTES - 2 * limits.MAX_ENVELOPE_BYTES
@@ -53,7 +57,8 @@ class WorkerStream:
         self._tasks: deque[LeasedTask] = deque()
         self._interrupts: deque[TaskInterrupted] = deque()
         self._acks: deque[worker_service_pb2.OutcomeAck] = deque()
-        self._recording: set[asyncio.Task[None]] = set()
+        self._preparing: set[asyncio.Task[Prepared]] = set()
+        self._under_way = 0
         self._room = asyncio.Event()
         self._room.set()
         self._changed = asyncio.Event()
@@ -131,10 +136,7 @@ class WorkerStream:
                 f"more than {MAX_OUTCOMES_PER_FRAME} outcomes in one frame", reason="FRAME_TOO_LARGE"
             )
         self._leases.touch(self._live)
-        for outcome in frame.outcomes:
-            job = asyncio.get_running_loop().create_task(self._record(outcome))
-            self._recording.add(job)
-            job.add_done_callback(self._recorded)
+        self._prepare(frame.outcomes)
         self._set_room()
         if frame.draining:
             self._live.draining = True
@@ -142,16 +144,55 @@ class WorkerStream:
             room = MAX_CREDITS - max(self._live.credits, 0)
             self._dispatcher.grant(self._live, min(frame.credits, room))
 
-    async def _record(self, outcome: worker_service_pb2.TaskOutcome) -> None:
-        self._acks.append(await self._outcomes.acknowledge(self._principal, outcome))
+    def _prepare(self, outcomes: Iterable[worker_service_pb2.TaskOutcome]) -> None:
+        """Check outcomes, and record together those that need not wait for anything before that."""
+        checked: list[tuple[Ref, Prepared]] = []
+        for outcome in outcomes:
+            task = outcome.task
+            try:
+                prepared = run_now(self._outcomes.prepare(self._principal, outcome))
+            except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
+                self._acks.append(acknowledgement(task, error))
+                continue
+            if isinstance(prepared, asyncio.Task):
+                self._under_way += 1
+                self._preparing.add(prepared)
+                prepared.add_done_callback(partial(self._prepared, task))
+            else:
+                checked.append((task, prepared))
+        for first in range(0, len(checked), MAX_OUTCOMES_PER_COMMIT):
+            self._record(checked[first : first + MAX_OUTCOMES_PER_COMMIT])
+        self._changed.set()
 
-    def _recorded(self, job: "asyncio.Task[None]") -> None:
-        self._recording.discard(job)
+    def _prepared(self, task: Ref, job: "asyncio.Task[Prepared]") -> None:
+        self._preparing.discard(job)
+        self._under_way -= 1
+        error = job.exception()
+        if error is None:
+            self._record([(task, job.result())])
+        else:
+            self._acks.append(acknowledgement(task, error))
+        self._set_room()
+        self._changed.set()
+
+    def _record(self, checked: Sequence[tuple[Ref, Prepared]]) -> None:
+        tasks = [task for task, _ in checked]
+        try:
+            job = self._outcomes.record_all([prepared for _, prepared in checked])
+        except GatewayError as error:
+            self._acks.extend(acknowledgement(task, error) for task in tasks)
+            return
+        self._under_way += len(tasks)
+        job.add_done_callback(partial(self._recorded, tasks))
+
+    def _recorded(self, tasks: Sequence[Ref], job: "asyncio.Future[list[Refusal]]") -> None:
+        self._under_way -= len(tasks)
+        self._acks.extend(map(acknowledgement, tasks, job.result()))
         self._set_room()
         self._changed.set()
 
     def _set_room(self) -> None:
-        if len(self._recording) + len(self._acks) < MAX_OUTCOMES_UNDER_WAY:
+        if self._under_way + len(self._acks) < MAX_OUTCOMES_UNDER_WAY:
             self._room.set()
         else:
             self._room.clear()
@@ -161,7 +202,7 @@ class WorkerStream:
             frame = self._next_frame()
             if frame is not None:
                 await write(frame)
-            elif not self._reading and not self._recording:
+            elif not self._reading and not self._under_way:
                 return
             else:
                 self._changed.clear()

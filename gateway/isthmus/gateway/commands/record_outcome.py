@@ -34,11 +34,13 @@ class Recorded(Value):
     operation: Operation
     late: bool = False
 
-    def raise_if_late(self) -> None:
-        """Raise PreconditionError for an answer that came after the end."""
-        if self.late:
-            msg = f"the operation had already ended: {self.operation.state.value}"
-            raise PreconditionError(msg, reason="OPERATION_ENDED", fix="nothing: its first outcome stands")
+    @property
+    def refusal(self) -> PreconditionError | None:
+        """What to answer to one that came after the end."""
+        if not self.late:
+            return None
+        msg = f"the operation had already ended: {self.operation.state.value}"
+        return PreconditionError(msg, reason="OPERATION_ENDED", fix="nothing: its first outcome stands")
 
 
 def record_outcome(uow: UnitOfWork, outcome: SealedOutcome, *, now: datetime) -> Recorded:

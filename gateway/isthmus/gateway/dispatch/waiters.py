@@ -1,10 +1,11 @@
-"""Who waits for the outcome of which operation: futures in memory, woken after the commit that closes it.
+"""Who waits for the outcome of which operation: in memory, woken after the commit that closes it.
 
 A waiter registers first and looks into the store (or starts the operation) then: no ending can fall between
 the two. Memory grows with those who wait, never with what is open, and waiting is bounded.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,15 +25,34 @@ class WaiterLimits:
     most_per_principal: int = 20_000
 
 
-class Waiter:
-    """One wait for one operation."""
+class Waiter(ABC):
+    """One wait of a principal for one operation."""
 
-    __slots__ = ("future", "key", "principal")
+    __slots__ = ("is_counted", "key", "principal")
 
-    def __init__(self, key: OperationKey, principal: str, future: "asyncio.Future[OperationClosed]") -> None:
+    def __init__(self, key: OperationKey, principal: str) -> None:
         self.key = key
         self.principal = principal
-        self.future = future
+        self.is_counted = False
+
+    @abstractmethod
+    def wake(self, closed: OperationClosed) -> None:
+        """The operation has ended. Called once, on the event loop; it may remove the waiter."""
+
+
+class FutureWaiter(Waiter):
+    """A wait of a coroutine."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, key: OperationKey, principal: str) -> None:
+        super().__init__(key, principal)
+        self.future: asyncio.Future[OperationClosed] = asyncio.get_running_loop().create_future()
+
+    def wake(self, closed: OperationClosed) -> None:
+        """Let the coroutine go on."""
+        if not self.future.done():
+            self.future.set_result(closed)
 
     async def closed(self, seconds: float) -> OperationClosed | None:
         """Return how the operation ended, or None when it has not ended within that time."""
@@ -67,42 +87,55 @@ class Waiters:
         """How many wait."""
         return self._count
 
-    def register(self, key: OperationKey, principal: str) -> Waiter:
+    def register(self, key: OperationKey, principal: str) -> FutureWaiter:
+        """Begin to wait in a coroutine; ``remove`` has to follow.
+
+        Raises:
+            ExhaustedError: too many wait already.
+        """
+        waiter = FutureWaiter(key, principal)
+        self.add(waiter)
+        return waiter
+
+    def add(self, waiter: Waiter) -> None:
         """Begin to wait; ``remove`` has to follow.
 
         Raises:
             ExhaustedError: too many wait already.
         """
-        full = self._count >= self._limits.most
-        if full or self._per_principal[principal] >= self._limits.most_per_principal:
+        of_principal = self._per_principal[waiter.principal]
+        if self._count >= self._limits.most or of_principal >= self._limits.most_per_principal:
             raise ExhaustedError(
                 "too many calls wait for outcomes",
                 reason="TOO_MANY_WAITERS",
                 fix="wait for fewer operations at a time",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
-        waiter = Waiter(key, principal, asyncio.get_running_loop().create_future())
-        self._waiting.setdefault(key, set()).add(waiter)
-        self._per_principal[principal] += 1
+        self._waiting.setdefault(waiter.key, set()).add(waiter)
+        self._per_principal[waiter.principal] = of_principal + 1
         self._count += 1
-        return waiter
+        waiter.is_counted = True
 
     def remove(self, waiter: Waiter) -> None:
-        """End a wait, woken or not."""
+        """End a wait, woken or not. Nothing happens if it never began."""
+        if not waiter.is_counted:
+            return
+        waiter.is_counted = False
         waiters = self._waiting.get(waiter.key)
         if waiters is not None:
             waiters.discard(waiter)
             if not waiters:
                 del self._waiting[waiter.key]
         self._count -= 1
-        self._per_principal[waiter.principal] -= 1
-        if not self._per_principal[waiter.principal]:
+        left = self._per_principal[waiter.principal] - 1
+        if left:
+            self._per_principal[waiter.principal] = left
+        else:
             del self._per_principal[waiter.principal]
 
     def on_signals(self, signals: Sequence[Signal]) -> None:
         """Wake those who wait for what was closed."""
         for signal in signals:
             if type(signal) is OperationClosed:
-                for waiter in self._waiting.get(signal.operation.key, ()):
-                    if not waiter.future.done():
-                        waiter.future.set_result(signal)
+                for waiter in tuple(self._waiting.get(signal.operation.key, ())):
+                    waiter.wake(signal)

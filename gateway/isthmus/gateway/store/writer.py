@@ -4,6 +4,7 @@ import logging
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,23 +92,24 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
+        waiting: deque[Submission] = deque()
         is_running = True
-        while is_running:
-            submissions: list[Submission] = []
-            count = 0
-            while count < MOST_COMMANDS:
-                # One waits; the others are there already.
-                if submissions and self._queue.empty():
-                    break
-                more = self._queue.get()
-                if more is None:
-                    is_running = False
-                    break
-                submissions += more
-                count += sum(len(submission.commands) for submission in more)
-            if submissions:
-                self._commit_and_deliver(submissions)
+        while is_running or waiting:
+            if is_running:
+                is_running = self._collect(waiting)
+            group = _take_group(waiting)
+            if group:
+                self._commit_and_deliver(group)
         self._disconnect()
+
+    def _collect(self, waiting: deque[Submission]) -> bool:
+        """Take what is queued; wait for it if there is nothing to do. Return whether more may come."""
+        while not waiting or (len(waiting) < MOST_COMMANDS and not self._queue.empty()):
+            more = self._queue.get()
+            if more is None:
+                return False
+            waiting.extend(more)
+        return True
 
     def _commit_and_deliver(self, submissions: Sequence[Submission]) -> None:
         try:
@@ -189,6 +191,17 @@ class Writer:
                 connection.close()
             except sqlite3.Error:
                 _logger.exception("the connection of the writer does not close")
+
+
+def _take_group(waiting: deque[Submission]) -> list[Submission]:
+    """Take what shares a commit: as much as a group holds, at least one submission."""
+    group: list[Submission] = []
+    count = 0
+    while waiting and (not group or count + len(waiting[0].commands) <= MOST_COMMANDS):
+        submission = waiting.popleft()
+        group.append(submission)
+        count += len(submission.commands)
+    return group
 
 
 def _run_command(group: Group, command: Command[Any]) -> Outcome:
