@@ -65,7 +65,8 @@ def perform(
                 uow.put_task(_task(operation, TaskKind.START, now, session_id))
             case RemoveTasks():
                 uow.remove_task(operation.key, TaskKind.START)
-                uow.remove_task(operation.key, TaskKind.CANCEL)
+                if operation.cancel_requested:
+                    uow.remove_task(operation.key, TaskKind.CANCEL)
             case InterruptTask(session_id=session_id, attempt=attempt):
                 cancel = None
                 if operation.cancel_requested:

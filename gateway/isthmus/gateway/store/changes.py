@@ -12,7 +12,8 @@ class Known:
     """The identity map of a group of commands: what they read or wrote so far. None: it does not exist.
 
     It lives as long as the group, but for its operations: the next group may begin with them, as nobody
-    else writes to the database. Its counts of open operations include what the group wrote.
+    else writes to the database. What the group wrote it learns when that goes to the database; until then
+    the group's changes come first.
     """
 
     __slots__ = (
@@ -37,7 +38,7 @@ class Known:
         self.open_counts: dict[str, int] = {}
 
     def learn(self, changes: "Changes") -> None:
-        """Take over what a command wrote."""
+        """Take over what goes to the database."""
         self.operations.update(changes.operations)
         self.envelopes.update(changes.envelopes)
         self.tasks.update(changes.tasks)
@@ -117,10 +118,15 @@ class Changes:
 
     def add(self, later: "Changes") -> None:
         """Append the changes of a later command."""
-        self.operations.update(later.operations)
-        self.new_operations |= later.new_operations
-        self.envelopes.update(later.envelopes)
-        self.tasks.update(later.tasks)
+        if later.operations:
+            self.operations.update(later.operations)
+            self.new_operations |= later.new_operations
+            for endpoint, difference in later.opened.items():
+                self.opened[endpoint] = self.opened.get(endpoint, 0) + difference
+        if later.envelopes:
+            self.envelopes.update(later.envelopes)
+        if later.tasks:
+            self.tasks.update(later.tasks)
         self.audit += later.audit
         if later.sessions:
             self.sessions.update(later.sessions)
@@ -128,3 +134,4 @@ class Changes:
             self.namespaces.update(later.namespaces)
             self.endpoints.update(later.endpoints)
             self.keysets += later.keysets
+            self.newest_keysets.update(later.newest_keysets)

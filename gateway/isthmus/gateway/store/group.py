@@ -27,7 +27,7 @@ class Group:
         self.known = known
         self.signals: list[Signal] = []
         self.has_audit = False
-        self._pending = Changes()
+        self.pending = Changes()
 
     def look_up(self, keys: Sequence[OperationKey]) -> None:
         """Find operations in one query: every statement has to win the interpreter's lock back."""
@@ -42,16 +42,15 @@ class Group:
 
     def add(self, changes: Changes, signals: list[Signal]) -> None:
         """Take over what a command wrote."""
-        if changes:
-            self._pending.add(changes)
-            self.known.learn(changes)
+        self.pending.add(changes)
         self.signals += signals
 
     def flush(self) -> None:
         """Carry to the transaction what the commands wrote so far."""
-        if self._pending:
-            write_changes(self.connection, self._pending, self.known, self.sequences)
-            self._pending = Changes()
+        if self.pending:
+            write_changes(self.connection, self.pending, self.known, self.sequences)
+            self.known.learn(self.pending)
+            self.pending = Changes()
 
 
 class Buffer:
@@ -62,13 +61,14 @@ class Buffer:
     undoes all of it.
     """
 
-    __slots__ = ("_group", "_has_savepoint", "changes", "has_audit", "known", "signals")
+    __slots__ = ("_group", "_has_savepoint", "changes", "has_audit", "known", "pending", "signals")
 
     def __init__(self, group: Group) -> None:
         self._group = group
         self._has_savepoint = False
         self.has_audit = False
         self.known = group.known
+        self.pending = group.pending
         self.changes = Changes()
         self.signals: list[Signal] = []
 
@@ -84,6 +84,7 @@ class Buffer:
     def scan(self, query: str, parameters: Row) -> list[Row]:
         """Return the rows of a query that sees every change so far."""
         self._group.flush()
+        self.pending = self._group.pending
         if self.changes:
             self._write_behind_savepoint()
         return self._group.connection.execute(query, parameters).fetchall()

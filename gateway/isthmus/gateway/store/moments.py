@@ -3,17 +3,17 @@
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY_MICROSECONDS = 86_400_000_000
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def to_microseconds(moment: datetime) -> int:
     """Return microseconds since the Unix epoch of an aware datetime."""
-    return duration_to_microseconds(moment - _EPOCH)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def optional_to_microseconds(moment: datetime | None) -> int | None:
     """Return microseconds since the Unix epoch, None for None."""
-    return None if moment is None else duration_to_microseconds(moment - _EPOCH)
+    return None if moment is None else (moment - _EPOCH) // _MICROSECOND
 
 
 def from_microseconds(microseconds: int) -> datetime:
@@ -28,4 +28,4 @@ def optional_from_microseconds(microseconds: int | None) -> datetime | None:
 
 def duration_to_microseconds(duration: timedelta) -> int:
     """Return whole microseconds; integers all the way, so nothing is rounded."""
-    return duration.days * _DAY_MICROSECONDS + duration.seconds * 1_000_000 + duration.microseconds
+    return duration // _MICROSECOND

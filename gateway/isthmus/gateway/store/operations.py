@@ -74,6 +74,8 @@ _SLOTS = {
     EnvelopeSlot.OUTCOME: 4 << _SLOT_RANGE_BITS,
 }
 _STATES = {state.value: state for state in State}
+# What an enumeration calls value is a Python function.
+_STATE_NAMES = {state: name for name, state in _STATES.items()}
 _STATEMENTS = {statement.value: statement for statement in Statement}
 _ATTEMPT_ENDS = {end.value: end for end in AttemptEnd}
 _DIRECTIONS = {direction.name.lower(): direction for direction in Direction}
@@ -196,7 +198,7 @@ def _changing_values(operation: Operation) -> Row:
     statement = operation.statement
     state = operation.state
     return (
-        state.value,
+        _STATE_NAMES[state],
         to_microseconds(operation.state_since),
         operation.attempt,
         operation.attempts_spent,

@@ -1,6 +1,6 @@
 """What a command sees: reads through three layers, writes into its own buffer.
 
-The layers are the command's own writes, what its group already knows, and the database.
+The layers are the command's own writes, those of its group, what the group knows, and the database.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -54,6 +54,7 @@ class BufferedUnitOfWork:
     def _look_up(  # noqa: PLR0917 - keywords would cost more than the look-up
         self,
         own: Mapping[K, V] | Mapping[K, V | None],
+        pending: Mapping[K, V] | Mapping[K, V | None],
         known: dict[K, V | None],
         identity: K,
         query: str,
@@ -62,6 +63,9 @@ class BufferedUnitOfWork:
     ) -> V | None:
         """Ask one layer after the other; what the database says is known from then on."""
         found = own.get(identity, _MISSING)
+        if found is not _MISSING:
+            return found
+        found = pending.get(identity, _MISSING)
         if found is not _MISSING:
             return found
         found = known.get(identity, _MISSING)
@@ -123,8 +127,9 @@ class BufferedUnitOfWork:
         if stored is None:
             return None
         identity = operations.envelope_id(stored.position, slot)
-        own, known = self._buffer.changes.envelopes, self._buffer.known.envelopes
-        return self._look_up(own, known, identity, operations.SELECT_ENVELOPE, (identity,), _FIRST)
+        buffer = self._buffer
+        own, pending, known = buffer.changes.envelopes, buffer.pending.envelopes, buffer.known.envelopes
+        return self._look_up(own, pending, known, identity, operations.SELECT_ENVELOPE, (identity,), _FIRST)
 
     def put_envelope(self, key: OperationKey, slot: EnvelopeSlot, envelope: bytes) -> None:
         """Write a sealed message, replacing the one in that slot.
@@ -142,8 +147,9 @@ class BufferedUnitOfWork:
 
     def count_open_operations(self, endpoint: str) -> int:
         """Return how many operations of an endpoint are not terminal, counting no further than 1000."""
-        counted = self._buffer.known.open_counts.get(endpoint)
-        difference = self._buffer.changes.opened.get(endpoint, 0)
+        buffer = self._buffer
+        counted = buffer.known.open_counts.get(endpoint)
+        difference = buffer.pending.opened.get(endpoint, 0) + buffer.changes.opened.get(endpoint, 0)
         if counted is None or (counted >= MOST_COUNTED and difference < 0):
             ((counted,),) = self._buffer.scan(operations.COUNT_OPEN, (endpoint, MOST_COUNTED))
             self._buffer.known.open_counts[endpoint] = counted
@@ -155,10 +161,19 @@ class BufferedUnitOfWork:
         opened[endpoint] = opened.get(endpoint, 0) + difference
 
     def _find(self, key: OperationKey) -> StoredOperation | None:
+        """``_look_up``, written out: a command asks for its operation again and again."""
         ident = (key.caller, key.operation_id)
-        own, known = self._buffer.changes.operations, self._buffer.known.operations
-        parameters = (key.operation_id, key.caller)
-        return self._look_up(own, known, ident, operations.SELECT, parameters, operations.from_row)
+        buffer = self._buffer
+        own = buffer.changes.operations.get(ident) or buffer.pending.operations.get(ident)
+        if own is not None:
+            return own
+        operations_known = buffer.known.operations
+        found = operations_known.get(ident, _MISSING)
+        if found is not _MISSING:
+            return found
+        row = buffer.select_one(operations.SELECT, (key.operation_id, key.caller))
+        stored = operations_known[ident] = None if row is None else operations.from_row(row)
+        return stored
 
     def _get(self, key: OperationKey) -> StoredOperation:
         stored = self._find(key)
@@ -182,8 +197,9 @@ class BufferedUnitOfWork:
         if stored is None:
             return None
         identity = tasks.task_id(stored.position, kind)
-        own, known = self._buffer.changes.tasks, self._buffer.known.tasks
-        return self._look_up(own, known, identity, tasks.SELECT, (identity,), tasks.task_from_row)
+        buffer = self._buffer
+        own, pending, known = buffer.changes.tasks, buffer.pending.tasks, buffer.known.tasks
+        return self._look_up(own, pending, known, identity, tasks.SELECT, (identity,), tasks.task_from_row)
 
     def remove_task(self, key: OperationKey, kind: TaskKind) -> None:
         """Remove a task, if it is there."""
@@ -203,9 +219,12 @@ class BufferedUnitOfWork:
 
     def worker_session(self, session_id: bytes) -> WorkerSession | None:
         """Return a session."""
-        own, known = self._buffer.changes.sessions, self._buffer.known.sessions
+        buffer = self._buffer
+        own, pending, known = buffer.changes.sessions, buffer.pending.sessions, buffer.known.sessions
         parameters = (session_id,)
-        return self._look_up(own, known, session_id, tasks.SELECT_SESSION, parameters, tasks.session_from_row)
+        return self._look_up(
+            own, pending, known, session_id, tasks.SELECT_SESSION, parameters, tasks.session_from_row
+        )
 
     def put_worker_session(self, session: WorkerSession) -> None:
         """Add or replace a session."""
@@ -224,9 +243,10 @@ class BufferedUnitOfWork:
 
     def namespace(self, name: str) -> Namespace | None:
         """Return a namespace."""
-        own, known = self._buffer.changes.namespaces, self._buffer.known.namespaces
+        buffer = self._buffer
+        own, pending, known = buffer.changes.namespaces, buffer.pending.namespaces, buffer.known.namespaces
         return self._look_up(
-            own, known, name, registry.SELECT_NAMESPACE, (name,), registry.namespace_from_row
+            own, pending, known, name, registry.SELECT_NAMESPACE, (name,), registry.namespace_from_row
         )
 
     def insert_namespace(self, namespace: Namespace) -> None:
@@ -241,8 +261,11 @@ class BufferedUnitOfWork:
 
     def endpoint(self, name: str) -> Endpoint | None:
         """Return an endpoint; a deleted one too, because its name stays reserved."""
-        own, known = self._buffer.changes.endpoints, self._buffer.known.endpoints
-        return self._look_up(own, known, name, registry.SELECT_ENDPOINT, (name,), registry.endpoint_from_row)
+        buffer = self._buffer
+        own, pending, known = buffer.changes.endpoints, buffer.pending.endpoints, buffer.known.endpoints
+        return self._look_up(
+            own, pending, known, name, registry.SELECT_ENDPOINT, (name,), registry.endpoint_from_row
+        )
 
     def put_endpoint(self, endpoint: Endpoint) -> None:
         """Add or replace an endpoint."""
@@ -250,10 +273,15 @@ class BufferedUnitOfWork:
 
     def keyset(self, namespace: str) -> StoredKeyset | None:
         """Return the newest keyset of a namespace: that of the highest version."""
-        own, known = self._buffer.changes.newest_keysets, self._buffer.known.keysets
+        buffer = self._buffer
+        own, pending, known = (
+            buffer.changes.newest_keysets,
+            buffer.pending.newest_keysets,
+            buffer.known.keysets,
+        )
         parameters = (namespace, 1)
         return self._look_up(
-            own, known, namespace, registry.SELECT_KEYSET, parameters, registry.keyset_from_row
+            own, pending, known, namespace, registry.SELECT_KEYSET, parameters, registry.keyset_from_row
         )
 
     def insert_keyset(self, keyset: StoredKeyset) -> None:
