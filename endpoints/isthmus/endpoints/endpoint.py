@@ -18,9 +18,16 @@ class AllowRule:
         """Whether this entry lets the namespace call the operation."""
         return (
             self.namespace == namespace
-            and self.service in {"", service}
-            and self.operation in {"", operation}
+            and (not self.service or self.service == service)
+            and (not self.operation or self.operation == operation)
         )
+
+    @property
+    def scope(self) -> str:
+        """What it permits, as audit events name it: ``namespace``, ``namespace/service`` or the whole."""
+        if not (self.service or self.operation):
+            return self.namespace
+        return "/".join(part for part in (self.namespace, self.service, self.operation) if part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

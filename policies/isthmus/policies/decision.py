@@ -16,6 +16,9 @@ class Action(Enum):
     SERVE = "serve"
     ADMINISTER = "administer"
 
+    # Members are singletons; Enum's own hash is a Python function, and these are looked up for every call.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:

@@ -24,7 +24,11 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> "T | asyncio.Task[T]":
     except StopIteration as end:
         result: T = end.value
         return result
-    return asyncio.get_running_loop().create_task(_go_on(coroutine, awaited))
+    return asyncio.get_running_loop().create_task(_rest(coroutine, awaited))
+
+
+async def _rest(coroutine: Coroutine[Any, Any, T], awaited: object) -> T:
+    return await _go_on(coroutine, awaited)
 
 
 @types.coroutine

@@ -1,6 +1,6 @@
 """Who is calling, as the gateway authenticated it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from isthmus.gateway.core.audit_record import Actor
@@ -13,6 +13,9 @@ class Principal:
 
     ``authenticated_at`` and ``expires_at`` are those of the credential, aware and in UTC: a stream drains
     before ``expires_at``.
+
+    Made of these: ``name``, ``namespace/subject``, which sealed headers carry and audit events name, and
+    ``actor``, this principal as audit records name it.
     """
 
     namespace: NamespaceName
@@ -22,12 +25,11 @@ class Principal:
     authenticated_at: datetime
     expires_at: datetime
 
-    @property
-    def name(self) -> str:
-        """``namespace/subject``: what sealed headers carry and audit events name."""
-        return f"{self.namespace}/{self.subject}"
+    name: str = field(init=False)
+    actor: Actor = field(init=False)
 
-    @property
-    def actor(self) -> Actor:
-        """This principal as audit records name it."""
-        return Actor(namespace=self.namespace, principal=self.name)
+    def __post_init__(self) -> None:
+        """Derive what every call asks for."""
+        name = f"{self.namespace}/{self.subject}"
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "actor", Actor(namespace=self.namespace, principal=name))
