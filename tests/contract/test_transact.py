@@ -150,6 +150,52 @@ async def test_others_are_not_disturbed_when_a_command_writes_what_cannot_be_sto
     assert [entry.operation.key for entry in found] == [key(4), key(2), key(1)]
 
 
+async def test_each_has_its_own_outcome_when_commands_are_submitted_together(store: Store) -> None:
+    """One future for all: results in the order of the commands, an error in the place of what raised."""
+    commands: list[Command[int | None]] = [signaling(7), spoil, signaling(8)]
+    first, spoiled, second = await store.submit_all(commands, reads=[key(7), key(8)])
+    assert (first, second) == (7, 8)
+    assert isinstance(spoiled, SpoiledError)
+    found = await store.read(lambda reader: reader.list_operations(OperationFilter()))
+    assert [entry.operation.key for entry in found] == [key(8), key(7)]
+
+
+async def test_others_are_committed_when_one_submitted_with_them_cannot_be_stored(store: Store) -> None:
+    """Neither what was submitted together with it suffers, nor what shares the commit."""
+    heard: list[Signal] = []
+    store.subscribe(heard.extend)
+    release, holding = await hold_the_writer(store)
+    bad = starting(operation(3, principal="data/\udce4"))
+    commands: list[Command[int | None]] = [signaling(1), bad, signaling(2)]
+    together = store.submit_all(commands)
+    alone = asyncio.ensure_future(store.transact(signaling(4)))
+    await asyncio.sleep(0)
+    release.set()
+    await asyncio.gather(holding, alone)
+    first, spoiled, second = await together
+    assert (first, second) == (1, 2)
+    assert isinstance(spoiled, ValueError)
+    found = await store.read(lambda reader: reader.list_operations(OperationFilter()))
+    assert {entry.operation.key for entry in found} == {key(1), key(2), key(4)}
+    names = [signal.namespace for signal in heard if isinstance(signal, RegistryChanged)]
+    assert sorted(names) == ["1", "2", "4"]
+
+
+async def test_all_come_back_when_more_are_submitted_than_share_a_commit(store: Store) -> None:
+    """However many there are, each is committed, in order."""
+    count = 700
+    many = store.submit_all([signaling(number) for number in range(1, count)])
+    assert await store.transact(signaling(count)) == count
+    assert await many == list(range(1, count))
+    page = await store.read(lambda reader: reader.list_operations(OperationFilter(limit=2 * count)))
+    assert len(page) == count
+
+
+async def test_nothing_is_submitted_when_the_list_is_empty(store: Store) -> None:
+    """It is done at once, as there is nothing to wait for."""
+    assert await store.submit_all([]) == []
+
+
 def signaling(number: int) -> Command[int]:
     """Start an operation and signal its number."""
 

@@ -30,7 +30,7 @@ async def test_error_is_raised_at_once_when_nothing_waits() -> None:
 
 
 async def test_rest_becomes_a_task_when_it_waits() -> None:
-    """Everything up to the first wait has happened by then, each wait is honored, and the result is the task's."""
+    """What comes before the first wait has happened by then; the result is that of the task."""
     steps: list[str] = []
     first: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     second: asyncio.Future[int] = asyncio.get_running_loop().create_future()
