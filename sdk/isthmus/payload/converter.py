@@ -101,7 +101,7 @@ def _from_json(data: bytes, type_hint: object) -> object:
     if isinstance(type_hint, type) and (read := _reader_of(type_hint)) is not None:
         return read(data, type_hint)
     try:
-        document = json.loads(_text_of(data))
+        document = _parse(data)
     except (ValueError, RecursionError) as error:
         msg = f"the content is not JSON, expected {type_name(type_hint)}"
         raise PayloadConversionError(msg) from error
@@ -124,11 +124,23 @@ def _from_protobuf_json(data: bytes, kind: type[Message]) -> Message:
         raise PayloadConversionError(msg) from error
 
 
-def _text_of(data: bytes) -> str | bytes:
-    """Decode UTF-8; leave other encodings, which two bytes give away, for ``json`` to detect."""
-    if data[:1] < b"\x80" and 0 not in data[:2]:
-        return data.decode("utf-8", "surrogatepass")
-    return data
+_decode_json = json.JSONDecoder().raw_decode
+
+
+def _parse(data: bytes) -> object:
+    """Parse JSON, canonical JSON at once: UTF-8 without spaces around it. Raises ValueError, RecursionError.
+
+    Two bytes tell other encodings, which ``json`` detects then.
+    """
+    if 0 not in data[:2] and data[:1] < b"\x80":
+        text = data.decode("utf-8", "surrogatepass")
+        try:
+            document, end = _decode_json(text)
+        except ValueError:
+            document, end = None, -1
+        if end == len(text):
+            return document
+    return json.loads(data)
 
 
 def _from_protobuf(data: bytes, message_type: str, type_hint: object) -> Message:
