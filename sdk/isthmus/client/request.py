@@ -120,7 +120,7 @@ def start_options(options: StartKeywords, *, method: str) -> StartOptions:
         TypeError: one of them does not exist; it names the method that was called.
         ConfigurationError: one of them cannot work.
     """
-    if unknown := options.keys() - _KEYWORDS:
+    if options and (unknown := options.keys() - _KEYWORDS):
         raise TypeError(f"{method}() got an unexpected keyword argument {min(unknown)!r}")
     return StartOptions(**options)
 
@@ -210,7 +210,7 @@ def seal_request(
         start_to_close_timeout_ms=milliseconds(options.start_to_close_timeout),
         schedule_to_close_timeout_ms=whole_ms,
         recipients=(recipient.namespace,),
-        labels=tuple(sorted(options.labels.items())),
+        labels=tuple(sorted(options.labels.items())) if options.labels else (),
         fingerprint=fingerprint or b"",
     )
     try:

@@ -53,15 +53,17 @@ class KeysetCache:
         self._cache: dict[str, _Cached] = {}
         self._lock = threading.Lock()
 
+    def at_hand(self, namespace: str) -> VerifiedKeyset | None:
+        """Return the keyset at hand when there is no reason to ask the gateway, whatever its keys."""
+        cached = self._cache.get(namespace)
+        return cached.keyset if cached is not None and self._clock_ms() < cached.fresh_until_ms else None
+
     def fresh(self, namespace: str, key_id: bytes | None) -> VerifiedKeyset | None:
         """Return the keyset at hand when there is no reason to ask the gateway, or no right to yet."""
         cached = self._cache.get(namespace)
-        if cached is None or cached.keyset is None:
-            return None
-        now_ms = self._clock_ms()
-        if key_id is None or _usable(cached.keyset, key_id):
-            return cached.keyset if now_ms < cached.fresh_until_ms else None
-        asked_at_ms = cached.asked_at_ms
+        if key_id is None or cached is None or cached.keyset is None or _usable(cached.keyset, key_id):
+            return self.at_hand(namespace)
+        now_ms, asked_at_ms = self._clock_ms(), cached.asked_at_ms
         too_soon = asked_at_ms is not None and now_ms - asked_at_ms < self._interval_ms
         return cached.keyset if too_soon and cached.keyset.is_current(now_ms) else None
 
@@ -166,7 +168,7 @@ class AsyncKeyDirectory:
 
     def at_hand(self, namespace: str) -> VerifiedKeyset | None:
         """Return what ``keyset`` would return without asking the gateway, or None where it would ask."""
-        return self._cache.fresh(namespace, None)
+        return self._cache.at_hand(namespace)
 
     async def keyset(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeyset:
         """Return a verified keyset; the same promise and errors as ``KeyDirectory.keyset``."""

@@ -116,14 +116,15 @@ class TaskPool:
 
     def _start_some(self) -> None:
         request_bytes = 0
+        loop = asyncio.get_running_loop()
         for _ in range(min(STARTED_AT_ONCE, len(self._waiting))):
             running = self._waiting.popleft()
-            running.job = asyncio.create_task(self._run(running))
+            running.job = loop.create_task(self._run(running))
             request_bytes += len(running.task.request)
             if request_bytes >= STARTED_BYTES_AT_ONCE:
                 break
         if self._waiting:
-            asyncio.get_running_loop().call_soon(self._start_some)
+            loop.call_soon(self._start_some)
 
     async def _run(self, running: RunningTask) -> None:
         answer: Answer | None
