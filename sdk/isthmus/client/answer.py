@@ -134,18 +134,20 @@ def verify_ending(
         UnverifiedAnswerError: the ending is not what the handler, or the gateway, signed for this request.
         KeyUnavailableError: a key is not known here (yet): refresh and verify again.
     """
-    shown = format_operation_id(request.header.operation_id)
+    ending = status.ending
     try:
-        match status.ending.WhichOneof("ending"):
+        match ending.WhichOneof("ending"):
             case "attested":
                 return _attested(
-                    status.ending.attested, request, caller=caller, handler_keys=handler_keys, now_ms=now_ms
+                    ending.attested, request, caller=caller, handler_keys=handler_keys, now_ms=now_ms
                 )
             case "statement":
                 return _stated(status, request, caller=caller, now_ms=now_ms)
             case None:
+                shown = format_operation_id(request.header.operation_id)
                 raise UnverifiedAnswerError(shown, "the missing outcome")
     except EnvelopeRejectedError as error:
+        shown = format_operation_id(request.header.operation_id)
         raise UnverifiedAnswerError(shown, "the outcome") from error
 
 
@@ -153,13 +155,14 @@ def _attested(
     envelope: bytes, request: KnownRequest, *, caller: Caller, handler_keys: VerifiedKeys, now_ms: int
 ) -> Outcome:
     asked = request.header
+    namespace = caller.namespace
     opened = open_envelope(
         envelope,
         expected=Expected(
             directions=OUTCOMES,
             trust_domain=asked.trust_domain,
             sender_namespace=asked.recipient_namespace,
-            recipient_namespace=caller.namespace,
+            recipient_namespace=namespace,
             endpoint=asked.endpoint,
             service=asked.service,
             operation=asked.operation,
@@ -168,7 +171,7 @@ def _attested(
         ),
         sender_keys=handler_keys,
         decrypter=caller.keyring,
-        namespace=caller.namespace,
+        namespace=namespace,
         now_ms=now_ms,
     )
     if opened.header.direction is Direction.RESULT:

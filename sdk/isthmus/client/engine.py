@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from contextlib import closing
 from typing import Any, Final, TypeVar, cast
 
@@ -90,43 +91,49 @@ class AsyncEngine:
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end and return what it returns. Raises what it raises."""
-        with closing(flow):
-            result: Any = None
-            error: Exception | None = None
+        result: object = None
+        error: Exception | None = None
+        try:
             while True:
-                try:
-                    effect = flow.send(result) if error is None else flow.throw(error)
-                except StopIteration as stop:
-                    return cast("T", stop.value)
+                effect = flow.send(result) if error is None else flow.throw(error)
                 result, error = None, None
-                try:
-                    result = await self._perform(effect)
-                except _EXPECTED_ERRORS as failed:
-                    error = failed
+                if isinstance(effect, FetchKeys) and effect.key_id is None:
+                    result = self.directory.at_hand(effect.namespace)
+                if result is None:
+                    try:
+                        result = await self._perform(effect)
+                    except _EXPECTED_ERRORS as failed:
+                        error = failed
+        except StopIteration as stop:
+            return cast("T", stop.value)
+        finally:
+            flow.close()
 
     async def close(self) -> None:
         """Close session and connection. Operations go on."""
         await self._session.close()
         await self.connection.close()
 
-    async def _perform(self, effect: Effect) -> object:
+    def _perform(self, effect: Effect) -> Awaitable[object]:
         match effect:
             case Send():
-                return await self._session.call(
+                return self._session.call(
                     effect.call, timeout_seconds=effect.timeout_seconds, size_bytes=effect.size_bytes
                 )
             case FetchKeys():
-                return await self.directory.keyset(effect.namespace, key_id=effect.key_id)
+                return self.directory.keyset(effect.namespace, key_id=effect.key_id)
             case Pause():
-                await asyncio.sleep(effect.seconds)
-                return None
+                return asyncio.sleep(effect.seconds)
             case FindOwner():
-                response = await self.connection.call_retrying(
-                    endpoint_stub_of(self.connection).GetEndpoint,
-                    endpoint_service_pb2.GetEndpointRequest(name=effect.endpoint),
-                    timeout_seconds=_LOOKUP_SECONDS,
-                )
-                return response.endpoint.namespace
+                return self._find_owner(effect.endpoint)
+
+    async def _find_owner(self, endpoint: str) -> str:
+        response = await self.connection.call_retrying(
+            endpoint_stub_of(self.connection).GetEndpoint,
+            endpoint_service_pb2.GetEndpointRequest(name=endpoint),
+            timeout_seconds=_LOOKUP_SECONDS,
+        )
+        return response.endpoint.namespace
 
 
 class SyncEngine:

@@ -41,6 +41,7 @@ START_TIMEOUT_SECONDS: Final = 60.0
 _GRACE_SECONDS: Final = 90.0
 _REFRESH_PAUSES_SECONDS: Final = (0.0, 1.0, 4.0, 10.0, 20.0)
 """New keys are looked for again after these: a directory asks the gateway at most every 30 seconds."""
+_PAUSES_AND_END: Final = (*_REFRESH_PAUSES_SECONDS, None)
 _ANY_NEWER_KEY: Final = bytes(KEY_ID_BYTES)
 
 T = TypeVar("T")
@@ -90,6 +91,9 @@ class Pause:
 
 Effect = Send | FetchKeys | FindOwner | Pause
 Flow = Generator[Effect, Any, T]
+# Named, because the annotations of an inner function are evaluated each time that it is defined.
+_Sent = Flow[tuple[Prepared, operation_pb2.OperationStatus]]
+_Done = Flow[None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +156,7 @@ def _start_generation(
     life_seconds = milliseconds(options.schedule_to_close_timeout) / 1000 + _GRACE_SECONDS
     timeout_seconds = life_seconds if wait else min(START_TIMEOUT_SECONDS, life_seconds)
 
-    def attempt(keys: PeerKeys) -> Flow[tuple[Prepared, operation_pb2.OperationStatus]]:
+    def attempt(keys: PeerKeys) -> _Sent:
         prepared = seal_request(
             caller,
             spec,
@@ -162,11 +166,13 @@ def _start_generation(
             now_ms=clock.now_ms(),
             operation_id=operation_id,
         )
+        envelope = prepared.sealed.envelope
+        call = _start_call(envelope, options, wait=wait)
         try:
-            status = yield from _send_start(prepared, options, timeout_seconds=timeout_seconds, wait=wait)
+            reply = yield Send(call=call, timeout_seconds=timeout_seconds, size_bytes=len(envelope))
         except AlreadyExistsError:
-            status = yield from _created_by_lost_answer(caller, prepared, clock)
-        return prepared, status
+            return prepared, (yield from _created_by_lost_answer(caller, prepared, clock))
+        return prepared, reply.execute.status if wait else reply.start.status
 
     prepared, status = yield from _with_current_keys(caller, recipient, attempt)
     return (yield from _accept(caller, prepared, status, clock, timeout_seconds=timeout_seconds, wait=wait))
@@ -206,21 +212,20 @@ def _owner(caller: Caller, endpoint: str) -> Flow[str]:
     return caller.pins.namespace_of_endpoint(endpoint)
 
 
-def _send_start(
-    prepared: Prepared, options: StartOptions, *, timeout_seconds: float, wait: bool
-) -> Flow[operation_pb2.OperationStatus]:
+def _start_call(envelope: bytes, options: StartOptions, *, wait: bool) -> operation_service_pb2.SessionCall:
     policy = operation_service_pb2.REUSE_POLICY_ATTACH
     if options.reuse_policy == "reject":
         policy = operation_service_pb2.REUSE_POLICY_REJECT
     call = operation_service_pb2.SessionCall()
-    start_request = call.execute.start if wait else call.start
-    start_request.envelope = prepared.sealed.envelope
-    start_request.reuse_policy = policy
     if wait:
-        call.execute.wait_ms = WAIT_MS
-    reply = yield Send(call=call, timeout_seconds=timeout_seconds, size_bytes=len(prepared.sealed.envelope))
-    status: operation_pb2.OperationStatus = reply.execute.status if wait else reply.start.status
-    return status
+        execute = call.execute
+        execute.wait_ms = WAIT_MS
+        start_request = execute.start
+    else:
+        start_request = call.start
+    start_request.envelope = envelope
+    start_request.reuse_policy = policy
+    return call
 
 
 def _created_by_lost_answer(
@@ -300,7 +305,7 @@ def outcome_flow(
 def cancel_flow(caller: Caller, request: KnownRequest, clock: Clock) -> Flow[None]:
     """Ask to cancel an operation: durable once this returns. The handler decides how a running one ends."""
 
-    def attempt(keys: PeerKeys) -> Flow[None]:
+    def attempt(keys: PeerKeys) -> _Done:
         sealed = seal_cancel(
             caller, request.header, request.digest, recipient=keys.sealing_key(), now_ms=clock.now_ms()
         )
@@ -361,7 +366,7 @@ def _outcome(
 ) -> Flow[Outcome]:
     """Verify an ending; again after a refresh when a key is new here."""
     namespace = request.header.recipient_namespace
-    for pause_seconds in (*_REFRESH_PAUSES_SECONDS, None):
+    for pause_seconds in _PAUSES_AND_END:
         keys = yield FetchKeys(namespace=namespace)
         try:
             return verify_ending(status, request, caller=caller, handler_keys=keys, now_ms=clock.now_ms())

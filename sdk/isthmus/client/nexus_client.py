@@ -9,7 +9,7 @@ from isthmus.client.engine import AsyncEngine
 from isthmus.client.handle import OperationHandle
 from isthmus.client.interceptor import ClientOutbound, StartInput
 from isthmus.client.known_operation import KnownOperation
-from isthmus.client.operation_spec import resolve_operation
+from isthmus.client.operation_spec import OperationSpecs
 from isthmus.client.request import StartKeywords, StartOptions, operation_id_of, start_options
 from isthmus.transport.errors import ConfigurationError
 from isthmus.wire.names import parse_operation_id
@@ -27,8 +27,7 @@ class NexusClient(Generic[ServiceT]):
     ) -> None:
         self._engine = engine
         self._outbound = outbound
-        self._endpoint = endpoint
-        self._service = service
+        self._specs = OperationSpecs(endpoint, service)
 
     @overload
     async def execute_operation(
@@ -101,7 +100,7 @@ class NexusClient(Generic[ServiceT]):
             ConfigurationError: not exactly one of the two ids is given, or there is no such operation.
             WireFormatError: operation_id is malformed.
         """
-        spec = resolve_operation(self._endpoint, self._service, operation)
+        spec = self._specs.of(operation)
         if (id is None) == (operation_id is None):
             raise ConfigurationError("pass id= or operation_id=, one of them")
         if operation_id is not None:
@@ -111,5 +110,5 @@ class NexusClient(Generic[ServiceT]):
         return OperationHandle(self._outbound, KnownOperation(number, spec.output_type))
 
     def _start_input(self, operation: Any, value: Any, options: StartOptions) -> StartInput:
-        spec = resolve_operation(self._endpoint, self._service, operation)
+        spec = self._specs.of(operation)
         return StartInput(spec=spec, value=value, options=options)

@@ -1,11 +1,13 @@
 """Which operation is meant, and what goes in and comes out of it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import nexusrpc
 
 from isthmus.transport.errors import ConfigurationError
+
+MOST_KNOWN: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +27,16 @@ def service_name(service: object) -> str:
     Raises:
         ConfigurationError: it is none of these.
     """
-    if isinstance(service, str):
-        return service
+    return service if isinstance(service, str) else _definition_of(service).name
+
+
+def _definition_of(service: object) -> nexusrpc.ServiceDefinition:
     definition = nexusrpc.get_service_definition(service)
     if definition is None:
         raise ConfigurationError(
             f"{service!r} is no service: pass a class decorated with @nexusrpc.service, or a name"
         )
-    return definition.name
+    return definition
 
 
 def resolve_operation(endpoint: str, service: object, operation: object) -> OperationSpec:
@@ -41,14 +45,18 @@ def resolve_operation(endpoint: str, service: object, operation: object) -> Oper
     Raises:
         ConfigurationError: the service has no such operation.
     """
-    name = service_name(service)
-    definition = None if isinstance(service, str) else nexusrpc.get_service_definition(service)
+    definition: nexusrpc.ServiceDefinition | None = None
+    if isinstance(service, str):
+        name = service
+    else:
+        definition = _definition_of(service)
+        name = definition.name
     found: nexusrpc.Operation[Any, Any] | nexusrpc.OperationDefinition[Any, Any] | None
     if isinstance(operation, str):
         if definition is None:
             return OperationSpec(endpoint=endpoint, service=name, operation=operation)
         found = _by_name(definition, operation)
-    elif isinstance(operation, nexusrpc.Operation | nexusrpc.OperationDefinition):
+    elif isinstance(operation, (nexusrpc.Operation, nexusrpc.OperationDefinition)):
         found = operation
     else:
         found = nexusrpc.get_operation(operation)
@@ -65,6 +73,26 @@ def resolve_operation(endpoint: str, service: object, operation: object) -> Oper
         input_type=Any if found.input_type is None else found.input_type,
         output_type=Any if found.output_type is None else found.output_type,
     )
+
+
+class OperationSpecs:
+    """What the operations of one service at one endpoint are, each resolved once."""
+
+    def __init__(self, endpoint: str, service: object) -> None:
+        self._endpoint = endpoint
+        self._service = service
+        # By identity: operations are not hashable. The operation beside its spec keeps the identity its own.
+        self._known: dict[int, tuple[object, OperationSpec]] = {}
+
+    def of(self, operation: object) -> OperationSpec:
+        """Return what is meant, as ``resolve_operation``, with its errors."""
+        known = self._known.get(id(operation))
+        if known is not None:
+            return known[1]
+        spec = resolve_operation(self._endpoint, self._service, operation)
+        if len(self._known) < MOST_KNOWN:
+            self._known[id(operation)] = operation, spec
+        return spec
 
 
 def _by_name(

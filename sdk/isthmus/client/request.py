@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final, Literal, Protocol, TypedDict
 
 from isthmus.client.errors import ConfigurationError, PayloadTooLargeError
@@ -96,13 +97,20 @@ class StartOptions:
             raise ConfigurationError(f"reuse_policy={self.reuse_policy!r} needs an id")
         if self.id is not None and not 0 < len(self.id.encode()) <= limits.MAX_REQUEST_ID_BYTES:
             raise ConfigurationError(f"an id is 1 to {limits.MAX_REQUEST_ID_BYTES} bytes of UTF-8")
-        for name in ("schedule_to_start_timeout", "start_to_close_timeout", "schedule_to_close_timeout"):
-            duration = getattr(self, name)
-            if not isinstance(duration, timedelta | None):
-                raise ConfigurationError(f"{name} is a timedelta, not {duration!r}")
+        _check_duration("schedule_to_start_timeout", self.schedule_to_start_timeout)
+        _check_duration("start_to_close_timeout", self.start_to_close_timeout)
+        _check_duration("schedule_to_close_timeout", self.schedule_to_close_timeout)
         whole_ms = milliseconds(self.schedule_to_close_timeout)
         if not 0 < whole_ms <= limits.MAX_SCHEDULE_TO_CLOSE_MS:
             raise ConfigurationError("schedule_to_close_timeout is more than 0 and at most 60 days")
+
+
+_KEYWORDS: Final = frozenset(StartKeywords.__annotations__)
+
+
+def _check_duration(name: str, duration: object) -> None:
+    if duration is not None and not isinstance(duration, timedelta):
+        raise ConfigurationError(f"{name} is a timedelta, not {duration!r}")
 
 
 def start_options(options: StartKeywords, *, method: str) -> StartOptions:
@@ -112,7 +120,7 @@ def start_options(options: StartKeywords, *, method: str) -> StartOptions:
         TypeError: one of them does not exist; it names the method that was called.
         ConfigurationError: one of them cannot work.
     """
-    if unknown := options.keys() - StartKeywords.__annotations__.keys():
+    if options and (unknown := options.keys() - _KEYWORDS):
         raise TypeError(f"{method}() got an unexpected keyword argument {min(unknown)!r}")
     return StartOptions(**options)
 
@@ -131,6 +139,7 @@ class Prepared:
         return self.sealed.header.operation_id
 
 
+@lru_cache(maxsize=256)
 def milliseconds(duration: timedelta | None) -> int:
     """Return a duration in milliseconds, 0 for None."""
     return 0 if duration is None else -(-duration // _MILLISECOND)
@@ -177,15 +186,16 @@ def seal_request(
         PayloadTooLargeError: the input is too large.
         ConfigurationError: a name, a timeout or a label breaks the rules of headers.
     """
-    signer = caller.keyring.signing_key()
+    keyring = caller.keyring
+    signer = keyring.signing_key()
     whole_ms = milliseconds(options.schedule_to_close_timeout)
     fingerprint = None
     if options.id is not None and options.fingerprint:
-        fingerprint = fingerprint_of(caller.keyring.id_key, payload)
+        fingerprint = fingerprint_of(keyring.id_key, payload)
     header = Header(
         direction=Direction.REQUEST,
-        trust_domain=caller.keyring.trust_domain,
-        sender_namespace=NamespaceName(caller.namespace),
+        trust_domain=keyring.trust_domain,
+        sender_namespace=NamespaceName(keyring.namespace),
         sender_key_id=signer.key_id,
         principal=caller.principal,
         recipient_namespace=NamespaceName(recipient.namespace),
@@ -200,7 +210,7 @@ def seal_request(
         start_to_close_timeout_ms=milliseconds(options.start_to_close_timeout),
         schedule_to_close_timeout_ms=whole_ms,
         recipients=(recipient.namespace,),
-        labels=tuple(sorted(options.labels.items())),
+        labels=tuple(sorted(options.labels.items())) if options.labels else (),
         fingerprint=fingerprint or b"",
     )
     try:

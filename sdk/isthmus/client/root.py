@@ -1,6 +1,7 @@
 """What is inside all interceptors of an async client: the flows themselves."""
 # ruff: noqa: A002, ANN401 - parameters are named and typed as in temporalio and nexusrpc
 
+from collections.abc import Awaitable
 from typing import Any
 
 from isthmus.client.answer import Outcome
@@ -47,10 +48,10 @@ class Root(ClientOutbound):
         operation_id = input.known.operation_id
         return describe(await self._engine.run(describe_flow(operation_id)))
 
-    async def _start(self, input: StartInput, *, wait: bool) -> Started:
+    def _start(self, input: StartInput, *, wait: bool) -> Awaitable[Started]:
         engine = self._engine
         payload = self._converter.to_payload(input.value)
-        return await engine.run(
+        return engine.run(
             start_flow(engine.caller, input.spec, payload, input.options, engine.clock, wait=wait)
         )
 

@@ -15,7 +15,7 @@ from isthmus.client.engine import SyncEngine
 from isthmus.client.flows import Started, cancel_flow, describe_flow, start_flow
 from isthmus.client.interceptor import HandleInput, Interceptor, StartInput, SyncClientOutbound, layered_sync
 from isthmus.client.known_operation import KnownOperation
-from isthmus.client.operation_spec import resolve_operation, service_name
+from isthmus.client.operation_spec import OperationSpecs, service_name
 from isthmus.client.profile import Profile
 from isthmus.client.request import StartKeywords, StartOptions, operation_id_of, start_options
 from isthmus.client.root import value_of
@@ -129,8 +129,7 @@ class SyncNexusClient(Generic[ServiceT]):
     ) -> None:
         self._engine = engine
         self._outbound = outbound
-        self._endpoint = endpoint
-        self._service = service
+        self._specs = OperationSpecs(endpoint, service)
 
     @overload
     def execute_operation(
@@ -171,7 +170,7 @@ class SyncNexusClient(Generic[ServiceT]):
         self, operation: Any, *, id: str | None = None, operation_id: str | None = None
     ) -> "SyncOperationHandle[Any]":
         """Return a handle of an operation that was started before; as in ``NexusClient``."""
-        spec = resolve_operation(self._endpoint, self._service, operation)
+        spec = self._specs.of(operation)
         if (id is None) == (operation_id is None):
             raise ConfigurationError("pass id= or operation_id=, one of them")
         if operation_id is not None:
@@ -181,7 +180,7 @@ class SyncNexusClient(Generic[ServiceT]):
         return SyncOperationHandle(self._outbound, KnownOperation(number, spec.output_type))
 
     def _start_input(self, operation: Any, value: Any, options: StartOptions) -> StartInput:
-        spec = resolve_operation(self._endpoint, self._service, operation)
+        spec = self._specs.of(operation)
         return StartInput(spec=spec, value=value, options=options)
 
 

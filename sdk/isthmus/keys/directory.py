@@ -28,6 +28,8 @@ class _Cached:
 
     keyset: VerifiedKeyset | None = None
     confirmed_at_ms: int = 0
+    fresh_until_ms: int = 0
+    """Until when there is no reason to ask the gateway: its cache lifetime, or its end if that is sooner."""
     asked_at_ms: int | None = None
 
 
@@ -51,17 +53,19 @@ class KeysetCache:
         self._cache: dict[str, _Cached] = {}
         self._lock = threading.Lock()
 
+    def at_hand(self, namespace: str) -> VerifiedKeyset | None:
+        """Return the keyset at hand when there is no reason to ask the gateway, whatever its keys."""
+        cached = self._cache.get(namespace)
+        return cached.keyset if cached is not None and self._clock_ms() < cached.fresh_until_ms else None
+
     def fresh(self, namespace: str, key_id: bytes | None) -> VerifiedKeyset | None:
         """Return the keyset at hand when there is no reason to ask the gateway, or no right to yet."""
-        now_ms = self._clock_ms()
         cached = self._cache.get(namespace)
-        if cached is None or cached.keyset is None or not cached.keyset.is_current(now_ms):
-            return None
-        if key_id is not None and not _usable(cached.keyset, key_id):
-            asked_at_ms = cached.asked_at_ms
-            too_soon = asked_at_ms is not None and now_ms - asked_at_ms < self._interval_ms
-            return cached.keyset if too_soon else None
-        return cached.keyset if now_ms - cached.confirmed_at_ms < self._cache_ms else None
+        if key_id is None or cached is None or cached.keyset is None or _usable(cached.keyset, key_id):
+            return self.at_hand(namespace)
+        now_ms, asked_at_ms = self._clock_ms(), cached.asked_at_ms
+        too_soon = asked_at_ms is not None and now_ms - asked_at_ms < self._interval_ms
+        return cached.keyset if too_soon and cached.keyset.is_current(now_ms) else None
 
     def begin(self, namespace: str, key_id: bytes | None) -> None:
         """Note that the gateway is being asked because of a key id."""
@@ -92,7 +96,7 @@ class KeysetCache:
         self._trust.record_seen(pin, SeenKeyset(version=verified.keyset.version, hash=verified.hash))
         with self._lock:
             cached = self._cache.get(namespace, _Cached())
-            self._cache[namespace] = replace(cached, keyset=verified, confirmed_at_ms=now_ms)
+            self._cache[namespace] = self._confirmed(cached, verified, now_ms)
         return verified
 
     def stale(self, namespace: str) -> VerifiedKeyset:
@@ -108,8 +112,12 @@ class KeysetCache:
             if cached.keyset is None or not cached.keyset.is_current(now_ms):
                 raise KeyUnavailableError(key_id=b"", namespace=namespace, which=MissingKey.KEYSET)
             confirmed_at_ms = max(cached.confirmed_at_ms, now_ms - self._cache_ms + self._interval_ms)
-            self._cache[namespace] = replace(cached, confirmed_at_ms=confirmed_at_ms)
+            self._cache[namespace] = self._confirmed(cached, cached.keyset, confirmed_at_ms)
         return cached.keyset
+
+    def _confirmed(self, cached: _Cached, keyset: VerifiedKeyset, confirmed_at_ms: int) -> _Cached:
+        fresh_until_ms = min(confirmed_at_ms + self._cache_ms, keyset.keyset.expires_at_ms)
+        return replace(cached, keyset=keyset, confirmed_at_ms=confirmed_at_ms, fresh_until_ms=fresh_until_ms)
 
 
 class KeyDirectory:
@@ -157,6 +165,10 @@ class AsyncKeyDirectory:
         self._cache = cache
         self._fetch = fetch
         self._locks: dict[str, asyncio.Lock] = {}
+
+    def at_hand(self, namespace: str) -> VerifiedKeyset | None:
+        """Return what ``keyset`` would return without asking the gateway, or None where it would ask."""
+        return self._cache.at_hand(namespace)
 
     async def keyset(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeyset:
         """Return a verified keyset; the same promise and errors as ``KeyDirectory.keyset``."""

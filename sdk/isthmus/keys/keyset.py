@@ -91,34 +91,32 @@ class SeenKeyset:
 class VerifiedKeyset:
     """A keyset that satisfied every rule, with its keys loaded. It is a ``VerifiedKeys``."""
 
-    __slots__ = ("_sealing", "_signing", "hash", "keyset")
+    __slots__ = ("_recipient", "_signing", "hash", "keyset", "namespace", "trust_domain")
 
     keyset: Keyset
     hash: bytes
+    namespace: str
+    """Whose keys these are."""
+    trust_domain: str
+    """The deployment that they are valid in."""
 
     def __init__(self, keyset: Keyset, keyset_hash: bytes) -> None:
         """Load the keys of a keyset that was verified. Raises ValueError when one of them is no key."""
         self.keyset = keyset
         self.hash = keyset_hash
+        self.namespace = keyset.namespace
+        self.trust_domain = keyset.trust_domain
         self._signing: dict[bytes, KnownSigningKey] = {}
-        self._sealing: EncryptionPublicKey | None = None
+        self._recipient: RecipientKey | None = None
         for record in keyset.keys:
             if record.kind is KeyKind.SIGNING:
                 self._signing[record.key_id] = KnownSigningKey(
                     key=SigningPublicKey(record.public_key), state=SIGNING_STATES[record.state]
                 )
             elif record.state is KeyState.ACTIVE:
-                self._sealing = EncryptionPublicKey(record.public_key)
-
-    @property
-    def namespace(self) -> str:
-        """Whose keys these are."""
-        return self.keyset.namespace
-
-    @property
-    def trust_domain(self) -> str:
-        """The deployment that they are valid in."""
-        return self.keyset.trust_domain
+                key = EncryptionPublicKey(record.public_key)
+                if SUITE in keyset.suites:
+                    self._recipient = RecipientKey(namespace=keyset.namespace, key=key)
 
     def is_current(self, now_ms: int) -> bool:
         """Tell whether the keyset has not expired."""
@@ -131,9 +129,9 @@ class VerifiedKeyset:
             NoSealingKeyError: no encryption key is active, or the namespace does not open this suite.
 
         """
-        if self._sealing is None or SUITE not in self.keyset.suites:
+        if self._recipient is None:
             raise NoSealingKeyError(f"{self.namespace} has no active encryption key for this suite")
-        return RecipientKey(namespace=self.namespace, key=self._sealing)
+        return self._recipient
 
     def find_signing_key(self, key_id: bytes) -> KnownSigningKey | None:
         """Return the key of this id in whatever state, or None when the keyset does not list it."""

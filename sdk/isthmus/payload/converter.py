@@ -10,9 +10,11 @@ dataclass, pydantic model, msgspec Struct, JSON     ``application/json``, canoni
 ==================================================  ==========================================================
 """
 
+import functools
 import json
 import types
 import typing
+from collections.abc import Callable
 from email.message import Message as MimeHeaders
 from typing import Any, Protocol
 
@@ -27,6 +29,7 @@ from isthmus.payload.structure import from_model_json, structure
 JSON = "application/json"
 BYTES = "application/octet-stream"
 PROTOBUF = "application/x-protobuf"
+_BYTES_LIKE = (bytes, bytearray, memoryview)
 
 
 class PayloadConverter(Protocol):
@@ -52,7 +55,7 @@ class DefaultPayloadConverter:
         """
         if value is None:
             return Payload(content_type="", data=b"")
-        if isinstance(value, bytes | bytearray | memoryview):
+        if isinstance(value, _BYTES_LIKE):
             return Payload(content_type=BYTES, data=bytes(value))
         if isinstance(value, Message):
             content_type = f'{PROTOBUF}; message-type="{value.DESCRIPTOR.full_name}"'
@@ -95,20 +98,49 @@ def _accepts(type_hint: object, kind: type) -> bool:
 
 
 def _from_json(data: bytes, type_hint: object) -> object:
-    if is_pydantic_model(type_hint) or is_msgspec_struct(type_hint):
-        return from_model_json(data, typing.cast("type", type_hint))
-    if isinstance(type_hint, type) and issubclass(type_hint, Message):
-        try:
-            return json_format.Parse(data, type_hint())
-        except json_format.ParseError as error:
-            msg = f"the content is not the JSON form of {type_hint.DESCRIPTOR.full_name}"
-            raise PayloadConversionError(msg) from error
+    if isinstance(type_hint, type) and (read := _reader_of(type_hint)) is not None:
+        return read(data, type_hint)
     try:
-        document = json.loads(data)
+        document = _parse(data)
     except (ValueError, RecursionError) as error:
         msg = f"the content is not JSON, expected {type_name(type_hint)}"
         raise PayloadConversionError(msg) from error
     return structure(document, type_hint)
+
+
+@functools.lru_cache(maxsize=1024)
+def _reader_of(kind: type) -> Callable[[bytes, Any], object] | None:
+    """Return what reads the JSON of a class with a parser of its own; None for all others."""
+    if is_pydantic_model(kind) or is_msgspec_struct(kind):
+        return from_model_json
+    return _from_protobuf_json if issubclass(kind, Message) else None
+
+
+def _from_protobuf_json(data: bytes, kind: type[Message]) -> Message:
+    try:
+        return json_format.Parse(data, kind())
+    except json_format.ParseError as error:
+        msg = f"the content is not the JSON form of {kind.DESCRIPTOR.full_name}"
+        raise PayloadConversionError(msg) from error
+
+
+_decode_json = json.JSONDecoder().raw_decode
+
+
+def _parse(data: bytes) -> object:
+    """Parse JSON, canonical JSON at once: UTF-8 without spaces around it. Raises ValueError, RecursionError.
+
+    Two bytes tell other encodings, which ``json`` detects then.
+    """
+    if 0 not in data[:2] and data[:1] < b"\x80":
+        text = data.decode("utf-8", "surrogatepass")
+        try:
+            document, end = _decode_json(text)
+        except ValueError:
+            document, end = None, -1
+        if end == len(text):
+            return document
+    return json.loads(data)
 
 
 def _from_protobuf(data: bytes, message_type: str, type_hint: object) -> Message:

@@ -12,6 +12,7 @@ import json
 import sys
 import uuid
 from pathlib import PurePath
+from typing import Final
 
 from isthmus.payload.errors import PayloadConversionError
 
@@ -26,10 +27,7 @@ def to_json(value: object) -> bytes:
         PayloadConversionError: the value, or something inside it, has no JSON form.
     """
     try:
-        text = json.dumps(
-            value, default=_plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        )
-        return text.encode()
+        return _ENCODER.encode(value).encode()
     except PayloadConversionError:
         raise
     except (TypeError, ValueError, RecursionError) as error:
@@ -92,3 +90,9 @@ def _plain_scalar(value: object) -> object:
                 "model, a msgspec Struct, a protobuf message or plain JSON types"
             )
             raise PayloadConversionError(msg, type_name=name)
+
+
+# ``json.dumps`` would make one for each value.
+_ENCODER: Final = json.JSONEncoder(
+    default=_plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)

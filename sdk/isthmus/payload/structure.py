@@ -31,16 +31,31 @@ _NATIVE = frozenset({str, bool, int, dict})
 _LISTS: tuple[type, ...] = (list, set, frozenset, tuple)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """Where in the document, and how strict there."""
+    """Where in the document, and how strict there. Written out for an error message only."""
 
-    path: str = "$"
-    known_only: bool = False
+    __slots__ = ("_above", "_step", "known_only")
+
+    def __init__(self, above: "_Place | None", step: int | str, known_only: bool) -> None:  # noqa: FBT001
+        self._above = above
+        self._step = step
+        self.known_only = known_only
+
+    @property
+    def path(self) -> str:
+        if self._above is None:
+            return "$"
+        suffix = f"[{self._step}]" if isinstance(self._step, int) else f".{self._step}"
+        return self._above.path + suffix
 
     def __getitem__(self, step: int | str) -> "_Place":
-        suffix = f"[{step}]" if isinstance(step, int) else f".{step}"
-        return _Place(path=self.path + suffix, known_only=self.known_only)
+        return _Place(self, step, self.known_only)
+
+    def but(self, *, known_only: bool) -> "_Place":
+        return _Place(self._above, self._step, known_only)
+
+
+_ROOT = _Place(None, "$", known_only=False)
 
 
 def structure(value: object, hint: object) -> typing.Any:  # noqa: ANN401
@@ -54,10 +69,12 @@ def structure(value: object, hint: object) -> typing.Any:  # noqa: ANN401
     Raises:
         PayloadConversionError: the value is not of that type; the message says where.
     """
-    return _structure(value, hint, _Place())
+    return _structure(value, hint, _ROOT)
 
 
 def _structure(value: object, hint: object, at: _Place) -> typing.Any:  # noqa: ANN401
+    if isinstance(hint, type) and type(value) is hint and hint in _NATIVE:  # most leaves of most documents
+        return value
     if hint is typing.Any or hint is object or isinstance(hint, typing.TypeVar):
         return value
     if hint is None or hint is type(None):
@@ -140,7 +157,7 @@ def _from_union(value: object, members: tuple[object, ...], hint: object, at: _P
     for known_only in (True, False):
         for member in members:
             try:
-                return _structure(value, member, _Place(path=at.path, known_only=known_only))
+                return _structure(value, member, at.but(known_only=known_only))
             except PayloadConversionError:
                 continue
     return _require(value, at, type_name(hint), fits=False)

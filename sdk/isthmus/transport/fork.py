@@ -25,7 +25,7 @@ class ProcessMark:
 
     def check(self) -> None:
         """Raise ForkedError in another process than the one that made the object."""
-        if self.forked:
+        if self._pid != os.getpid():
             owner = f"this connection belongs to process {self._pid}, which forked this one"
             raise ForkedError(f"{owner}; {_ASYNC_ADVICE}")
 

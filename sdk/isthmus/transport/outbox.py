@@ -20,6 +20,9 @@ class OpenCall:
     call: operation_service_pb2.SessionCall
     size_bytes: int
     answer: asyncio.Future[operation_service_pb2.SessionReply]
+    timeout_seconds: float
+    deadline: float
+    """On the event loop's clock."""
     queued: bool = False
     """It is in the outbox, or a timer will put it there: a new stream does not queue it again."""
     attempts: int = 0

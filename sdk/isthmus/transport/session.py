@@ -2,7 +2,7 @@
 
 Whatever the process starts and awaits at the same moment travels in one frame, and so do the answers: while
 one frame is being written, the next one fills. Nothing is delayed in order to fill a frame. A call costs a
-future and a timer, no task.
+future, no task and no timer of its own.
 
 A stream that breaks is opened again with backoff, and the open calls are repeated on it, with the same bytes,
 until the deadline of each. Where streams do not work at all (a proxy that breaks them) the same calls go out
@@ -22,6 +22,7 @@ import grpc.aio
 from isthmus.transport.async_stubs import operation_stub_of
 from isthmus.transport.backoff import Backoff
 from isthmus.transport.connection import Connection
+from isthmus.transport.deadlines import Deadlines
 from isthmus.transport.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -69,6 +70,7 @@ class Session:
         self._stub = operation_stub_of(connection)
         self._open: dict[int, OpenCall] = {}
         self._outbox = Outbox()
+        self._deadlines = Deadlines(self._expire)
         self._runner: asyncio.Task[None] | None = None
         self._last_id = 0
         self._streaming = False
@@ -96,16 +98,24 @@ class Session:
         loop = asyncio.get_running_loop()
         self._last_id += 1
         call_id = call.call_id = self._last_id
-        entry = OpenCall(call=call, size_bytes=size_bytes, answer=loop.create_future())
+        deadline = loop.time() + timeout_seconds
+        entry = OpenCall(
+            call=call,
+            size_bytes=size_bytes,
+            answer=loop.create_future(),
+            timeout_seconds=timeout_seconds,
+            deadline=deadline,
+        )
         self._open[call_id] = entry
         self._send(entry)
-        timer = loop.call_later(timeout_seconds, self._expire, entry, timeout_seconds)
+        self._deadlines.add(deadline)
         try:
             return await entry.answer
         finally:
-            timer.cancel()
             if self._open.pop(call_id, None) is not None:
                 self._abandon(entry)
+            if not self._open:
+                self._deadlines.clear()
 
     async def close(self) -> None:
         """End the stream. Calls that still wait fail with ClientClosedError; operations go on."""
@@ -136,15 +146,22 @@ class Session:
         elif self._streaming and not entry.queued:
             self._outbox.abandon(entry.call.call_id)
 
-    def _expire(self, entry: OpenCall, timeout_seconds: float) -> None:
-        if entry.answer.done():
-            return
+    def _expire(self) -> None:
+        now = asyncio.get_running_loop().time()
+        waiting = [entry for entry in self._open.values() if not entry.answer.done()]
+        for entry in waiting:
+            if entry.deadline <= now:
+                entry.fail(self._expired(entry))
+        if left := [entry.deadline for entry in waiting if entry.deadline > now]:
+            self._deadlines.add(min(left))
+
+    def _expired(self, entry: OpenCall) -> DeadlineExceededError:
         error = DeadlineExceededError(
-            f"no answer from {self._connection.settings.address} within {timeout_seconds:g} s"
+            f"no answer from {self._connection.settings.address} within {entry.timeout_seconds:g} s"
             + (f" (last: {entry.last_error})" if entry.last_error else "")
         )
         error.__cause__ = entry.last_error
-        entry.answer.set_exception(error)
+        return error
 
     def _runner_ended(self, runner: asyncio.Task[None]) -> None:
         """No call waits for a runner that is gone: a channel closed under it, or a bug."""

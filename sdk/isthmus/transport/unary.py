@@ -61,6 +61,8 @@ class UnarySession:
         self._randomness = randomness
         self._monotonic = monotonic
         self._sleep = sleep
+        # Making a stub costs more than a call; it belongs to its channel, and a fork makes another one.
+        self._stub: tuple[grpc.Channel, object] | None = None
 
     def call(
         self, call: operation_service_pb2.SessionCall, *, timeout_seconds: float, size_bytes: int = 0
@@ -80,7 +82,7 @@ class UnarySession:
             left = deadline - self._monotonic()
             try:
                 response = self._connection.call(
-                    lambda channel: _method(channel, name),
+                    lambda channel: self._method(channel, name),
                     request,
                     timeout_seconds=min(max(left, 0.001), ATTEMPT_SECONDS),
                 )
@@ -102,9 +104,11 @@ class UnarySession:
                     f"no answer from {address} within {timeout_seconds:g} s (last: {error})"
                 ) from error
 
-
-def _method(channel: grpc.Channel, name: str) -> Any:  # noqa: ANN401 - requests and responses differ by name
-    return getattr(operation_service_pb2_grpc.OperationServiceStub(channel), name)
+    def _method(self, channel: grpc.Channel, name: str) -> Any:  # noqa: ANN401 - they differ by name
+        made = self._stub
+        if made is None or made[0] is not channel:
+            made = self._stub = channel, operation_service_pb2_grpc.OperationServiceStub(channel)
+        return getattr(made[1], name)
 
 
 def _take_apart(call: operation_service_pb2.SessionCall) -> tuple[str, Any]:

@@ -37,15 +37,17 @@ class Answer:
         return Answer(outcome=outcome, seal_again=self.seal_again)
 
 
-def rejected(task: worker_service_pb2.TaskRef, code: str) -> Answer:
-    """Answer with a bare code: there is nobody to seal for, or nothing to say."""
+def rejected(outcome: worker_service_pb2.TaskOutcome, code: str) -> Answer:
+    """Answer the task of an outcome with a bare code: there is nobody to seal for, or nothing to say."""
     return Answer(
-        outcome=worker_service_pb2.TaskOutcome(task=task, rejection=worker_service_pb2.Rejection(code=code))
+        outcome=worker_service_pb2.TaskOutcome(
+            task=outcome.task, rejection=worker_service_pb2.Rejection(code=code)
+        )
     )
 
 
-def returned(task: worker_service_pb2.TaskRef) -> Answer:
-    """Give a task back unrun."""
+def returned(outcome: worker_service_pb2.TaskOutcome) -> Answer:
+    """Give the task of an outcome back unrun."""
     return Answer(
-        outcome=worker_service_pb2.TaskOutcome(task=task, returned=worker_service_pb2.TaskReturned())
+        outcome=worker_service_pb2.TaskOutcome(task=outcome.task, returned=worker_service_pb2.TaskReturned())
     )

@@ -7,7 +7,6 @@ import nexusrpc
 from isthmus.envelope.errors import EnvelopeRejectedError, KeyUnavailableError, NeverSealError
 from isthmus.payload.failures import failure_payload
 from isthmus.payload.payload import Payload
-from isthmus.v1 import worker_service_pb2
 from isthmus.wire.header import Direction
 from isthmus.worker.answer import Answer, rejected
 from isthmus.worker.envelopes import RequestFacts, TaskEnvelopes
@@ -64,12 +63,12 @@ class Answers:
         """Ask for another attempt. Raises REJECTIONS when the reason cannot be sealed."""
         known = error.type if isinstance(error, nexusrpc.HandlerError) else nexusrpc.HandlerErrorType.INTERNAL
         payload = failure_payload(error)
-        retry = worker_service_pb2.RetryableFailure(
-            envelope=await self._envelopes.seal(Direction.FAILURE, payload, request=request),
-            error_type=known.value,
-        )
+        envelope = await self._envelopes.seal(Direction.FAILURE, payload, request=request)
+        outcome = running.outcome()
+        outcome.retry.envelope = envelope
+        outcome.retry.error_type = known.value
         return Answer(
-            outcome=worker_service_pb2.TaskOutcome(task=running.ref(), retry=retry),
+            outcome=outcome,
             seal_again=partial(
                 self._envelopes.seal, Direction.FAILURE, payload, request=request, newest_keys=True
             ),
@@ -79,13 +78,16 @@ class Answers:
         """Answer that an envelope was refused, without saying why."""
         report_rejection(running, error)
         missing = isinstance(error, KeyUnavailableError)
-        return rejected(running.ref(), KeyUnavailableError.code if missing else EnvelopeRejectedError.code)
+        code = KeyUnavailableError.code if missing else EnvelopeRejectedError.code
+        return rejected(running.outcome(), code)
 
     async def _ending(
         self, running: RunningTask, request: RequestFacts, direction: Direction, payload: Payload
     ) -> Answer:
         envelope = await self._envelopes.seal(direction, payload, request=request)
+        outcome = running.outcome()
+        outcome.envelope = envelope
         return Answer(
-            outcome=worker_service_pb2.TaskOutcome(task=running.ref(), envelope=envelope),
+            outcome=outcome,
             seal_again=partial(self._envelopes.seal, direction, payload, request=request, newest_keys=True),
         )

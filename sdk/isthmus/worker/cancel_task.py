@@ -12,7 +12,6 @@ from nexusrpc.handler import CancelOperationContext
 
 from isthmus.envelope.errors import EnvelopeRejectedError, RejectionReason
 from isthmus.envelope.open import Opened
-from isthmus.v1 import worker_service_pb2
 from isthmus.wire.envelope import parse_envelope
 from isthmus.wire.errors import WireFormatError
 from isthmus.worker.answer import Answer
@@ -69,11 +68,9 @@ class CancelTasks:
             report_failure(running, error, outcome="not canceled", advice="the operation goes on")
         finally:
             running.in_handler = False
-        return Answer(
-            outcome=worker_service_pb2.TaskOutcome(
-                task=running.ref(), cancel_delivered=worker_service_pb2.CancelDelivered()
-            )
-        )
+        outcome = running.outcome()
+        outcome.cancel_delivered.SetInParent()
+        return Answer(outcome=outcome)
 
 
 def _facts(request: bytes) -> RequestFacts:

@@ -7,7 +7,7 @@ from isthmus.envelope.errors import KeyUnavailableError, MissingKey
 from isthmus.envelope.expected import Decrypter, VerifiedKeys
 from isthmus.envelope.key_material import SigningPrivateKey
 from isthmus.envelope.seal import RecipientKey
-from isthmus.keys.errors import KeysError, TrustError
+from isthmus.keys.errors import KeysError, NoSealingKeyError, TrustError
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.keyset import VerifiedKeyset
 from isthmus.payload.converter import PayloadConverter
@@ -23,6 +23,10 @@ logger = logging.getLogger("isthmus.worker")
 
 class PeerKeysets(Protocol):
     """Keysets of other namespaces, verified against pins."""
+
+    def at_hand(self, namespace: str) -> VerifiedKeyset | None:
+        """Return what ``keyset`` would return, where that needs no waiting; None where it would ask."""
+        ...
 
     async def keyset(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeyset:
         """Return the keyset of a pinned namespace; ``key_id`` is a signing key that should be in it.
@@ -93,6 +97,18 @@ class ClientKeys:
             return self._keyring.signing_key()
         except KeysError:
             raise self._missing(self._namespace, MissingKey.SENDER_SIGNING) from None
+
+    def verification_keys_at_hand(self, namespace: str) -> VerifiedKeys | None:
+        """Return the keys that a namespace may have signed with, or None when they must be asked for."""
+        return None if namespace == self._namespace else self._directory.at_hand(namespace)
+
+    def recipient_key_at_hand(self, namespace: str) -> RecipientKey | None:
+        """Return the key to seal to, or None when it must be asked for."""
+        keyset = None if namespace == self._namespace else self._directory.at_hand(namespace)
+        try:
+            return None if keyset is None else keyset.sealing_key()
+        except NoSealingKeyError:
+            return None
 
     async def verification_keys(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeys:
         """Return the keys that a namespace may have signed with; ``key_id`` is one that should be among them.

@@ -5,7 +5,7 @@ from the signed header of the request, none of it from what the gateway says bes
 """
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,7 +66,22 @@ class TaskContext:
         )
 
 
-_current: ContextVar[TaskContext] = ContextVar("isthmus_worker_task")
+class _Entered:
+    """A task that runs: most handlers never ask for its context, so it is made when one does."""
+
+    __slots__ = ("_context", "_make")
+
+    def __init__(self, make: Callable[[], TaskContext]) -> None:
+        self._make = make
+        self._context: TaskContext | None = None
+
+    def context(self) -> TaskContext:
+        if self._context is None:
+            self._context = self._make()
+        return self._context
+
+
+_current: ContextVar[_Entered] = ContextVar("isthmus_worker_task")
 
 
 def current() -> TaskContext:
@@ -76,7 +91,7 @@ def current() -> TaskContext:
         NotInTaskError: outside of a handler, in a thread that was started by hand, or on another worker.
     """
     try:
-        return _current.get()
+        return _current.get().context()
     except LookupError:
         raise NotInTaskError(
             "isthmus.worker.current() works inside an operation handler that an Isthmus worker runs. In a "
@@ -84,6 +99,6 @@ def current() -> TaskContext:
         ) from None
 
 
-def enter(context: TaskContext) -> None:
+def enter(make: Callable[[], TaskContext]) -> None:
     """Make a task the current one, for the rest of the asyncio task that calls this."""
-    _current.set(context)
+    _current.set(_Entered(make))

@@ -9,7 +9,7 @@ moments gain in which the interpreter's lock is free.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +40,14 @@ class WorkerKeys(Protocol):
 
     def signer(self) -> SigningPrivateKey:
         """Return the key that signs outcomes now. Raises KeyUnavailableError."""
+        ...
+
+    def verification_keys_at_hand(self, namespace: str) -> VerifiedKeys | None:
+        """Return what verification_keys would, where that needs no waiting; None leaves it to that."""
+        ...
+
+    def recipient_key_at_hand(self, namespace: str) -> RecipientKey | None:
+        """Return what recipient_key would, where that needs no waiting; None leaves it to that."""
         ...
 
     async def verification_keys(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeys:
@@ -176,7 +184,9 @@ class TaskEnvelopes:
         """
         to_self = direction is Direction.STARTED
         recipient = self.identity.namespace if to_self else request.caller_namespace
-        key = await self._keys.recipient_key(recipient, newest=newest_keys)
+        key = None if newest_keys else self._keys.recipient_key_at_hand(recipient)
+        if key is None:
+            key = await self._keys.recipient_key(recipient, newest=newest_keys)
         signer = self._keys.signer()
         header = Header(
             direction=direction,
@@ -197,22 +207,25 @@ class TaskEnvelopes:
         return seal(header, payload, signer=signer, recipients=(key,)).envelope
 
     async def _open(self, data: bytes, expected: Expected, guard: ReplayGuard | None = None) -> Opened:
+        sender = expected.sender_namespace
+        keys = self._keys.verification_keys_at_hand(sender) or await self._keys.verification_keys(sender)
         try:
-            return await self._open_once(data, expected, guard)
+            return self._open_once(data, expected, guard, keys)
         except KeyUnavailableError as error:
             if error.permanent or error.which is not MissingKey.SENDER_SIGNING:
                 raise
             missing = error.key_id
         # The sender began to use a key that its keyset at hand does not list yet.
-        return await self._open_once(data, expected, guard, key_id=missing)
+        keys = await self._keys.verification_keys(sender, key_id=missing)
+        return self._open_once(data, expected, guard, keys)
 
-    async def _open_once(
-        self, data: bytes, expected: Expected, guard: ReplayGuard | None, *, key_id: bytes | None = None
+    def _open_once(
+        self, data: bytes, expected: Expected, guard: ReplayGuard | None, keys: VerifiedKeys
     ) -> Opened:
         return open_envelope(
             data,
             expected=expected,
-            sender_keys=await self._keys.verification_keys(expected.sender_namespace, key_id=key_id),
+            sender_keys=keys,
             decrypter=self._keys.decrypter,
             namespace=self.identity.namespace,
             now_ms=self._now_ms(),
@@ -221,7 +234,7 @@ class TaskEnvelopes:
 
     def _expected(
         self,
-        directions: Collection[Direction],
+        directions: frozenset[Direction],
         *,
         sender: str,
         operation_id: bytes,
@@ -229,7 +242,7 @@ class TaskEnvelopes:
         names: RequestFacts | None = None,
     ) -> Expected:
         return Expected(
-            directions=frozenset(directions),
+            directions=directions,
             trust_domain=self.identity.trust_domain,
             sender_namespace=sender,
             recipient_namespace=self.identity.namespace,

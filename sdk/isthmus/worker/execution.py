@@ -1,5 +1,8 @@
 """Runs whatever kind of task arrives."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 from isthmus.v1 import worker_service_pb2
 from isthmus.worker.answer import Answer
 from isthmus.worker.cancel_task import CancelTasks
@@ -14,11 +17,11 @@ class Execution:
         self._starts = starts
         self._cancels = cancels
 
-    async def run(self, running: RunningTask) -> Answer | None:
+    def run(self, running: RunningTask) -> Coroutine[Any, Any, Answer | None]:
         """Return the answer, or None when there is nobody left who wants one."""
         if running.task.kind == worker_service_pb2.TASK_KIND_CANCEL:
-            return await self._cancels.run(running)
-        return await self._starts.run(running)
+            return self._cancels.run(running)
+        return self._starts.run(running)
 
     async def interrupt(self, running: RunningTask, cancel: bytes) -> None:
         """Stop a task if the caller's sealed cancel is genuine."""

@@ -4,8 +4,8 @@ import asyncio
 import concurrent.futures
 import contextvars
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ParamSpec, TypeVar, cast
 
 import nexusrpc
 from nexusrpc.handler import (
@@ -60,12 +60,16 @@ class PayloadInput:
 
     async def consume(self, as_type: type[Any] | None = None) -> Any:  # noqa: ANN401 - whatever the type says
         """Return the value. Raises HandlerError(BAD_REQUEST) when it is not of that type."""
-        try:
-            return self._converter.from_payload(self._payload, Any if as_type is None else as_type)
-        except PayloadConversionError as error:
-            raise nexusrpc.HandlerError(
-                f"the input does not fit the operation: {error}", type=nexusrpc.HandlerErrorType.BAD_REQUEST
-            ) from error
+        return _input(self._payload, as_type, self._converter)
+
+
+def _input(payload: Payload, as_type: type[Any] | None, converter: PayloadConverter) -> Any:  # noqa: ANN401
+    try:
+        return converter.from_payload(payload, Any if as_type is None else as_type)
+    except PayloadConversionError as error:
+        raise nexusrpc.HandlerError(
+            f"the input does not fit the operation: {error}", type=nexusrpc.HandlerErrorType.BAD_REQUEST
+        ) from error
 
 
 class OperationHandlers:
@@ -93,12 +97,15 @@ class OperationHandlers:
             middleware.append(_CancelInThread(blocking_cancels, threads))
         self._handler = Handler(service_handlers, threads, middleware)
         self._converter = converter
-        self._coroutines: set[tuple[str, str]] = set()
+        # What ``nexusrpc`` would find out again for each call: which starts are coroutines, and their input.
+        self._coroutines: dict[tuple[str, str], tuple[OperationHandler[Any, Any], type[Any]]] = {}
+        self._intercepted = bool(interceptors)
         for service in self._handler.service_handlers.values():
             for name, operation in service.operation_handlers.items():
                 where = (service.service.name, name)
                 if inspect.iscoroutinefunction(operation.start):
-                    self._coroutines.add(where)
+                    input_type = service.service.operation_definitions[name].input_type
+                    self._coroutines[where] = operation, input_type
                 if not inspect.iscoroutinefunction(operation.cancel):
                     blocking_cancels[where] = operation
 
@@ -114,9 +121,17 @@ class OperationHandlers:
     async def start(self, context: StartOperationContext, payload: Payload) -> StartResult:
         """Run a start. Raises whatever the handler raises."""
         try:
-            return await self._handler.start_operation(context, PayloadInput(payload, self._converter))
+            return await self._started(context, payload)
         except SystemExit as error:
             raise _exited(error) from error
+
+    def _started(self, context: StartOperationContext, payload: Payload) -> Awaitable[StartResult]:
+        found = None if self._intercepted else self._coroutines.get((context.service, context.operation))
+        if found is None:
+            return self._handler.start_operation(context, PayloadInput(payload, self._converter))
+        operation, input_type = found
+        value = _input(payload, input_type, self._converter)
+        return cast("Awaitable[StartResult]", operation.start(context, value))
 
     async def cancel(self, context: CancelOperationContext, token: str) -> None:
         """Run a cancel. Raises whatever the handler raises."""

@@ -55,9 +55,8 @@ class Outbox:
         """How many outcomes are not acknowledged."""
         return len(self._kept)
 
-    def put(self, answer: Answer) -> None:
-        """Send an outcome as soon as possible."""
-        key = key_of(answer.outcome.task)
+    def put(self, key: TaskKey, answer: Answer) -> None:
+        """Send the outcome of a task as soon as possible."""
         self._kept[key] = _Kept(answer)
         self._to_send[key] = None
         self._emptied.clear()
@@ -96,7 +95,7 @@ class Outbox:
         self._forget(key)
         if kept.answer.kind != "envelope":
             return False
-        self.put(kept.answer.for_attempt(attempt))
+        self.put(key, kept.answer.for_attempt(attempt))
         return True
 
     def acknowledge(self, ack: worker_service_pb2.OutcomeAck) -> None:
@@ -169,7 +168,7 @@ class Outbox:
         """Say that there is no answer: leased to a living session, the task would stay here for good."""
         self._forget(key)
         if kept.answer.kind in {"envelope", "retry"}:
-            self.put(rejected(kept.answer.outcome.task, EnvelopeRejectedError.code))
+            self.put(key, rejected(kept.answer.outcome, EnvelopeRejectedError.code))
 
     def _forget(self, key: TaskKey) -> None:
         del self._kept[key]

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
 
 from isthmus.envelope.errors import EnvelopeRejectedError
 from isthmus.v1 import worker_service_pb2
@@ -26,7 +26,7 @@ STARTED_BYTES_AT_ONCE = 256 * 1024
 class TaskRunner(Protocol):
     """Does the work of a task."""
 
-    async def run(self, running: RunningTask) -> Answer | None:
+    def run(self, running: RunningTask) -> Coroutine[Any, Any, Answer | None]:
         """Return the answer, or None when there is nobody left who wants one."""
         ...
 
@@ -66,7 +66,7 @@ class TaskPool:
             elif known is not None:
                 known.attempt = max(known.attempt, task.attempt)
             elif not self._outbox.answer_again(key, task.attempt):
-                running = RunningTask(task)
+                running = RunningTask(task, key)
                 if self._returning:
                     self._return(running)
                     continue
@@ -116,14 +116,15 @@ class TaskPool:
 
     def _start_some(self) -> None:
         request_bytes = 0
+        loop = asyncio.get_running_loop()
         for _ in range(min(STARTED_AT_ONCE, len(self._waiting))):
             running = self._waiting.popleft()
-            running.job = asyncio.create_task(self._run(running))
+            running.job = loop.create_task(self._run(running))
             request_bytes += len(running.task.request)
             if request_bytes >= STARTED_BYTES_AT_ONCE:
                 break
         if self._waiting:
-            asyncio.get_running_loop().call_soon(self._start_some)
+            loop.call_soon(self._start_some)
 
     async def _run(self, running: RunningTask) -> None:
         answer: Answer | None
@@ -135,21 +136,21 @@ class TaskPool:
                 format_operation_id(running.task.operation_id),
             )
             # The lease is the session's: without an answer the task would stay here while the worker lives.
-            answer = rejected(running.ref(), EnvelopeRejectedError.code)
+            answer = rejected(running.outcome(), EnvelopeRejectedError.code)
         except asyncio.CancelledError:
             answer = None
         del self._running[running.key]
         if running.was_taken_away():
             answer = None
         if answer is not None:
-            self._outbox.put(answer)
+            self._outbox.put(running.key, answer)
         if running.redelivered is not None:
             self.accept([running.redelivered])
         self._note_idle()
         self._freed()
 
     def _return(self, running: RunningTask) -> None:
-        self._outbox.put(returned(running.ref()))
+        self._outbox.put(running.key, returned(running.outcome()))
 
     def _note_idle(self) -> None:
         if not self._running:

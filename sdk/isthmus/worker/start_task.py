@@ -25,6 +25,7 @@ from isthmus.worker.report import report_forged_cancel
 from isthmus.worker.tasks import RunningTask, Stop
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class StartTasks:
@@ -50,7 +51,13 @@ class StartTasks:
     async def run(self, running: RunningTask) -> Answer | None:
         """Return the answer, or None when the task was taken away."""
         try:
-            opened = await self._open(running)
+            caller_namespace, operation_id, _ = running.key
+            opened = await self._envelopes.open_request(
+                running.task.request, caller_namespace=caller_namespace, operation_id=operation_id
+            )
+            if self._endpoints is not None and opened.header.endpoint not in self._endpoints:
+                raise EnvelopeRejectedError(RejectionReason.ENDPOINT)
+            running.opened = opened
             request = facts_of(opened.header, opened.digest)
             for cancel in running.interrupts:
                 await self.interrupt(running, cancel)
@@ -69,16 +76,6 @@ class StartTasks:
             report_forged_cancel(running, error)
         else:
             running.interrupt(Stop.CANCELED)
-
-    async def _open(self, running: RunningTask) -> Opened:
-        task = running.task
-        opened = await self._envelopes.open_request(
-            task.request, caller_namespace=task.caller_namespace, operation_id=task.operation_id
-        )
-        if self._endpoints is not None and opened.header.endpoint not in self._endpoints:
-            raise EnvelopeRejectedError(RejectionReason.ENDPOINT)
-        running.opened = opened
-        return opened
 
     async def _handle(self, running: RunningTask, opened: Opened, request: RequestFacts) -> Answer | None:
         if running.stop is Stop.CANCELED:
@@ -123,9 +120,10 @@ class StartTasks:
 
     def _enter(self, running: RunningTask, header: Header, payload: Payload) -> StartOperationContext:
         operation_id = format_operation_id(header.operation_id)
-        deadline = _EPOCH + timedelta(milliseconds=header.issued_at_ms + header.schedule_to_close_timeout_ms)
+        deadline = _EPOCH + (header.issued_at_ms + header.schedule_to_close_timeout_ms) * _MILLISECOND
+        attempt = running.attempt
         enter(
-            TaskContext(
+            lambda: TaskContext(
                 caller_namespace=header.sender_namespace,
                 caller_principal=header.principal,
                 endpoint=header.endpoint,
@@ -134,7 +132,7 @@ class StartTasks:
                 operation_id=operation_id,
                 labels=dict(header.labels),
                 deadline=deadline,
-                attempt=running.attempt,
+                attempt=attempt,
                 task_queue=self._task_queue,
             )
         )

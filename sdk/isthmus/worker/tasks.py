@@ -40,14 +40,16 @@ class RunningTask:
         "in_handler",
         "interrupts",
         "job",
+        "key",
         "opened",
         "redelivered",
         "stop",
         "task",
     )
 
-    def __init__(self, task: worker_service_pb2.Task) -> None:
+    def __init__(self, task: worker_service_pb2.Task, key: TaskKey) -> None:
         self.task = task
+        self.key = key
         # The newest attempt that was delivered: a redelivery renames the task, it does not run it again.
         self.attempt = task.attempt
         self.cancellation = TaskCancellation()
@@ -61,23 +63,20 @@ class RunningTask:
         # The task, when it was delivered again while this delivery of it was being stopped.
         self.redelivered: worker_service_pb2.Task | None = None
 
-    @property
-    def key(self) -> TaskKey:
-        """What names the task."""
-        return key_of(self.task)
-
     def was_taken_away(self) -> bool:
         """Whether nobody waits for an outcome of this process any more."""
-        return self.stop in {Stop.LOST, Stop.SHUTDOWN}
+        return self.stop is Stop.LOST or self.stop is Stop.SHUTDOWN
 
-    def ref(self) -> worker_service_pb2.TaskRef:
-        """Return the reference that an outcome carries."""
-        return worker_service_pb2.TaskRef(
-            caller_namespace=self.task.caller_namespace,
-            operation_id=self.task.operation_id,
-            attempt=self.attempt,
-            kind=self.task.kind,
-        )
+    def outcome(self) -> worker_service_pb2.TaskOutcome:
+        """Return an outcome of this task, in which only what came of it is missing."""
+        outcome = worker_service_pb2.TaskOutcome()
+        # Twice as fast as the constructor's keywords, and nothing is copied.
+        ref = outcome.task
+        ref.caller_namespace = self.key.caller_namespace
+        ref.operation_id = self.key.operation_id
+        ref.attempt = self.attempt
+        ref.kind = self.task.kind
+        return outcome
 
     def interrupt(self, stop: Stop) -> None:
         """Tell the handler to stop: a coroutine is canceled, a thread finds its cancellation set.

@@ -120,6 +120,31 @@ async def test_call_ends_at_its_deadline_when_gateway_is_away() -> None:
     await connection.close()
 
 
+async def test_each_call_ends_at_its_own_deadline_when_they_share_a_timer() -> None:
+    """A later call may have the earlier deadline, and one that is given up takes none of the others along."""
+    connection = Connection(ChannelSettings(address="127.0.0.1:1"))
+    session = Session(connection)
+    clock = asyncio.get_running_loop().time
+    ended: list[float] = []
+
+    async def end(timeout_seconds: float) -> None:
+        wait = operation_service_pb2.WaitOperationRequest(operation_id=bytes(16))
+        begun = clock()
+        with pytest.raises(DeadlineExceededError, match=f"within {timeout_seconds:g} s"):
+            await session.call(operation_service_pb2.SessionCall(wait=wait), timeout_seconds=timeout_seconds)
+        assert timeout_seconds <= clock() - begun < 10
+        ended.append(timeout_seconds)
+
+    calls = [asyncio.create_task(end(seconds)) for seconds in (0.4, 0.2, 60.0, 0.3)]
+    await asyncio.sleep(0.05)
+    calls.pop(2).cancel()
+    await asyncio.gather(*calls)
+    await end(0.1)
+    assert ended == [0.2, 0.3, 0.4, 0.1]
+    await session.close()
+    await connection.close()
+
+
 async def test_operation_ends_when_gateway_restarts_meanwhile(running: Running) -> None:
     """The same client goes on with the next process of the gateway."""
     gateway = running.gateway

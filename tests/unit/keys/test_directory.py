@@ -178,6 +178,21 @@ async def test_async_directory_makes_the_same_promise(setting: Setting) -> None:
     assert await directory.keyset("app-team") is first
 
 
+async def test_keyset_is_at_hand_only_while_the_gateway_need_not_be_asked(setting: Setting) -> None:
+    """Neither before the first look-up, nor after the cache lifetime, nor when the keyset has expired."""
+    directory = AsyncKeyDirectory(setting.cache, setting.gateway.fetch_async)
+    assert directory.at_hand("app-team") is None
+    first = await directory.keyset("app-team")
+    assert directory.at_hand("app-team") is first
+    setting.now_ms += DAY_MS
+    assert directory.at_hand("app-team") is None
+    setting.gateway.reachable = False
+    assert await directory.keyset("app-team") is first
+    assert directory.at_hand("app-team") is first
+    setting.now_ms = first.keyset.expires_at_ms
+    assert directory.at_hand("app-team") is None
+
+
 def test_gateway_is_asked_once_when_many_threads_need_a_keyset(setting: Setting) -> None:
     """The others wait for the first one's answer."""
     start = threading.Barrier(8)

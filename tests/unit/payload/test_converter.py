@@ -254,6 +254,27 @@ def test_content_type_is_refused_when_it_does_not_fit(content_type: str, hint: o
         CONVERTER.from_payload(Payload(content_type=content_type, data=b""), hint)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"ä": [1, "x"]}'.encode(encoding)
+        for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
+    ]
+    + [b' \n{"\xc3\xa4": [1, "x"]} '],
+)
+def test_json_is_read_whatever_its_encoding_and_its_spaces(data: bytes) -> None:
+    """A peer of another SDK may write JSON that is not canonical."""
+    payload = Payload(content_type="application/json", data=data)
+    assert DefaultPayloadConverter().from_payload(payload) == {"ä": [1, "x"]}
+
+
+@pytest.mark.parametrize("data", [b"", b" ", b"1 2", b"\xff", b"{", b'"x" y'])
+def test_content_is_refused_when_it_is_not_one_document(data: bytes) -> None:
+    """Not even when it begins with one."""
+    with pytest.raises(PayloadConversionError, match="not JSON"):
+        DefaultPayloadConverter().from_payload(Payload(content_type="application/json", data=data))
+
+
 def test_heavy_libraries_stay_unloaded_when_not_used() -> None:
     """The light core imports neither pydantic nor msgspec nor PyJWT."""
     code = (

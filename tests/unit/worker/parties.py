@@ -87,6 +87,10 @@ class MemoryDirectory:
     def __init__(self, *pinned: MemoryKeyring) -> None:
         self._keysets = {keyring.namespace: keyring.keyset() for keyring in pinned}
 
+    def at_hand(self, namespace: str) -> VerifiedKeyset | None:
+        """The same, for those that are pinned."""
+        return self._keysets.get(namespace)
+
     async def keyset(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeyset:
         """The keyset of a pinned namespace. Raises TrustError for all others."""
         if namespace not in self._keysets:
