@@ -5,6 +5,8 @@
 
 Everything is on: sealing, signatures, tokens, the allow list, audit records, fsync. Concurrencies take turns
 within a round, so that a neighbor's noise meets all of them, and the figures are medians over the rounds.
+The yardstick says how fast the machine was at that moment: what the primitives of sealing and opening one
+message take in this process while the others rest. Each end pays for that once an operation.
 ``steal_percent`` is what the hypervisor took, ``foreign_percent`` what other processes of this machine used:
 figures of a busy machine compare with nothing.
 """
@@ -16,6 +18,7 @@ import pstats
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,12 +30,18 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.acceptance.deployment.deadline import await_that
 from tests.acceptance.deployment.process import RunningProcess
 from tests.acceptance.deployment.two_teams import TwoTeams, create_two_teams
+from tests.benchmarks.envelope import primitives
 from tests.benchmarks.load.areas import areas
 from tests.benchmarks.load.window import PROCESSES, Order, Window
+from tests.unit.envelope.world import World
+
+from isthmus.envelope.inner import encode_inner
+from isthmus.payload.payload import Payload
 
 _PROFILED = "tests.benchmarks.load.profiled"
 _CALLER = "tests.benchmarks.load.caller_program"
 _WORKER = "tests.benchmarks.load.worker_program"
+YARDSTICK_ROUNDS = 500
 WARM_UP_SECONDS = 1.0
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -74,8 +83,9 @@ class Load:
         """The processes, in the order of PROCESSES."""
         return self.caller, self.gateway, self.worker
 
-    def measure(self, concurrency: int) -> Window:
-        """Have the caller measure, and return what it found."""
+    def measure(self, concurrency: int) -> tuple[float, Window]:
+        """Return the yardstick in microseconds, and what the caller measures after it."""
+        yardstick = primitives_us(self._plan.payload_bytes)
         known = len(self._lines())
         order = Order(
             concurrency=concurrency,
@@ -92,7 +102,7 @@ class Load:
         )
         if len(self._lines()) == known:
             raise SystemExit(f"the caller ended:\n{self.caller.tail()}")
-        return Window.from_line(self._lines()[-1])
+        return yardstick, Window.from_line(self._lines()[-1])
 
     def stop(self) -> None:
         """End the processes in order, so that a profile is written."""
@@ -112,15 +122,27 @@ class Load:
         return self._results.read_text(encoding="utf-8").splitlines()
 
 
-def run(plan: Plan, folder: Path) -> list[Window]:
-    """Measure everything that is planned; return the medians, one window for each concurrency."""
+def run(plan: Plan, folder: Path) -> list[tuple[float, Window]]:
+    """Measure everything that is planned; return the medians: yardstick and window of each concurrency."""
     with ExitStack() as exits:
         load = Load(create_two_teams(folder), plan, exits)
         rounds = [[load.measure(number) for number in plan.concurrencies] for _ in range(plan.rounds)]
         load.stop()
         if plan.profile:
             print_profile(load.profile)
-    return [median(windows) for windows in zip(*rounds, strict=True)]
+    return [median(measured) for measured in zip(*rounds, strict=True)]
+
+
+def primitives_us(payload_bytes: int) -> float:
+    """Return the median of what the primitives of sealing and opening take, microseconds."""
+    payload = Payload(content_type="application/json", data=bytes(payload_bytes))
+    once = primitives(World(), encode_inner(payload))
+    times_ns: list[int] = []
+    for _ in range(YARDSTICK_ROUNDS):
+        begun = time.perf_counter_ns()
+        once()
+        times_ns.append(time.perf_counter_ns() - begun)
+    return statistics.median(times_ns) / 1000
 
 
 def print_profile(path: Path) -> None:
@@ -131,9 +153,10 @@ def print_profile(path: Path) -> None:
     pstats.Stats(str(path)).sort_stats("tottime").print_stats(PROFILE_LINES)
 
 
-def median(windows: Sequence[Window]) -> Window:
-    """Return the window of medians, figure by figure."""
-    return Window(
+def median(measured: Sequence[tuple[float, Window]]) -> tuple[float, Window]:
+    """Return the medians, figure by figure."""
+    windows = [window for _, window in measured]
+    return statistics.median(yardstick for yardstick, _ in measured), Window(
         concurrency=windows[0].concurrency,
         operations_per_second=statistics.median(window.operations_per_second for window in windows),
         p50_ms=statistics.median(window.p50_ms for window in windows),
@@ -147,17 +170,18 @@ def median(windows: Sequence[Window]) -> Window:
     )
 
 
-def table(windows: Sequence[Window]) -> str:
+def table(measured: Sequence[tuple[float, Window]]) -> str:
     """Return the figures for people."""
     head = f"{'callers':>7} {'op/s':>7} {'p50 ms':>8} {'p99 ms':>8}" + "".join(
-        f"{name + ' µs':>12}" for name in PROCESSES
+        f"{name + ' µs':>14}" for name in (*PROCESSES, "yardstick")
     )
     lines = [
         f"{window.concurrency:>7} {window.operations_per_second:>7.0f} {window.p50_ms:>8.1f}"
         f" {window.p99_ms:>8.1f}"
-        + "".join(f"{window.cpu_us_per_operation[name]:>12.0f}" for name in PROCESSES)
+        + "".join(f"{window.cpu_us_per_operation[name]:>14.0f}" for name in PROCESSES)
+        + f"{yardstick:>14.0f}"
         + f"   steal {window.steal_percent:.1f} %, foreign {window.foreign_percent:.1f} %"
-        for window in windows
+        for yardstick, window in measured
     ]
     return "\n".join([head, *lines])
 
@@ -180,11 +204,14 @@ def main() -> None:
         profile=arguments.profile,
     )
     with tempfile.TemporaryDirectory() as folder:
-        windows = run(plan, Path(folder))
+        measured = run(plan, Path(folder))
     if arguments.json:
-        print(json.dumps([json.loads(window.to_line()) for window in windows], indent=2))
+        figures = [
+            json.loads(window.to_line()) | {"yardstick_us": yardstick} for yardstick, window in measured
+        ]
+        print(json.dumps(figures, indent=2))
     else:
-        print(table(windows))
+        print(table(measured))
 
 
 if __name__ == "__main__":
