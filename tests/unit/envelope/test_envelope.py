@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.envelope.world import HOUR_MS, NOW_MS, PAYLOAD, TRUST_DOMAIN, World, fixed_bytes
 
+from isthmus.envelope import checks
 from isthmus.envelope.errors import (
     EnvelopeRejectedError,
     KeyUnavailableError,
@@ -220,6 +221,53 @@ def test_payload_is_refused_when_it_is_not_canonical(variant: str) -> None:
     with pytest.raises(EnvelopeRejectedError) as caught:
         decode_inner(len(serialized).to_bytes(8, "big") + serialized + bytes(padme_length(length) - length))
     assert caught.value.reason is RejectionReason.INNER
+
+
+OTHER: dict[str, Any] = {
+    "suite": "ISE0",
+    "direction": Direction.CONTEXT,
+    "trust_domain": "evil",
+    "sender_namespace": "mallory",
+    "recipient_namespace": "mallory",
+    "recipients": ("app-team", "mallory"),
+    "endpoint": "payouts",
+    "service": "Payouts",
+    "operation": "refund",
+    "operation_id": fixed_bytes("another operation", 16),
+    "request_digest": fixed_bytes("a digest"),
+    "principal": "spiffe://acme/root",
+    "contract_hash": fixed_bytes("a contract"),
+    "labels": (("purpose", "fun"),),
+}
+HEADER_CHECKS = (
+    checks.direction, checks.trust_domain, checks.sender, checks.recipient, checks.recipients,
+    checks.endpoint, checks.service, checks.operation, checks.operation_id, checks.request_digest,
+    checks.principal, checks.contract, checks.labels,
+)  # fmt: skip
+
+
+PINNED = ("endpoint", "service", "operation", "principal", "contract_hash", "labels", "recipients")
+
+
+@pytest.mark.parametrize("differing", [(), *[(name,) for name in OTHER], tuple(OTHER)], ids=str)
+@pytest.mark.parametrize("pinned", [(), *[(name,) for name in PINNED], PINNED], ids=str)
+@pytest.mark.parametrize("request_digest", [None, b""])
+def test_header_agrees_exactly_when_no_check_refuses_it(
+    world: World, differing: tuple[str, ...], pinned: tuple[str, ...], request_digest: bytes | None
+) -> None:
+    """The short cut and the checks one by one are of one mind, whatever is known and whatever differs."""
+    header = world.header(Direction.REQUEST, world.caller, world.handler)
+    known = {name: getattr(header, name) for name in pinned}
+    expected = world.expect_request(request_digest=request_digest, **known)
+    changed = header._replace(**{name: OTHER[name] for name in differing})
+    try:
+        checks.suite(changed)
+        for check in HEADER_CHECKS:
+            check(changed, expected)
+    except EnvelopeRejectedError:
+        assert not checks.agree(changed, expected)
+    else:
+        assert checks.agree(changed, expected)
 
 
 @given(first=PAYLOADS, second=PAYLOADS)
