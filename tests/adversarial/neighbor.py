@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc.aio
@@ -113,7 +113,7 @@ class Neighbor:
             schedule_to_close_timeout_ms=HOUR_MS,
             recipients=(recipient.name,),
         )
-        return replace(good, **changes)
+        return good._replace(**changes)
 
     def seal(self, header: Header, recipient: LocalNamespace, data: bytes = b"{}") -> bytes:
         """Seal a message with any header to a namespace, signed by this one."""
@@ -141,7 +141,7 @@ class Neighbor:
             issued_at_ms=asked.issued_at_ms,
             recipients=(asked.sender_namespace,),
         )
-        header = replace(good, **changes)
+        header = good._replace(**changes)
         return header, self.seal(header, recipient)
 
 

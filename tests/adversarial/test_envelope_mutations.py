@@ -3,7 +3,6 @@
 import os
 import random
 from collections.abc import Callable
-from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -15,12 +14,12 @@ from tests.unit.envelope.world import (
     parse_without_checks,
     parts,
     seal_anything,
+    serialize_without_checks,
     with_header,
 )
 
 from isthmus.envelope.errors import EnvelopeRejectedError, KeyUnavailableError, RejectionReason
 from isthmus.v1 import envelope_pb2
-from isthmus.wire import header as wire_header
 from isthmus.wire import limits
 from isthmus.wire.errors import WireFormatError
 from isthmus.wire.header import Direction, Header, encode_header, parse_header
@@ -126,15 +125,15 @@ CHANGES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Header)])
+@pytest.mark.parametrize("name", Header._fields)
 def test_attack_01_each_header_field_is_bound_when_the_gateway_changes_it(world: World, name: str) -> None:
     """A header with one other field is refused, whether it is still valid or not."""
     data = world.request().envelope
     message = parts(data)
     header = parse_without_checks(message.header)
-    changed = replace(header, **{name: CHANGES[name]})
+    changed = header._replace(**{name: CHANGES[name]})
     assert changed != header
-    message.header = wire_header._serialize(changed)
+    message.header = serialize_without_checks(changed)
     with pytest.raises(REFUSED):
         world.open_request(message.SerializeToString(), operation_id=None)
 
@@ -275,11 +274,11 @@ OVERSIZE_FIELDS: dict[str, Any] = {
 def test_attack_31_header_is_refused_when_a_field_is_out_of_range(world: World, name: str) -> None:
     """At both ends: it is neither sealed nor parsed."""
     header = world.header(Direction.REQUEST, world.caller, world.handler)
-    changed = replace(header, **{name: OVERSIZE_FIELDS[name]})
+    changed = header._replace(**{name: OVERSIZE_FIELDS[name]})
     with pytest.raises(WireFormatError):
         encode_header(changed)
     with pytest.raises(WireFormatError):
-        parse_header(wire_header._serialize(changed))
+        parse_header(serialize_without_checks(changed))
 
 
 def test_header_change_is_refused_when_it_is_the_identity_that_changes(world: World) -> None:

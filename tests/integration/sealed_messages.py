@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from dataclasses import replace
 from typing import Any
 
 from tests.unit.gateway.manual_time import START
@@ -48,7 +47,7 @@ def request_header(**changes: Any) -> Header:
         schedule_to_close_timeout_ms=HOUR_MS,
         recipients=(HANDLER,),
     )
-    return replace(header, **changes)
+    return header._replace(**changes)
 
 
 def sealed(header: Header, body: bytes = b"ciphertext") -> bytes:
@@ -76,8 +75,7 @@ def request(**changes: Any) -> bytes:
 def cancel_of(request_envelope: bytes, **changes: Any) -> bytes:
     """Return a sealed cancel of a request."""
     asked = parse_envelope(request_envelope)
-    header = replace(
-        asked.header,
+    header = asked.header._replace(
         direction=Direction.CANCEL,
         message_id=os.urandom(16),
         request_digest=asked.digest,
@@ -86,15 +84,14 @@ def cancel_of(request_envelope: bytes, **changes: Any) -> bytes:
         schedule_to_close_timeout_ms=0,
         fingerprint=b"",
     )
-    return sealed(replace(header, **changes))
+    return sealed(header._replace(**changes))
 
 
 def answer_to(request_envelope: bytes, direction: Direction = Direction.RESULT, **changes: Any) -> bytes:
     """Return a sealed answer to a request."""
     asked = parse_envelope(request_envelope)
     recipient = HANDLER if direction is Direction.STARTED else asked.header.sender_namespace
-    header = replace(
-        asked.header,
+    header = asked.header._replace(
         direction=direction,
         sender_namespace=HANDLER,
         principal=f"{HANDLER}/process",
@@ -109,7 +106,7 @@ def answer_to(request_envelope: bytes, direction: Direction = Direction.RESULT, 
         fingerprint=b"",
         labels=(),
     )
-    return sealed(replace(header, **changes))
+    return sealed(header._replace(**changes))
 
 
 def ref(task: worker_service_pb2.Task) -> worker_service_pb2.TaskRef:

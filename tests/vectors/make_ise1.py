@@ -10,7 +10,6 @@ import argparse
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def sealed(name: str, header: Header, payload: Payload, request_id: str) -> dict
     )
     return {
         "name": name,
-        "header": _shown(asdict(header)),
+        "header": _shown(header._asdict()),
         "header_bytes": header_bytes.hex(),
         "header_hash": hashed.hex(),
         "payload": {

@@ -1,7 +1,7 @@
 """The checks that an opener runs, each by name; ``open`` says in which order.
 
-Every function here raises EnvelopeRejectedError, or returns what it verified. The tests switch each of them
-off in turn and show that an attack then succeeds: a check that nothing depends on would be found.
+Every check raises EnvelopeRejectedError, or returns what it verified. The tests switch each of them off in
+turn and show that an attack then succeeds: a check that nothing depends on would be found.
 """
 
 from isthmus.envelope.errors import EnvelopeRejectedError, KeyUnavailableError, MissingKey, RejectionReason
@@ -11,42 +11,77 @@ from isthmus.wire import limits
 from isthmus.wire.envelope import SealedWrap
 from isthmus.wire.header import SUITE, Direction, Header
 
-_EXPIRING = frozenset({Direction.REQUEST, Direction.CANCEL, Direction.SIGNAL})
+_MAY_SIGN = (SigningKeyState.ACTIVE, SigningKeyState.VERIFY_ONLY)
+_EXPIRING = (Direction.REQUEST, Direction.CANCEL, Direction.SIGNAL)
+
+
+def agree(header: Header, expected: Expected) -> bool:
+    """Tell whether all checks of a header, from ``suite`` to ``labels``, would pass.
+
+    For the message that is as expected this is several times faster than to run them. When it says no, they
+    decide: each says by itself what is wrong, or nothing is.
+    """
+    return (
+        header.suite == SUITE
+        and header.direction in expected.directions
+        and header.trust_domain == expected.trust_domain
+        and header.sender_namespace == expected.sender_namespace
+        and header.recipient_namespace == expected.recipient_namespace
+        and (
+            {expected.sender_namespace, expected.recipient_namespace}.issuperset(header.recipients)
+            if expected.recipients is None
+            else expected.recipients == header.recipients
+        )
+        and (expected.endpoint is None or expected.endpoint == header.endpoint)
+        and (expected.service is None or expected.service == header.service)
+        and (expected.operation is None or expected.operation == header.operation)
+        and (expected.operation_id is None or expected.operation_id == header.operation_id)
+        and (expected.request_digest is None or expected.request_digest == header.request_digest)
+        and (expected.principal is None or expected.principal == header.principal)
+        and (expected.contract_hash is None or expected.contract_hash == header.contract_hash)
+        and (expected.labels is None or expected.labels == header.labels)
+    )
 
 
 def suite(header: Header) -> None:
     """The one suite: there is nothing to negotiate."""
-    _require(header.suite == SUITE, RejectionReason.SUITE)
+    if header.suite != SUITE:
+        raise EnvelopeRejectedError(RejectionReason.SUITE)
 
 
 def direction(header: Header, expected: Expected) -> None:
     """A request is no result."""
-    _require(header.direction in expected.directions, RejectionReason.DIRECTION)
+    if header.direction not in expected.directions:
+        raise EnvelopeRejectedError(RejectionReason.DIRECTION)
 
 
 def trust_domain(header: Header, expected: Expected) -> None:
     """Of this deployment."""
-    _require(header.trust_domain == expected.trust_domain, RejectionReason.TRUST_DOMAIN)
+    if header.trust_domain != expected.trust_domain:
+        raise EnvelopeRejectedError(RejectionReason.TRUST_DOMAIN)
 
 
 def sender(header: Header, expected: Expected) -> None:
     """From whom it must come."""
-    _require(header.sender_namespace == expected.sender_namespace, RejectionReason.SENDER)
+    if header.sender_namespace != expected.sender_namespace:
+        raise EnvelopeRejectedError(RejectionReason.SENDER)
 
 
 def recipient(header: Header, expected: Expected) -> None:
     """For whom it must be."""
-    _require(header.recipient_namespace == expected.recipient_namespace, RejectionReason.RECIPIENT)
+    if header.recipient_namespace != expected.recipient_namespace:
+        raise EnvelopeRejectedError(RejectionReason.RECIPIENT)
 
 
 def recipients(header: Header, expected: Expected) -> None:
     """Nobody reads along without local consent."""
     if expected.recipients is not None:
-        _require(header.recipients == expected.recipients, RejectionReason.RECIPIENTS)
-        return
-    for namespace in header.recipients:
-        known = namespace in {expected.recipient_namespace, expected.sender_namespace}
-        _require(known, RejectionReason.RECIPIENTS)
+        allowed = header.recipients == expected.recipients
+    else:
+        both = {expected.sender_namespace, expected.recipient_namespace}
+        allowed = both.issuperset(header.recipients)
+    if not allowed:
+        raise EnvelopeRejectedError(RejectionReason.RECIPIENTS)
 
 
 def endpoint(header: Header, expected: Expected) -> None:
@@ -99,20 +134,20 @@ def labels(header: Header, expected: Expected) -> None:
 
 def not_expired(header: Header, now_ms: int) -> None:
     """Requests, cancels and signals have their time; outcomes are read days later."""
-    if header.direction in _EXPIRING:
-        _require(now_ms < header.expires_at_ms, RejectionReason.EXPIRED)
+    if header.direction in _EXPIRING and now_ms >= header.expires_at_ms:
+        raise EnvelopeRejectedError(RejectionReason.EXPIRED)
 
 
 def not_from_the_future(header: Header, now_ms: int) -> None:
     """A message that asks for action was sealed before now, give or take the skew of clocks."""
-    if header.direction in _EXPIRING:
-        _require(header.issued_at_ms <= now_ms + limits.CLOCK_SKEW_MS, RejectionReason.ISSUED_IN_FUTURE)
+    if header.direction in _EXPIRING and header.issued_at_ms > now_ms + limits.CLOCK_SKEW_MS:
+        raise EnvelopeRejectedError(RejectionReason.ISSUED_IN_FUTURE)
 
 
 def keyset(keys: VerifiedKeys, expected: Expected, now_ms: int) -> None:
     """The keys are those of the expected sender, from a keyset that may still be used."""
-    mine = keys.namespace == expected.sender_namespace and keys.trust_domain == expected.trust_domain
-    _require(mine, RejectionReason.SENDER_KEY)
+    if keys.namespace != expected.sender_namespace or keys.trust_domain != expected.trust_domain:
+        raise EnvelopeRejectedError(RejectionReason.SENDER_KEY)
     if not keys.is_current(now_ms):
         raise KeyUnavailableError(key_id=b"", namespace=keys.namespace, which=MissingKey.KEYSET)
 
@@ -131,22 +166,27 @@ def sender_key(header: Header, keys: VerifiedKeys) -> SigningPublicKey:
 
 def sender_key_id(header: Header, key: SigningPublicKey) -> None:
     """The id follows from the full key: a lookup by a truncated id proves nothing."""
-    _require(key.key_id == header.sender_key_id, RejectionReason.SENDER_KEY)
+    if key.key_id != header.sender_key_id:
+        raise EnvelopeRejectedError(RejectionReason.SENDER_KEY)
 
 
 def sender_key_state(state: SigningKeyState) -> None:
     """Neither retired nor revoked."""
-    _require(state in {SigningKeyState.ACTIVE, SigningKeyState.VERIFY_ONLY}, RejectionReason.SENDER_KEY_STATE)
+    # No set: an enumeration hashes its members in Python.
+    if state not in _MAY_SIGN:
+        raise EnvelopeRejectedError(RejectionReason.SENDER_KEY_STATE)
 
 
 def signature(key: SigningPublicKey, signature_: bytes, signed: bytes) -> None:
     """Signed by the sender, over header and body."""
-    _require(key.verify(signature_, signed), RejectionReason.SIGNATURE)
+    if not key.verify(signature_, signed):
+        raise EnvelopeRejectedError(RejectionReason.SIGNATURE)
 
 
 def listed(header: Header, namespace: str) -> None:
     """The signed header names this namespace as a recipient."""
-    _require(namespace in header.recipients, RejectionReason.NOT_LISTED)
+    if namespace not in header.recipients:
+        raise EnvelopeRejectedError(RejectionReason.NOT_LISTED)
 
 
 def wrap_of(wraps: tuple[SealedWrap, ...], namespace: str) -> SealedWrap:
@@ -164,10 +204,6 @@ def recipient_key(wrap: SealedWrap, decrypter: Decrypter) -> EncryptionPrivateKe
         raise KeyUnavailableError(
             key_id=wrap.key_id, namespace=wrap.namespace, which=MissingKey.RECIPIENT_ENCRYPTION
         )
-    _require(key.key_id == wrap.key_id, RejectionReason.RECIPIENT_KEY)
+    if key.key_id != wrap.key_id:
+        raise EnvelopeRejectedError(RejectionReason.RECIPIENT_KEY)
     return key
-
-
-def _require(condition: bool, reason: RejectionReason) -> None:  # noqa: FBT001 - it reads like an assertion
-    if not condition:
-        raise EnvelopeRejectedError(reason)

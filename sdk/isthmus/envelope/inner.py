@@ -6,13 +6,15 @@ PURBs", section 4) hides all but O(log log n) bits of a length at a cost of at m
 
 import struct
 
-from google.protobuf.message import DecodeError
-
 from isthmus.envelope.errors import EnvelopeRejectedError, NeverSealError, RejectionReason
 from isthmus.payload.payload import Payload
-from isthmus.v1 import envelope_pb2
+from isthmus.wire.canonical import head, read
+from isthmus.wire.errors import WireFormatError
 
 _LENGTH = struct.Struct(">Q")
+# The fields of InnerPayload and of PayloadHeader.
+_CONTENT_TYPE, _HEADERS, _DATA = b"\x0a", b"\x12", b"\x1a"
+_NAME, _VALUE = b"\x0a", b"\x12"
 MAX_CONTENT_TYPE_CHARS = 255
 MAX_PAYLOAD_HEADERS = 256
 
@@ -31,23 +33,31 @@ def encode_inner(payload: Payload) -> bytes:
     """Serialize and pad a payload. Raises NeverSealError when it breaks the rules that the opener checks."""
     if not _well_formed(payload.content_type, payload.headers):
         raise NeverSealError("the content type or the headers of the payload are not canonical")
-    serialized = _to_message(payload).SerializeToString(deterministic=True)
-    length = _LENGTH.size + len(serialized)
-    return _LENGTH.pack(len(serialized)) + serialized + bytes(padme_length(length) - length)
+    content_type, data = payload.content_type.encode(), payload.data
+    pieces = [head(_CONTENT_TYPE, len(content_type)), content_type]
+    for name, value in payload.headers:
+        header = _encode_header(name.encode(), value.encode())
+        pieces += (head(_HEADERS, len(header)), header)
+    pieces += (head(_DATA, len(data)), data)
+    size = sum(map(len, pieces))
+    length = _LENGTH.size + size
+    return b"".join((_LENGTH.pack(size), *pieces, bytes(padme_length(length) - length)))
 
 
 def decode_inner(plaintext: bytes) -> Payload:
     """Take a decrypted body apart. Raises EnvelopeRejectedError for a lying length, padding or format."""
-    return _parse(unpad(plaintext))
-
-
-def unpad(plaintext: bytes) -> bytes:
-    """Return the serialized payload of a padded one. Raises EnvelopeRejectedError(PADDING)."""
     if len(plaintext) < _LENGTH.size:
         raise EnvelopeRejectedError(RejectionReason.PADDING)
     (length,) = _LENGTH.unpack_from(plaintext)
-    check_padding(plaintext, _LENGTH.size + length)
-    return plaintext[_LENGTH.size : _LENGTH.size + length]
+    end = _LENGTH.size + length
+    check_padding(plaintext, end)
+    try:
+        content_type, headers, data = _read(plaintext[_LENGTH.size : end])
+    except (WireFormatError, UnicodeDecodeError):
+        raise EnvelopeRejectedError(RejectionReason.INNER) from None
+    if not _well_formed(content_type, headers):
+        raise EnvelopeRejectedError(RejectionReason.INNER)
+    return Payload(content_type=content_type, headers=headers, data=data)
 
 
 def check_padding(plaintext: bytes, end: int) -> None:
@@ -60,26 +70,30 @@ def check_padding(plaintext: bytes, end: int) -> None:
         raise EnvelopeRejectedError(RejectionReason.PADDING)
 
 
-def _parse(serialized: bytes) -> Payload:
-    message = envelope_pb2.InnerPayload()
-    try:
-        message.ParseFromString(serialized)
-    except DecodeError:
-        raise EnvelopeRejectedError(RejectionReason.INNER) from None
-    message.DiscardUnknownFields()
-    canonical = message.SerializeToString(deterministic=True) == serialized
-    headers = tuple([(header.name, header.value) for header in message.headers])
-    if not canonical or not _well_formed(message.content_type, headers):
-        raise EnvelopeRejectedError(RejectionReason.INNER)
-    return Payload(content_type=message.content_type, headers=headers, data=message.data)
+def _encode_header(name: bytes, value: bytes) -> bytes:
+    return head(_NAME, len(name)) + name + head(_VALUE, len(value)) + value
 
 
-def _to_message(payload: Payload) -> envelope_pb2.InnerPayload:
-    return envelope_pb2.InnerPayload(
-        content_type=payload.content_type,
-        headers=[envelope_pb2.PayloadHeader(name=name, value=value) for name, value in payload.headers],
-        data=payload.data,
-    )
+def _read(serialized: bytes) -> tuple[str, tuple[tuple[str, str], ...], bytes]:
+    content_type, at = read(serialized, 0, _CONTENT_TYPE)
+    headers: list[tuple[str, str]] = []
+    while True:
+        header, at = read(serialized, at, _HEADERS)
+        if not header:
+            break
+        headers.append(_read_header(header))
+    data, at = read(serialized, at, _DATA)
+    if at != len(serialized):
+        raise WireFormatError("the payload is not a protobuf message in its canonical serialization")
+    return content_type.decode(), tuple(headers), data
+
+
+def _read_header(data: bytes) -> tuple[str, str]:
+    name, at = read(data, 0, _NAME)
+    value, at = read(data, at, _VALUE)
+    if at != len(data):
+        raise WireFormatError("a header is not a protobuf message in its canonical serialization")
+    return name.decode(), value.decode()
 
 
 def _well_formed(content_type: str, headers: tuple[tuple[str, str], ...]) -> bool:

@@ -3,7 +3,8 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptography.cobblestone import Cobblestone256Encryptor
 
@@ -28,18 +29,21 @@ class RecipientKey:
     key: EncryptionPublicKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sealed:
+class Sealed(NamedTuple):
     """A sealed message: what travels, and what its sender remembers in order to verify the answer."""
 
-    envelope: bytes = field(repr=False)
+    envelope: bytes
     """Serialized Envelope. A transport retry sends these very bytes again."""
     digest: bytes
     """What every answer must carry as its request digest."""
     header: Header
-    header_bytes: bytes = field(repr=False)
-    signature: bytes = field(repr=False)
+    header_bytes: bytes
+    signature: bytes
     body_digest: bytes
+
+    def __repr__(self) -> str:
+        """Show what the message is about, not its bytes."""
+        return f"Sealed(header={self.header}, digest={self.digest.hex()})"
 
 
 def seal(
@@ -56,7 +60,7 @@ def seal(
     """
     if header.sender_key_id != signer.key_id:
         raise NeverSealError("the header names another signing key")
-    if header.recipients != tuple(recipient.namespace for recipient in recipients):
+    if header.recipients != tuple([recipient.namespace for recipient in recipients]):
         raise NeverSealError("the header names other recipients")
     try:
         header_bytes = encode_header(header)
@@ -69,22 +73,15 @@ def seal(
     wraps = tuple([_wrap(recipient, message_key, hashed_header) for recipient in recipients])
     signed = signed_bytes(hashed_header, body_digest)
     signature = signer.sign(signed)
-    return Sealed(
-        envelope=encode_parts(header_bytes, wraps, body, signature),
-        digest=hashlib.sha256(signed).digest(),
-        header=header,
-        header_bytes=header_bytes,
-        signature=signature,
-        body_digest=body_digest,
-    )
+    envelope = encode_parts(header_bytes, wraps, body, signature)
+    digest = hashlib.sha256(signed).digest()
+    return Sealed(envelope, digest, header, header_bytes, signature, body_digest)
 
 
 def _wrap(recipient: RecipientKey, message_key: bytes, hashed_header: bytes) -> SealedWrap:
     key = recipient.key
     info = binding.wrap_info(hashed_header, recipient.namespace, key.key_id)
-    return SealedWrap(
-        namespace=recipient.namespace, key_id=key.key_id, ciphertext=key.wrap(message_key, info)
-    )
+    return SealedWrap(recipient.namespace, key.key_id, key.wrap(message_key, info))
 
 
 def seal_body(plaintext: bytes, *, message_key: bytes, hashed_header: bytes) -> bytes:

@@ -1,13 +1,10 @@
 """An envelope taken apart, without opening it: what gateway and ends read and hash alike."""
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from google.protobuf.message import DecodeError
-
-from isthmus.v1 import envelope_pb2
-from isthmus.wire import header as header_format
 from isthmus.wire import limits, names
+from isthmus.wire.canonical import head, read
 from isthmus.wire.errors import WireFormatError
 from isthmus.wire.header import Header, parse_header
 from isthmus.wire.pae import pae
@@ -18,10 +15,12 @@ _SIGNATURE_CONTEXT = "ise1/sig"
 _HASH_LENGTH = names.DIGEST_BYTES.to_bytes(8, "big")
 # What PAE puts before the first hash is always the same, and this is computed for every message.
 _BEFORE_HASHES = pae(_SIGNATURE_CONTEXT, bytes(names.DIGEST_BYTES), b"")[: -names.DIGEST_BYTES - 8]
+# The fields of Envelope and of Wrap.
+_HEADER, _WRAPS, _BODY, _SIGNATURE = b"\x0a", b"\x12", b"\x1a", b"\x22"
+_NAMESPACE, _KEY_ID, _CIPHERTEXT = b"\x0a", b"\x12", b"\x1a"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealedWrap:
+class SealedWrap(NamedTuple):
     """The message key, encapsulated for one recipient."""
 
     namespace: str
@@ -29,8 +28,7 @@ class SealedWrap:
     ciphertext: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealedEnvelope:
+class SealedEnvelope(NamedTuple):
     """A parsed envelope. The header is kept as transmitted beside its parsed form."""
 
     header: Header
@@ -76,43 +74,55 @@ def parse_envelope(data: bytes) -> SealedEnvelope:
     """Parse an envelope as transmitted. Raises WireFormatError unless it is canonical and valid."""
     if len(data) > limits.MAX_ENVELOPE_BYTES:
         raise WireFormatError(f"the envelope is larger than {limits.MAX_ENVELOPE_BYTES} bytes")
-    message = envelope_pb2.Envelope()
-    try:
-        message.ParseFromString(data)
-    except DecodeError:
-        raise WireFormatError("the envelope is not a protobuf message") from None
-    # Each access copies the bytes out of the message.
-    header_bytes, body, signature = message.header, message.body, message.signature
-    if len(body) > limits.MAX_BODY_BYTES:
-        raise WireFormatError(f"the body is larger than {limits.MAX_BODY_BYTES} bytes")
-    if not body:
-        raise WireFormatError("the body is empty")
+    header_bytes, at = read(data, 0, _HEADER)
+    header = parse_header(header_bytes)
+    wraps: list[SealedWrap] = []
+    for _ in header.recipients:
+        wrap, at = read(data, at, _WRAPS)
+        if wrap:
+            wraps.append(_read_wrap(wrap))
+    body, at = read(data, at, _BODY)
+    signature, at = read(data, at, _SIGNATURE)
+    if at != len(data):
+        raise WireFormatError("the envelope has more wraps than recipients, or is not in canonical form")
+    if not 0 < len(body) <= limits.MAX_BODY_BYTES:
+        raise WireFormatError(f"the body is empty or larger than {limits.MAX_BODY_BYTES} bytes")
     if len(signature) != SIGNATURE_BYTES:
         raise WireFormatError(f"the signature is not {SIGNATURE_BYTES} bytes")
-    header = parse_header(header_bytes)
-    wraps = tuple([_read_wrap(wrap) for wrap in message.wraps])
-    _check_wraps(header, wraps)
-    header_format.check_canonical(message, data)
-    return SealedEnvelope(
-        header=header, header_bytes=header_bytes, wraps=wraps, body=body, signature=signature
-    )
+    envelope = SealedEnvelope(header, header_bytes, tuple(wraps), body, signature)
+    _check_wraps(envelope)
+    return envelope
 
 
-def _check_wraps(header: Header, wraps: tuple[SealedWrap, ...]) -> None:
-    if tuple([wrap.namespace for wrap in wraps]) != header.recipients:
+def _check_wraps(envelope: SealedEnvelope) -> None:
+    if tuple([wrap.namespace for wrap in envelope.wraps]) != envelope.header.recipients:
         raise WireFormatError("the wraps are not those of the recipients, in their order")
 
 
-def _read_wrap(message: envelope_pb2.Wrap) -> SealedWrap:
-    wrap = SealedWrap(namespace=message.namespace, key_id=message.key_id, ciphertext=message.ciphertext)
-    if len(wrap.key_id) != names.KEY_ID_BYTES or not 0 < len(wrap.ciphertext) <= MAX_WRAP_BYTES:
+def _read_wrap(data: bytes) -> SealedWrap:
+    namespace, at = read(data, 0, _NAMESPACE)
+    key_id, at = read(data, at, _KEY_ID)
+    ciphertext, at = read(data, at, _CIPHERTEXT)
+    if at != len(data):
+        raise WireFormatError("a wrap is not a protobuf message in its canonical serialization")
+    if len(key_id) != names.KEY_ID_BYTES or not 0 < len(ciphertext) <= MAX_WRAP_BYTES:
         raise WireFormatError("a wrap has a key id or ciphertext of the wrong size")
-    return wrap
+    try:
+        return SealedWrap(namespace.decode(), key_id, ciphertext)
+    except UnicodeDecodeError:
+        raise WireFormatError("the namespace of a wrap is not text") from None
 
 
 def encode_parts(header: bytes, wraps: tuple[SealedWrap, ...], body: bytes, signature: bytes) -> bytes:
     """Serialize the parts of an envelope for the wire."""
-    message = envelope_pb2.Envelope(header=header, body=body, signature=signature)
+    pieces = [head(_HEADER, len(header)), header]
     for wrap in wraps:
-        message.wraps.add(namespace=wrap.namespace, key_id=wrap.key_id, ciphertext=wrap.ciphertext)
-    return message.SerializeToString(deterministic=True)
+        namespace = wrap.namespace.encode()
+        encoded = (
+            head(_NAMESPACE, len(namespace)) + namespace
+            + head(_KEY_ID, len(wrap.key_id)) + wrap.key_id
+            + head(_CIPHERTEXT, len(wrap.ciphertext)) + wrap.ciphertext
+        )  # fmt: skip
+        pieces += (head(_WRAPS, len(encoded)), encoded)
+    pieces += (head(_BODY, len(body)), body, head(_SIGNATURE, len(signature)), signature)
+    return b"".join(pieces)

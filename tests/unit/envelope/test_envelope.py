@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.envelope.world import HOUR_MS, NOW_MS, PAYLOAD, TRUST_DOMAIN, World, fixed_bytes
 
+from isthmus.envelope import checks
 from isthmus.envelope.errors import (
     EnvelopeRejectedError,
     KeyUnavailableError,
@@ -34,6 +35,7 @@ from isthmus.envelope.replay import Delivery, RedeliveryGuard, SequenceGuard
 from isthmus.envelope.seal import seal
 from isthmus.envelope.statement import StatementKind, deadline_has_passed
 from isthmus.payload.payload import Payload
+from isthmus.v1 import envelope_pb2
 from isthmus.wire.header import OUTCOMES, Direction
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -149,7 +151,7 @@ def test_nothing_is_sealed_when_header_and_keys_disagree(world: World) -> None:
         with pytest.raises(NeverSealError, match="recipients"):
             seal(header, PAYLOAD, signer=signer, recipients=others)
     with pytest.raises(NeverSealError, match="not valid"):
-        seal(replace(header, operation=""), PAYLOAD, signer=signer, recipients=recipients)
+        seal(header._replace(operation=""), PAYLOAD, signer=signer, recipients=recipients)
     for headers in ((("B", ""),), (("b", ""), ("a", "")), (("a", ""), ("a", "")), (("", ""),)):
         with pytest.raises(NeverSealError, match="canonical"):
             seal(header, replace(PAYLOAD, headers=headers), signer=signer, recipients=recipients)
@@ -180,6 +182,92 @@ def test_plaintext_is_refused_or_canonical_when_it_is_arbitrary(plaintext: bytes
     except EnvelopeRejectedError:
         return
     assert encode_inner(payload) == plaintext
+
+
+@given(payload=PAYLOADS)
+def test_plaintext_is_length_protobuf_and_zeros(payload: Payload) -> None:
+    """What is written field by field is what protobuf writes."""
+    message = envelope_pb2.InnerPayload(
+        content_type=payload.content_type,
+        headers=[envelope_pb2.PayloadHeader(name=name, value=value) for name, value in payload.headers],
+        data=payload.data,
+    )
+    serialized = message.SerializeToString(deterministic=True)
+    length = 8 + len(serialized)
+    plaintext = len(serialized).to_bytes(8, "big") + serialized + bytes(padme_length(length) - length)
+    assert encode_inner(payload) == plaintext
+    assert decode_inner(plaintext) == payload
+
+
+UNCANONICAL: dict[str, bytes] = {
+    "reordered fields": b"\x1a\x01d\x0a\x01t",
+    "duplicate field": b"\x0a\x01t\x0a\x01t\x1a\x01d",
+    "overlong length": b"\x0a\x81\x00t\x1a\x01d",
+    "overlong tag": b"\x8a\x00\x01t\x1a\x01d",
+    "explicit default": b"\x0a\x00\x1a\x01d",
+    "unknown field": b"\x0a\x01t\x1a\x01d\xfa\x3f\x01x",
+    "unknown field in a header": b"\x0a\x01t\x12\x06\x0a\x01n\x1a\x01x\x1a\x01d",
+    "empty header": b"\x0a\x01t\x12\x00\x1a\x01d",
+    "not text": b"\x0a\x01\xff\x1a\x01d",
+    "header is not text": b"\x0a\x01t\x12\x03\x0a\x01\xff\x1a\x01d",
+}
+
+
+@pytest.mark.parametrize("variant", UNCANONICAL)
+def test_payload_is_refused_when_it_is_not_canonical(variant: str) -> None:
+    """Even though it is padded as it should be."""
+    serialized = UNCANONICAL[variant]
+    length = 8 + len(serialized)
+    with pytest.raises(EnvelopeRejectedError) as caught:
+        decode_inner(len(serialized).to_bytes(8, "big") + serialized + bytes(padme_length(length) - length))
+    assert caught.value.reason is RejectionReason.INNER
+
+
+OTHER: dict[str, Any] = {
+    "suite": "ISE0",
+    "direction": Direction.CONTEXT,
+    "trust_domain": "evil",
+    "sender_namespace": "mallory",
+    "recipient_namespace": "mallory",
+    "recipients": ("app-team", "mallory"),
+    "endpoint": "payouts",
+    "service": "Payouts",
+    "operation": "refund",
+    "operation_id": fixed_bytes("another operation", 16),
+    "request_digest": fixed_bytes("a digest"),
+    "principal": "spiffe://acme/root",
+    "contract_hash": fixed_bytes("a contract"),
+    "labels": (("purpose", "fun"),),
+}
+HEADER_CHECKS = (
+    checks.direction, checks.trust_domain, checks.sender, checks.recipient, checks.recipients,
+    checks.endpoint, checks.service, checks.operation, checks.operation_id, checks.request_digest,
+    checks.principal, checks.contract, checks.labels,
+)  # fmt: skip
+
+
+PINNED = ("endpoint", "service", "operation", "principal", "contract_hash", "labels", "recipients")
+
+
+@pytest.mark.parametrize("differing", [(), *[(name,) for name in OTHER], tuple(OTHER)], ids=str)
+@pytest.mark.parametrize("pinned", [(), *[(name,) for name in PINNED], PINNED], ids=str)
+@pytest.mark.parametrize("request_digest", [None, b""])
+def test_header_agrees_exactly_when_no_check_refuses_it(
+    world: World, differing: tuple[str, ...], pinned: tuple[str, ...], request_digest: bytes | None
+) -> None:
+    """The short cut and the checks one by one are of one mind, whatever is known and whatever differs."""
+    header = world.header(Direction.REQUEST, world.caller, world.handler)
+    known = {name: getattr(header, name) for name in pinned}
+    expected = world.expect_request(request_digest=request_digest, **known)
+    changed = header._replace(**{name: OTHER[name] for name in differing})
+    try:
+        checks.suite(changed)
+        for check in HEADER_CHECKS:
+            check(changed, expected)
+    except EnvelopeRejectedError:
+        assert not checks.agree(changed, expected)
+    else:
+        assert checks.agree(changed, expected)
 
 
 @given(first=PAYLOADS, second=PAYLOADS)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +159,6 @@ def test_pae_vectors_come_out_again_when_encoded() -> None:
 
 def shown(header: Header) -> dict[str, Any]:
     """Return a header as JSON shows it."""
-    values = {name: v.hex() if isinstance(v, bytes) else v for name, v in asdict(header).items()}
+    values = {name: v.hex() if isinstance(v, bytes) else v for name, v in header._asdict().items()}
     loaded: dict[str, Any] = json.loads(json.dumps(values))
     return loaded

@@ -225,7 +225,7 @@ def with_header(data: bytes, **changes: Any) -> bytes:
     """Return the envelope with other header fields, as the gateway could change them."""
     message = parts(data)
     header = parse_without_checks(message.header)
-    message.header = encode_header(replace(header, **changes))
+    message.header = encode_header(header._replace(**changes))
     return message.SerializeToString(deterministic=True)
 
 
@@ -237,6 +237,13 @@ def parse_without_checks(data: bytes) -> Header:
     values["recipients"] = tuple(values["recipients"])
     values["labels"] = tuple((label.name, label.value) for label in values["labels"])
     return Header(**values)
+
+
+def serialize_without_checks(header: Header) -> bytes:
+    """Serialize a header that breaks rules, as protobuf does."""
+    values: dict[str, Any] = header._asdict()
+    values["labels"] = [envelope_pb2.Label(name=name, value=value) for name, value in header.labels]
+    return envelope_pb2.EnvelopeHeader(**values).SerializeToString(deterministic=True)
 
 
 def signature_over(data: bytes, signer: SigningPrivateKey) -> bytes:

@@ -1,16 +1,16 @@
 """Exactly one serialization of each header is accepted, for every direction."""
 
-from dataclasses import fields
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.envelope.world import World
+from tests.unit.envelope.world import World, serialize_without_checks
 
 from isthmus.envelope import binding
 from isthmus.v1 import envelope_pb2
+from isthmus.wire import header as wire_header
+from isthmus.wire.canonical import varint
 from isthmus.wire.envelope import parse_envelope, signed_bytes
-from isthmus.wire.errors import WireFormatError
+from isthmus.wire.errors import UnknownSuiteError, WireFormatError
 from isthmus.wire.header import Direction, Header, encode_header, parse_header
 from isthmus.wire.pae import pae
 
@@ -22,15 +22,15 @@ def rebuilt(data: bytes) -> bytes:
     """Serialize a header again from its values alone, field by field: the definition of canonical."""
     message = envelope_pb2.EnvelopeHeader.FromString(data)
     fresh = envelope_pb2.EnvelopeHeader()
-    for field in fields(Header):
-        value = getattr(message, field.name)
-        if field.name == "labels":
+    for name in Header._fields:
+        value = getattr(message, name)
+        if name == "labels":
             for label in value:
                 fresh.labels.add(name=label.name, value=label.value)
-        elif field.name == "recipients":
+        elif name == "recipients":
             fresh.recipients.extend(value)
         else:
-            setattr(fresh, field.name, value)
+            setattr(fresh, name, value)
     return fresh.SerializeToString(deterministic=True)
 
 
@@ -73,6 +73,149 @@ def test_header_is_accepted_only_when_its_values_serialize_to_it(
         return
     assert rebuilt(data) == data
     assert encode_header(parsed) == data
+
+
+TIMES = st.one_of(
+    st.integers(1, (1 << 63) - 2),
+    *[st.integers((1 << bits) - 3, (1 << bits) + 3) for bits in (28, 35, 42, 49)],
+)
+
+
+@given(
+    direction=st.sampled_from(Direction),
+    labels=LABELS,
+    issued_at_ms=TIMES,
+    principal=st.text(min_size=1, max_size=40),
+    hashes=st.lists(st.sampled_from([b"", b"\xc2\x01\x20" + bytes(29)]), min_size=2, max_size=2),
+)
+def test_header_of_any_values_is_read_by_its_pieces_as_it_is_as_a_whole(
+    direction: Direction,
+    labels: dict[str, str],
+    issued_at_ms: int,
+    principal: str,
+    hashes: list[bytes],
+) -> None:
+    """The short cut is taken, and leads to where the long way does."""
+    made = header(direction, labels)
+    asks = direction in {Direction.REQUEST, Direction.CANCEL, Direction.SIGNAL}
+    made = made._replace(
+        issued_at_ms=issued_at_ms,
+        expires_at_ms=issued_at_ms + 1 if asks else 0,
+        principal=principal,
+        contract_hash=hashes[0],
+        fingerprint=hashes[1] if direction is Direction.REQUEST else b"",
+    )
+    data = encode_header(made)
+    assert rebuilt(data) == data
+    assert wire_header._read_pieces(data) == wire_header._read_whole(data) == made
+
+
+@given(
+    direction=st.sampled_from(Direction),
+    labels=LABELS,
+    edits=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 2), st.binary(max_size=4)), max_size=3),
+)
+def test_header_is_never_accepted_by_its_pieces_only(
+    direction: Direction, labels: dict[str, str], edits: list[tuple[int, int, bytes]]
+) -> None:
+    """Whatever is done to the bytes: the short cut accepts nothing that the definition refuses."""
+    data = encode_header(header(direction, labels))
+    for position, cut, inserted in edits:
+        data = data[:position] + inserted + data[position + cut :]
+    try:
+        parsed = wire_header._read_pieces(data)
+    except WireFormatError:
+        with pytest.raises(WireFormatError):
+            wire_header._read_whole(data)
+    else:
+        assert parsed is None or parsed == wire_header._read_whole(data)
+
+
+def test_header_is_read_as_a_whole_when_a_field_imitates_the_messages_own() -> None:
+    """The cut is wrong then: the header is valid all the same, and no piece of it is remembered."""
+    imitation = "\x5a\x10" + "o" * 16 + "\x62\x10" + "m" * 14 + "é" + "the rest"
+    made = header(Direction.REQUEST, {})._replace(principal=imitation)
+    data = encode_header(made)
+    assert wire_header._read_pieces(data) is None
+    assert parse_header(data) == made
+
+
+ISSUED = varint(header(Direction.REQUEST, {}).issued_at_ms)
+NUMBERS: dict[str, bytes] = {
+    "overlong": ISSUED[:-1] + bytes([ISSUED[-1] | 0x80]) + b"\x00",
+    "overlong twice": ISSUED[:-1] + bytes([ISSUED[-1] | 0x80]) + b"\x80\x00",
+    "explicit default": b"\x00",
+    "overlong default": b"\x80\x00",
+    "negative": b"\xff" * 9 + b"\x01",
+    "too large": b"\xff" * 9 + b"\x02",
+    "cut off": b"\x80",
+}
+FIELDS: dict[str, bytes] = {
+    "sequence": b"\x78",
+    "issued_at": b"\x80\x01",
+    "expires_at": b"\x88\x01",
+    "schedule_to_start_timeout": b"\x90\x01",
+    "start_to_close_timeout": b"\x98\x01",
+    "schedule_to_close_timeout": b"\xa0\x01",
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("number", NUMBERS)
+def test_header_is_refused_when_a_number_is_not_canonical(field: str, number: str) -> None:
+    """Of each field, whether the field belongs into the message or not."""
+    made = header(Direction.REQUEST, {})
+    written = {
+        "sequence": b"",
+        "issued_at": b"\x80\x01" + ISSUED,
+        "expires_at": b"\x88\x01" + varint(made.expires_at_ms),
+        "schedule_to_start_timeout": b"\x90\x01\x07",
+        "start_to_close_timeout": b"\x98\x01\x07",
+        "schedule_to_close_timeout": b"\xa0\x01" + varint(made.schedule_to_close_timeout_ms),
+    }
+    made = made._replace(schedule_to_start_timeout_ms=7, start_to_close_timeout_ms=7)
+    data = encode_header(made)
+    before, after = data.split(b"".join(written.values()))
+    assert parse_header(before + b"".join(written.values()) + after) == made
+    written[field] = FIELDS[field] + NUMBERS[number]
+    with pytest.raises(WireFormatError):
+        parse_header(before + b"".join(written.values()) + after)
+
+
+def test_header_is_refused_when_its_suite_is_another() -> None:
+    """By name, so that whoever reads the log knows what to do."""
+    with pytest.raises(UnknownSuiteError):
+        parse_header(serialize_without_checks(header(Direction.REQUEST, {})._replace(suite="ISE2")))
+
+
+def test_header_is_read_as_a_whole_when_it_is_long() -> None:
+    """What strangers send does not fill the memory."""
+    made = header(Direction.REQUEST, {"purpose": "x" * 1000})
+    data = encode_header(made)
+    assert wire_header._read_pieces(data) is None
+    assert parse_header(data) == made
+
+
+@pytest.mark.parametrize("issued_at_ms", [(1 << 63) - 1, 1 << 63])
+def test_header_is_refused_when_a_time_does_not_fit_into_its_field(issued_at_ms: int) -> None:
+    """Rather than wrapped around."""
+    made = header(Direction.REQUEST, {})
+    with pytest.raises(WireFormatError, match="time"):
+        encode_header(made._replace(issued_at_ms=issued_at_ms, expires_at_ms=issued_at_ms + 1))
+
+
+def _accept(_message: object, _data: bytes) -> None:
+    """Stand in for a check that was removed."""
+
+
+def test_piece_is_not_remembered_when_checks_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was let through without a check is refused once the check is back."""
+    data = encode_header(header(Direction.REQUEST, {})) + b"\xfa\x3f\x01x"
+    with monkeypatch.context() as patch:
+        patch.setattr(wire_header, "check_canonical", _accept)
+        assert parse_header(data).direction is Direction.REQUEST
+    with pytest.raises(WireFormatError, match="canonical"):
+        parse_header(data)
 
 
 @given(data=st.binary(max_size=200))

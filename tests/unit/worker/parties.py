@@ -173,8 +173,7 @@ class Caller:
 
     def cancel(self, request: Sealed) -> bytes:
         """Seal a cancel of a request."""
-        header = replace(
-            request.header,
+        header = request.header._replace(
             direction=Direction.CANCEL,
             sender_namespace=NamespaceName(self.keyring.namespace),
             sender_key_id=self.keyring.signing_key().key_id,

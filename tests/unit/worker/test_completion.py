@@ -1,7 +1,5 @@
 """Operations that another process ends."""
 
-from dataclasses import replace
-
 import nexusrpc
 import pytest
 from tests.unit.worker.gateway import Gateway
@@ -61,7 +59,7 @@ async def test_nothing_is_sent_when_the_request_does_not_verify(
     request = caller.request("settle", Charge("o", 1))
     other = caller.request("settle", Charge("o", 1))
     parsed = parse_envelope(request.envelope)
-    changed = encode_envelope(replace(parsed, signature=bytes(64)))
+    changed = encode_envelope(parsed._replace(signature=bytes(64)))
     by_stranger = stranger.request("settle", Charge("o", 1), operation_id=request.header.operation_id)
     operation_id = format_operation_id(request.header.operation_id)
     for envelope in (changed, other.envelope, by_stranger.envelope):

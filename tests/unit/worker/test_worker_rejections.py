@@ -1,7 +1,5 @@
 """Requests that a worker does not believe: rejected with a code, explained in its own log."""
 
-from dataclasses import replace
-
 import pytest
 from tests.unit.worker.gateway import Gateway, start_task
 from tests.unit.worker.parties import Caller, HandlerClient, MemoryKeyring, handler_client
@@ -32,7 +30,7 @@ async def test_request_is_rejected_when_it_was_changed(
     task = start_task(caller.request("charge", Charge("o", 1)))
     envelope = parse_envelope(task.request)
     task.request = encode_envelope(
-        replace(envelope, body=envelope.body[:-1] + bytes([envelope.body[-1] ^ 1]))
+        envelope._replace(body=envelope.body[:-1] + bytes([envelope.body[-1] ^ 1]))
     )
     async with running(client, PaymentsHandler()):
         stream = await gateway.stream()
