@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import nexusrpc
 import nexusrpc.handler
@@ -87,7 +87,7 @@ class _WithHeader(DefaultPayloadConverter):
     def to_payload(self, value: object) -> Payload:
         """Convert, and add the header."""
         header = ("x-canary", self._secrets.put("payload-header"))
-        return replace(super().to_payload(value), headers=(header,))
+        return super().to_payload(value)._replace(headers=(header,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

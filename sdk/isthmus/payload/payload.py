@@ -1,14 +1,17 @@
 """A value as bytes: what an envelope carries."""
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Payload:
-    """A serialized value. The representation shows sizes only: payloads do not belong in logs."""
+class Payload(NamedTuple):
+    """A serialized value. The representation shows its type only: payloads do not belong in logs."""
 
     content_type: str
     """What ``data`` is, for example ``application/json``."""
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    data: bytes
+    headers: tuple[tuple[str, str], ...] = ()
     """Headers of the application: lower-case names, sorted, unique."""
-    data: bytes = field(repr=False)
+
+    def __repr__(self) -> str:
+        """Show the type and the size."""
+        return f"Payload(content_type={self.content_type!r}, {len(self.data)} bytes)"

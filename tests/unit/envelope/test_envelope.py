@@ -154,7 +154,7 @@ def test_nothing_is_sealed_when_header_and_keys_disagree(world: World) -> None:
         seal(header._replace(operation=""), PAYLOAD, signer=signer, recipients=recipients)
     for headers in ((("B", ""),), (("b", ""), ("a", "")), (("a", ""), ("a", "")), (("", ""),)):
         with pytest.raises(NeverSealError, match="canonical"):
-            seal(header, replace(PAYLOAD, headers=headers), signer=signer, recipients=recipients)
+            seal(header, PAYLOAD._replace(headers=headers), signer=signer, recipients=recipients)
     with pytest.raises(NeverSealError, match=r"4 MiB.*reference"):
         seal(
             header,

@@ -2,7 +2,7 @@
 
 import os
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from isthmus.envelope.expected import Expected
 from isthmus.envelope.key_material import EncryptionPrivateKey, EncryptionPublicKey, SigningPrivateKey
@@ -168,7 +168,7 @@ class Caller:
             recipients=(self.handler.namespace,),
             labels=labels,
         )
-        payload = replace(self.converter.to_payload(value), headers=headers)
+        payload = self.converter.to_payload(value)._replace(headers=headers)
         return self._seal(header, payload)
 
     def cancel(self, request: Sealed) -> bytes:
