@@ -45,7 +45,8 @@ async def redrive(client: Client, operation_id: bytes, caller: str = "") -> pb.R
 
 async def redrive_all(client: Client, **values: Any) -> pb.RedriveOperationsResponse:
     """Redrive a page of an endpoint's operations."""
-    request = pb.RedriveOperationsRequest(**({"endpoint": ENDPOINT} | values))
+    wanted: dict[str, Any] = {"endpoint": ENDPOINT} | values
+    request = pb.RedriveOperationsRequest(**wanted)
     return await client.operations.RedriveOperations(request, metadata=client.metadata)
 
 
