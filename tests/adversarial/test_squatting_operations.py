@@ -7,10 +7,10 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import status_pb2
-from tests.adversarial.neighbor import OWNER, QUEUE, VICTIM, Neighbor, refused
+from tests.adversarial.neighbor import ENDPOINT, OWNER, QUEUE, VICTIM, Neighbor, refused
 from tests.adversarial.neighborhood import Neighborhood, Operation, neighborhood
 
-from isthmus.v1 import operation_pb2, operation_service_pb2, worker_service_pb2
+from isthmus.v1 import endpoint_service_pb2, operation_pb2, operation_service_pb2, worker_service_pb2
 from isthmus.wire.header import Direction
 
 CODE = grpc.StatusCode
@@ -44,6 +44,45 @@ async def test_operation_does_not_exist_when_a_stranger_asks(place: Neighborhood
             texts.add(caught.value.details())
     assert len(texts) == 1
     assert await place.is_open(theirs)
+
+
+@pytest.mark.parametrize("caller", ["", VICTIM, OWNER, "mallory", "no/namespace", "nobody"])
+async def test_operation_is_neither_redriven_nor_ended_when_a_stranger_asks(
+    place: Neighborhood, caller: str
+) -> None:
+    """Not even its existence can be learned by trying to force it."""
+    theirs = await place.start()
+    mallory = place.mallory
+    texts = set()
+    for operation_id in (theirs.header.operation_id, os.urandom(16)):
+        redrive = operation_service_pb2.RedriveOperationRequest(
+            caller_namespace=caller, operation_id=operation_id
+        )
+        terminate = operation_service_pb2.TerminateOperationRequest(
+            caller_namespace=caller, operation_id=operation_id, reason="it is mine"
+        )
+        for call in (
+            mallory.operations.RedriveOperation(redrive, metadata=mallory.metadata),
+            mallory.operations.TerminateOperation(terminate, metadata=mallory.metadata),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() is CODE.NOT_FOUND
+            texts.add(caught.value.details())
+    assert len(texts) == 1
+    assert await place.is_open(theirs)
+
+
+async def test_endpoint_is_not_redriven_when_it_is_another_namespaces(place: Neighborhood) -> None:
+    """A stranger does not see it, a caller may not: neither finds out what waits there."""
+    await place.start()
+    request = operation_service_pb2.RedriveOperationsRequest(endpoint=ENDPOINT)
+    for who, code in ((place.mallory, CODE.NOT_FOUND), (place.victim, CODE.PERMISSION_DENIED)):
+        assert await refused(who.operations.RedriveOperations(request, metadata=who.metadata)) is code
+    show = endpoint_service_pb2.GetEndpointRequest(name=ENDPOINT, include_backlog=True)
+    victim = place.victim
+    answer = await victim.endpoints.GetEndpoint(show, metadata=victim.metadata)
+    assert not answer.HasField("backlog"), "other callers' traffic is none of its business"
 
 
 @pytest.mark.parametrize(

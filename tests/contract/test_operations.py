@@ -250,6 +250,21 @@ async def test_handled_operations_are_found_when_callers_share_an_id(store: Stor
     assert await store.read(lambda reader: reader.operations_handled("ai", key(2).operation_id)) == []
 
 
+async def test_open_operations_are_listed_oldest_first_when_some_have_ended(store: Store) -> None:
+    """Of one endpoint, page by page, and whatever their state as long as it is not terminal."""
+    await store.transact(starting(*map(operation, range(1, 6))))
+    await store.transact(starting(operation(9, endpoint="other"), operation(6, state=State.PARKED)))
+    await store.transact(completing(key(1), key(3)))
+
+    async def page(after: int, limit: int) -> list[ListedOperation]:
+        return list(await store.read(lambda reader: reader.open_operations(ENDPOINT, after, limit)))
+
+    first = await page(0, 3)
+    assert [entry.operation.key for entry in first] == [key(2), key(4), key(5)]
+    assert [entry.operation.key for entry in await page(first[-1].position, 3)] == [key(6)]
+    assert await store.read(lambda reader: reader.open_operations("none", 0, 10)) == []
+
+
 async def test_closed_operation_stays_when_it_is_read_later(store: Store) -> None:
     """An outcome and its sealed message are kept beside the request."""
     await store.transact(starting(operation(1), request=b"request"))

@@ -131,6 +131,8 @@ async def test_session_is_equal_when_it_is_read_back(store: Store) -> None:
 
     assert await store.transact(renew) == renewed
     assert await store.transact(lambda unit: unit.worker_session(SESSION)) == renewed
+    assert await store.read(lambda reader: reader.worker_session(SESSION)) == renewed
+    assert await store.read(lambda reader: reader.worker_session(b"t" * 16)) is None
     assert await store.transact(lambda unit: unit.worker_session(b"t" * 16)) is None
 
 

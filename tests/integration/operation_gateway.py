@@ -29,6 +29,7 @@ from isthmus.gateway.statement_key import StatementKey
 from isthmus.gateway.store.sqlite import SqliteStore
 from isthmus.gateway.system import Surroundings
 from isthmus.v1 import (
+    endpoint_service_pb2_grpc,
     operation_service_pb2_grpc,
     worker_service_pb2,
     worker_service_pb2_grpc,
@@ -122,8 +123,10 @@ class Client:
         # The stubs of an asynchronous channel have a type of their own, which only stub files know.
         operations: Any = operation_service_pb2_grpc.OperationServiceStub(channel)
         workers: Any = worker_service_pb2_grpc.WorkerServiceStub(channel)
+        endpoints: Any = endpoint_service_pb2_grpc.EndpointServiceStub(channel)
         self.operations: operation_service_pb2_grpc.OperationServiceAsyncStub = operations
         self.workers: worker_service_pb2_grpc.WorkerServiceAsyncStub = workers
+        self.endpoints: endpoint_service_pb2_grpc.EndpointServiceAsyncStub = endpoints
 
 
 class Worker:

@@ -95,6 +95,14 @@ def test_query_uses_an_index_when_it_is_planned(connection: sqlite3.Connection, 
     assert slow_steps(plan(connection, query)) == []
 
 
+def test_open_operations_are_found_without_the_ended_ones_when_it_is_planned(
+    connection: sqlite3.Connection,
+) -> None:
+    """A backlog is as quick to look at whatever the endpoint has served before."""
+    steps = plan(connection, operations.SELECT_OPEN)
+    assert steps == ["SEARCH operations USING INDEX operations_open_by_endpoint (endpoint=? AND rowid>?)"]
+
+
 @pytest.mark.parametrize("statement", WRITES.values(), ids=WRITES.keys())
 @pytest.mark.parametrize("rows", [1, 2, 64])
 def test_write_uses_the_key_when_it_is_planned(

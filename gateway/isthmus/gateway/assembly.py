@@ -13,6 +13,7 @@ from isthmus.gateway.api.audit_service import AuditService
 from isthmus.gateway.api.audit_watch import AuditWatch
 from isthmus.gateway.api.authorization import Authorization
 from isthmus.gateway.api.denial_log import DenialLog
+from isthmus.gateway.api.endpoint_backlog import EndpointBacklogs
 from isthmus.gateway.api.endpoint_service import EndpointService
 from isthmus.gateway.api.handled_requests import HandledRequests
 from isthmus.gateway.api.key_service import KeyService
@@ -20,10 +21,12 @@ from isthmus.gateway.api.message_checks import MessageChecks
 from isthmus.gateway.api.namespace_service import NamespaceService
 from isthmus.gateway.api.open_streams import OpenStreams
 from isthmus.gateway.api.operation_calls import OperationCalls
+from isthmus.gateway.api.operation_control import OperationControl
 from isthmus.gateway.api.operation_listing import OperationListing
 from isthmus.gateway.api.operation_messages import Endings
 from isthmus.gateway.api.operation_service import OperationService
 from isthmus.gateway.api.operation_status import StatusAnswers
+from isthmus.gateway.api.operation_views import OperationViews
 from isthmus.gateway.api.registry_cache import RegistryCache
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
 from isthmus.gateway.api.worker_hello import WorkerHellos
@@ -98,6 +101,7 @@ class _Shared:
     streams: OpenStreams
     checks: MessageChecks
     authorization: Authorization
+    views: OperationViews
 
 
 def assemble(
@@ -107,22 +111,29 @@ def assemble(
     clock = surroundings.clock
     authorizer = AllowList()
     registry, denials = RegistryCache(store), DenialLog(store, clock=clock)
+    dispatcher = Dispatcher(store, clock=clock, timers=surroundings.timers)
     shared = _Shared(
         config=config,
         store=store,
         surroundings=surroundings,
         registry=registry,
-        dispatcher=Dispatcher(store, clock=clock, timers=surroundings.timers),
+        dispatcher=dispatcher,
         waiters=Waiters(WaiterLimits(most=config.limits.max_waiters)),
         streams=OpenStreams(),
         checks=MessageChecks(registry, trust_domain=config.trust_domain),
         authorization=Authorization(authorizer, denials),
+        views=OperationViews(store=store, clock=clock, dispatcher=dispatcher),
     )
     watch = AuditWatch()
     operations, workers = _operation_service(shared, signer), _worker_service(shared)
     namespaces = NamespaceService(store, clock=clock, trust_domain=config.trust_domain)
     endpoints = EndpointService(
-        store, clock=clock, randomness=surroundings.randomness, authorizer=authorizer, denials=denials
+        store,
+        clock=clock,
+        randomness=surroundings.randomness,
+        authorizer=authorizer,
+        denials=denials,
+        backlogs=EndpointBacklogs(store, shared.views),
     )
     keys = KeyService(
         store,
@@ -197,10 +208,19 @@ def _operation_service(shared: _Shared, signer: StatementKey) -> OperationServic
         dispatcher=shared.dispatcher,
         waiters=shared.waiters,
         statuses=StatusAnswers(shared.store, Endings(signer, trust_domain=shared.config.trust_domain)),
+        views=shared.views,
+    )
+    control = OperationControl(
+        store=shared.store,
+        clock=clock,
+        registry=shared.registry,
+        authorization=shared.authorization,
+        views=shared.views,
     )
     return OperationService(
         calls=calls,
-        listing=OperationListing(shared.store, calls),
+        listing=OperationListing(shared.store, shared.views),
+        control=control,
         streams=shared.streams,
         clock=clock,
         timers=shared.surroundings.timers,

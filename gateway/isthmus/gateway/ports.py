@@ -351,6 +351,14 @@ class Reader(Protocol):
         """Return a page of operations."""
         ...
 
+    def open_operations(self, endpoint: str, after: int, limit: int) -> Sequence[ListedOperation]:
+        """Return operations of an endpoint that are not terminal, oldest first, from beyond a position."""
+        ...
+
+    def worker_session(self, session_id: bytes) -> WorkerSession | None:
+        """Return a session."""
+        ...
+
     def has_ready_tasks(self, queue: QueueKey, now: datetime) -> bool:
         """Whether the queue has a task that could go out now."""
         ...

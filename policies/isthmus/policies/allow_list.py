@@ -3,12 +3,15 @@
 from isthmus.policies.decision import Action, Decision, Question
 
 DEFAULT_DENY = "default-deny"
-_OWNERS = frozenset({Action.ADMINISTER, Action.SERVE})
+_OWNERS = frozenset({Action.ADMINISTER, Action.REDRIVE, Action.SERVE, Action.TERMINATE})
 _CALLERS = frozenset({Action.START, Action.CANCEL, Action.READ})
 
 
 class AllowList:
-    """Owners administer and serve their endpoints; callers on the allow list start."""
+    """Owners administer and serve their endpoints; callers on the allow list start.
+
+    The platform may end what runs, and nothing else.
+    """
 
     def decide(self, question: Question) -> Decision:
         """Decide by the endpoint's own allow list; the owner needs an entry too in order to call itself."""
@@ -16,6 +19,8 @@ class AllowList:
         if question.action in _OWNERS:
             if question.namespace == endpoint.namespace:
                 return Decision(allowed=True, rule=f"owner:{endpoint.name}")
+            if question.action is Action.TERMINATE and question.platform:
+                return Decision(allowed=True, rule="platform")
         elif question.action in _CALLERS:
             for rule in endpoint.allow:
                 if rule.permits(question.namespace, question.service, question.operation):

@@ -15,6 +15,8 @@ class Action(Enum):
     READ = "read"
     SERVE = "serve"
     ADMINISTER = "administer"
+    REDRIVE = "redrive"
+    TERMINATE = "terminate"
 
     # Members are singletons; Enum's own hash is a Python function, and these are looked up for every call.
     __hash__ = object.__hash__
@@ -22,7 +24,10 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """May this namespace do this with this operation of this endpoint?"""
+    """May this namespace do this with this operation of this endpoint?
+
+    ``platform`` is whether the principal administers the deployment.
+    """
 
     action: Action
     namespace: str
@@ -32,6 +37,7 @@ class Question:
     operation: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     payload_bytes: int = 0
+    platform: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

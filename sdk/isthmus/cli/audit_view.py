@@ -59,6 +59,8 @@ def _what(document: dict[str, Any]) -> str:
         case "attempt_ended":
             cause = " ".join(str(part) for part in (document["cause"], document["error_type"]) if part)
             return f"attempt {document['attempt']} ended: {cause}"
+        case "operation_redriven":
+            return f"redriven after {document['attempts']} attempts ({document['error_type']})"
         case "endpoint_changed":
             return f"endpoint {document['change']}"
         case "keyset_published":
@@ -73,4 +75,6 @@ def _ended(document: dict[str, Any]) -> str | None:
     if document["event"] != "operation_ended":
         return None
     state, statement = str(document["state"]), str(document["statement"])
-    return state if statement == "unspecified" else f"{state} (gateway: {statement})"
+    if statement == "unspecified":
+        return state
+    return f"{state} (gateway: {' because: '.join(filter(None, (statement, document.get('reason'))))})"

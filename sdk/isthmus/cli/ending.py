@@ -6,6 +6,7 @@ from typing import Any
 import nexusrpc
 
 from isthmus.cli.output import Output
+from isthmus.client.errors import UnprovenOutcomeError
 
 
 async def print_ending(result: Awaitable[Any], *, operation_id: str, output: Output) -> None:
@@ -20,6 +21,17 @@ async def print_ending(result: Awaitable[Any], *, operation_id: str, output: Out
                     "state": _state(error),
                     "attested": bool(getattr(error, "attested", False)),
                     "error": {"type": type(error).__name__, "message": str(error)},
+                }
+            )
+        raise
+    except UnprovenOutcomeError as error:
+        if output.is_json:
+            output.json(
+                {
+                    "operation_id": operation_id,
+                    "state": "unproven",
+                    "attested": False,
+                    "error": {"type": type(error).__name__, "message": str(error), "kind": error.kind},
                 }
             )
         raise

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Endpoints: named routes to a team's workers.")
 COLUMNS = ("name", "namespace", "task_queue", "allow", "description")
 
+# The gateway looks at the oldest so many.
+_MOST_COUNTED = 1000
 Name = Annotated[str, typer.Argument(help="Name of the endpoint.")]
 TaskQueue = Annotated[str | None, typer.Option(help="The queue that its workers poll.")]
 Allow = Annotated[
@@ -84,10 +86,16 @@ def list_(
 
 @app.command()
 def describe(ctx: typer.Context, name: Name) -> None:
-    """Show one endpoint."""
+    """Show one endpoint and, if it is yours, how many operations are open and what they wait for."""
     from isthmus.v1 import endpoint_service_pb2
 
-    _show(ctx, _call(ctx, "GetEndpoint", endpoint_service_pb2.GetEndpointRequest(name=name)).endpoint)
+    request = endpoint_service_pb2.GetEndpointRequest(name=name, include_backlog=True)
+    response = _call(ctx, "GetEndpoint", request)
+    document = _document(response.endpoint)
+    if response.HasField("backlog"):
+        document |= _backlog(response.backlog)
+    output = invocation(ctx).output
+    output.document(document if output.is_json else readable(document))
 
 
 @app.command()
@@ -200,6 +208,18 @@ def _document(endpoint: "endpoint_service_pb2.Endpoint") -> dict[str, Any]:
     return document_of(endpoint) | {"allow": [show_allow_rule(rule) for rule in endpoint.allow]}
 
 
+def _backlog(backlog: "endpoint_service_pb2.EndpointBacklog") -> dict[str, Any]:
+    from isthmus.cli.operation_document import operation_document
+    from isthmus.cli.resource import document_of
+
+    oldest = operation_document(backlog.oldest) if backlog.HasField("oldest") else None
+    return {
+        "open_operations": backlog.operations,
+        "waiting": {count["cause"]: count["operations"] for count in document_of(backlog)["waiting"]},
+        "oldest_operation": oldest,
+    }
+
+
 def _show(ctx: typer.Context, endpoint: "endpoint_service_pb2.Endpoint") -> None:
     output = invocation(ctx).output
     document = _document(endpoint)
@@ -217,10 +237,27 @@ def readable(document: dict[str, Any]) -> dict[str, Any]:
         for name, what in (("initial_interval_ms", "first wait"), ("max_interval_ms", "longest wait"))
         if retry.get(name)
     ]
-    return document | {
-        "retry": lines,
-        "max_payload_bytes": document["max_payload_bytes"] or "default (the gateway's limit)",
-        "max_schedule_to_close_ms": document["max_schedule_to_close_ms"] or "default (24h)",
+    return (
+        document
+        | _readable_backlog(document)
+        | {
+            "retry": lines,
+            "max_payload_bytes": document["max_payload_bytes"] or "default (the gateway's limit)",
+            "max_schedule_to_close_ms": document["max_schedule_to_close_ms"] or "default (24h)",
+        }
+    )
+
+
+def _readable_backlog(document: dict[str, Any]) -> dict[str, Any]:
+    from isthmus.cli.why import why
+
+    if "open_operations" not in document:
+        return {}
+    count, oldest = document["open_operations"], document["oldest_operation"]
+    return {
+        "open_operations": f"{count} or more" if count >= _MOST_COUNTED else count,
+        "waiting": [f"{number} {cause.replace('_', ' ')}" for cause, number in document["waiting"].items()],
+        "oldest_operation": why(oldest) if oldest else None,
     }
 
 

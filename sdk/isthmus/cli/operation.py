@@ -7,12 +7,13 @@ import typer
 from isthmus.cli.exit_code import CliError
 from isthmus.cli.invocation import invocation
 from isthmus.cli.moment import parse_duration
+from isthmus.cli.operation_control import redrive, terminate
 
 if TYPE_CHECKING:
     from isthmus.client.client import Client
     from isthmus.client.handle import OperationHandle
 
-app = typer.Typer(no_args_is_help=True, help="Operations: list, describe, await, cancel.")
+app = typer.Typer(no_args_is_help=True, help="Operations: why they wait; await, cancel, redrive, end them.")
 COLUMNS = (
     "operation_id",
     "state",
@@ -24,6 +25,7 @@ COLUMNS = (
     "closed_at",
 )
 _ROLES = {"caller": 1, "handler": 2}
+Caller = Annotated[str, typer.Option(help="Who started it, if several callers use its id.", metavar="NS")]
 OperationId = Annotated[str, typer.Argument(help="op-…", metavar="OP")]
 
 
@@ -42,6 +44,7 @@ def list_(
 ) -> None:
     """List operations, newest first."""
     from isthmus.cli.connection import open_connection
+    from isthmus.cli.operation_document import operation_document
     from isthmus.v1 import operation_service_pb2, operation_service_pb2_grpc
 
     if role not in _ROLES:
@@ -56,7 +59,7 @@ def list_(
     with open_connection(ctx) as gateway:
         while len(found) < limit:
             page = gateway.call(operation_service_pb2_grpc.OperationServiceStub, "ListOperations", request)
-            found += [_document(operation) for operation in page.operations]
+            found += [operation_document(operation) for operation in page.operations]
             if not page.next_page_token:
                 break
             request.page_token = page.next_page_token
@@ -64,22 +67,22 @@ def list_(
 
 
 @app.command()
-def describe(
-    ctx: typer.Context,
-    operation_id: OperationId,
-    caller: Annotated[str, typer.Option(help="Who started it, when your namespace serves it.")] = "",
-) -> None:
+def describe(ctx: typer.Context, operation_id: OperationId, caller: Caller = "") -> None:
     """Show where an operation is in its life, and what it waits for. The gateway's word, not a proof."""
-    from isthmus.cli.connection import open_connection
-    from isthmus.v1 import operation_service_pb2, operation_service_pb2_grpc
-    from isthmus.wire.names import parse_operation_id
+    invocation(ctx).output.document(_get(ctx, operation_id, caller))
 
-    request = operation_service_pb2.GetOperationRequest(
-        caller_namespace=caller, operation_id=parse_operation_id(operation_id)
-    )
-    with open_connection(ctx) as gateway:
-        response = gateway.call(operation_service_pb2_grpc.OperationServiceStub, "GetOperation", request)
-    invocation(ctx).output.document(_document(response.operation))
+
+@app.command()
+def why(ctx: typer.Context, operation_id: OperationId, caller: Caller = "") -> None:
+    """Say in one sentence what an operation waits for, since when and what ends that, or how it ended."""
+    from isthmus.cli.why import why_document
+
+    document = why_document(_get(ctx, operation_id, caller))
+    output = invocation(ctx).output
+    if output.is_json:
+        output.json(document)
+    else:
+        typer.echo(document["sentence"])
 
 
 @app.command()
@@ -132,14 +135,22 @@ def cancel(ctx: typer.Context, operation_id: OperationId) -> None:
     run_with_client(ctx, work)
 
 
-def _document(operation: Any) -> dict[str, Any]:  # noqa: ANN401 - isthmus.v1.Operation
-    from isthmus.cli.resource import document_of
+app.command()(redrive)
+app.command()(terminate)
 
-    document = document_of(operation)
-    document["route"] = f"{operation.endpoint}/{operation.service}/{operation.operation}"
-    if document["waiting"] == "unspecified":
-        document["waiting"] = None
-    return document
+
+def _get(ctx: typer.Context, operation_id: str, caller: str) -> dict[str, Any]:
+    from isthmus.cli.connection import open_connection
+    from isthmus.cli.operation_document import operation_document
+    from isthmus.v1 import operation_service_pb2, operation_service_pb2_grpc
+    from isthmus.wire.names import parse_operation_id
+
+    request = operation_service_pb2.GetOperationRequest(
+        caller_namespace=caller, operation_id=parse_operation_id(operation_id)
+    )
+    with open_connection(ctx) as gateway:
+        response = gateway.call(operation_service_pb2_grpc.OperationServiceStub, "GetOperation", request)
+    return operation_document(response.operation)
 
 
 def _state_number(name: str) -> int:

@@ -42,6 +42,10 @@ class OperationDescription:
     waiting_since: datetime | None
     waiting_reason: str
     """One sentence: what it waits for and what would end that."""
+    waiting_until: datetime | None
+    """When that ends at the latest: its next attempt, or its first timeout."""
+    worker: str
+    """Name of the worker that runs it; empty while none does."""
     last_attempt_error: str
     scheduled_at: datetime | None
     closed_at: datetime | None
@@ -73,6 +77,8 @@ def describe(operation: operation_pb2.Operation) -> OperationDescription:
         waiting="" if waiting == "unspecified" else waiting,
         waiting_since=_time(operation, "waiting_since"),
         waiting_reason=operation.waiting_reason,
+        waiting_until=_time(operation, "waiting_until"),
+        worker=operation.worker,
         last_attempt_error=operation.last_attempt_error,
         scheduled_at=_time(operation, "scheduled_at"),
         closed_at=_time(operation, "closed_at"),

@@ -120,11 +120,27 @@ class UnprovenOutcomeError(IsthmusError):
 
     def __init__(self, operation_id: str, kind: str) -> None:
         super().__init__(
-            f"the gateway says that {operation_id} was {kind}, and only the gateway says so; ask the owner"
-            " of the endpoint what became of it before you start it again under another id"
+            f"the gateway says that {operation_id} {_SAYS.get(kind, f'was {kind}')}, and only the gateway"
+            f" says so: nothing is started again because of it;{_audit(operation_id, kind)} ask the owner of"
+            " the endpoint what became of it before you start it again under another id"
         )
         self.operation_id = operation_id
         self.kind = kind
+
+
+_SAYS = {
+    "timed_out_schedule_to_start": "timed out before a worker took it",
+    "timed_out_start_to_close": "timed out while it ran",
+    "timed_out_schedule_to_close": "timed out",
+    "terminated": "was terminated by force, by the owner of its endpoint or the platform",
+    "exhausted": "was given up, because its attempts were exhausted",
+}
+
+
+def _audit(operation_id: str, kind: str) -> str:
+    if kind != "terminated":
+        return ""
+    return f" who did it and why is in the audit log (isthmus audit query --operation {operation_id});"
 
 
 class UnverifiedAnswerError(IsthmusError):

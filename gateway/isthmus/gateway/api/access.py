@@ -47,8 +47,12 @@ ACCESS: Mapping[str, Access] = {
     _V1 + "OperationService/ExecuteOperation": Access.MEMBER,
     _V1 + "OperationService/GetOperation": Access.MEMBER,
     _V1 + "OperationService/ListOperations": Access.MEMBER,
+    _V1 + "OperationService/RedriveOperation": Access.MEMBER,
+    _V1 + "OperationService/RedriveOperations": Access.MEMBER,
     _V1 + "OperationService/Session": Access.MEMBER,
     _V1 + "OperationService/StartOperation": Access.MEMBER,
+    # The platform's own namespace need not exist. What is asked of whose operation is decided by policy.
+    _V1 + "OperationService/TerminateOperation": Access.AUTHENTICATED,
     _V1 + "OperationService/WaitOperation": Access.MEMBER,
     _V1 + "WorkerService/CompleteOperation": Access.MEMBER,
     _V1 + "WorkerService/GetRequest": Access.MEMBER,

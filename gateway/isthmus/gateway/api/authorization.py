@@ -4,7 +4,7 @@ from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.core.audit_record import RequestDenied
 from isthmus.gateway.core.errors import AccessDeniedError
-from isthmus.policies.decision import Authorizer, Decision, Question
+from isthmus.policies.decision import Action, Authorizer, Decision, Question
 
 
 class Authorization:
@@ -41,5 +41,11 @@ class Authorization:
             f"namespace {principal.namespace} may not {question.action.value} "
             f"{'/'.join(part for part in (question.service, question.operation) if part) or 'tasks'} "
             f"on endpoint {question.endpoint.name}",
-            fix=f"ask namespace {question.endpoint.namespace}, its owner, for a rule that allows it",
+            fix=_fix(question),
         )
+
+
+def _fix(question: Question) -> str:
+    owner = f"ask namespace {question.endpoint.namespace}, its owner"
+    is_owners = question.action in {Action.REDRIVE, Action.TERMINATE}
+    return f"{owner}, to do it" if is_owners else f"{owner}, for a rule that allows it"

@@ -9,6 +9,7 @@ from isthmus.endpoints.endpoint import Endpoint
 from isthmus.endpoints.visibility import is_visible
 from isthmus.gateway.api.caller import current_principal
 from isthmus.gateway.api.denial_log import DenialLog
+from isthmus.gateway.api.endpoint_backlog import EndpointBacklogs
 from isthmus.gateway.api.paging import page_size, page_start, page_token
 from isthmus.gateway.api.registry_messages import (
     changed_settings,
@@ -44,12 +45,14 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
         randomness: Randomness,
         authorizer: Authorizer,
         denials: DenialLog,
+        backlogs: EndpointBacklogs,
     ) -> None:
         self._store = store
         self._clock = clock
         self._denials = denials
         self._randomness = randomness
         self._authorizer = authorizer
+        self._backlogs = backlogs
 
     async def CreateEndpoint(
         self, request: pb.CreateEndpointRequest, context: object
@@ -69,7 +72,8 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
 
     async def GetEndpoint(self, request: pb.GetEndpointRequest, context: object) -> pb.GetEndpointResponse:
         """Show an endpoint to its owner and its callers."""
-        name, namespace = check_endpoint(request.name), current_principal().namespace
+        principal = current_principal()
+        name, namespace = check_endpoint(request.name), principal.namespace
         endpoint = await self._store.read(lambda reader: reader.endpoint(name))
         if endpoint is None or not is_visible(endpoint, namespace):
             raise NotFoundError(
@@ -77,7 +81,10 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
                 reason="ENDPOINT_NOT_FOUND",
                 fix="Its owner may have to put your namespace on its allow list.",
             )
-        return pb.GetEndpointResponse(endpoint=endpoint_message_for(endpoint, namespace))
+        backlog = None
+        if request.include_backlog and endpoint.namespace == namespace:
+            backlog = await self._backlogs.backlog(name, to=principal)
+        return pb.GetEndpointResponse(endpoint=endpoint_message_for(endpoint, namespace), backlog=backlog)
 
     async def ListEndpoints(
         self, request: pb.ListEndpointsRequest, context: object

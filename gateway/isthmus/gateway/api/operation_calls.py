@@ -4,20 +4,17 @@ import asyncio
 from collections.abc import Sequence
 
 from isthmus.gateway.api.admission import Admission
-from isthmus.gateway.api.operation_messages import operation_message
-from isthmus.gateway.api.operation_status import Snapshot, StatusAnswers, operation_not_found
+from isthmus.gateway.api.operation_status import Snapshot, StatusAnswers
+from isthmus.gateway.api.operation_views import OperationViews
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.request_cancel import request_cancel
 from isthmus.gateway.commands.start_operation import StartOperation, StartResult
-from isthmus.gateway.commands.transition import queue_of
-from isthmus.gateway.core.operation import Operation, OperationKey
-from isthmus.gateway.core.waiting import waiting_for
+from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.dispatch.dispatcher import Dispatcher
 from isthmus.gateway.dispatch.waiters import FutureWaiter, Waiters
 from isthmus.gateway.ports import Clock, Store
-from isthmus.v1 import operation_pb2, operation_service_pb2
-from isthmus.wire.errors import WireFormatError
-from isthmus.wire.names import NamespaceName, check_namespace, check_operation_id
+from isthmus.v1 import operation_service_pb2
+from isthmus.wire.names import check_operation_id
 
 MAX_WAIT_SECONDS = 60.0
 
@@ -34,6 +31,7 @@ class OperationCalls:
         dispatcher: Dispatcher,
         waiters: Waiters,
         statuses: StatusAnswers,
+        views: OperationViews,
         max_wait_seconds: float = MAX_WAIT_SECONDS,
     ) -> None:
         self._store = store
@@ -42,6 +40,7 @@ class OperationCalls:
         self._dispatcher = dispatcher
         self.waiters = waiters
         self.statuses = statuses
+        self._views = views
         self._max_wait_seconds = max_wait_seconds
 
     def wait_seconds(self, wanted: float) -> float:
@@ -128,18 +127,10 @@ class OperationCalls:
         self, principal: Principal, request: operation_service_pb2.GetOperationRequest
     ) -> operation_service_pb2.GetOperationResponse:
         """Show an operation to its caller's or its handler's namespace; to others it does not exist."""
-        operation_id = check_operation_id(request.operation_id)
-        caller = _namespace(request.caller_namespace) or principal.namespace
-        key = OperationKey(caller=caller, operation_id=operation_id)
-        operation = await self._store.read(lambda reader: reader.operation(key))
-        if operation is None or principal.namespace not in {operation.key.caller, operation.handler}:
-            raise operation_not_found()
-        return operation_service_pb2.GetOperationResponse(operation=self.describe(operation))
-
-    def describe(self, operation: Operation) -> operation_pb2.Operation:
-        """Return an operation and, while it is open, the one thing that it waits for."""
-        pollers = self._dispatcher.pollers(queue_of(operation))
-        return operation_message(operation, waiting_for(operation, pollers=pollers, now=self._clock.now()))
+        found = await self._views.find(
+            principal, request.caller_namespace, check_operation_id(request.operation_id)
+        )
+        return operation_service_pb2.GetOperationResponse(operation=self._views.show(found, to=principal))
 
     async def _after_start(self, result: StartResult) -> Snapshot:
         if result.attached:
@@ -151,13 +142,3 @@ class OperationCalls:
         if closed is None:
             return await self.statuses.snapshot(waiter.key, with_request=with_request)
         return await self.statuses.of_closed(closed, with_request=with_request)
-
-
-def _namespace(name: str) -> NamespaceName | None:
-    """Return the name; an invalid one names nothing that exists."""
-    if not name:
-        return None
-    try:
-        return check_namespace(name)
-    except WireFormatError:
-        raise operation_not_found() from None

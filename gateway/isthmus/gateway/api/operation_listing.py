@@ -1,11 +1,11 @@
 """Pages of operations, for the namespace that called them or the one that serves them."""
 
-from isthmus.gateway.api.operation_calls import OperationCalls
 from isthmus.gateway.api.operation_messages import state_from
+from isthmus.gateway.api.operation_views import OperationViews, View, view
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.core.errors import InvalidRequestError
 from isthmus.gateway.core.operation import State
-from isthmus.gateway.ports import OperationFilter, Store
+from isthmus.gateway.ports import OperationFilter, Reader, Store
 from isthmus.v1 import operation_service_pb2
 
 DEFAULT_PAGE_SIZE = 50
@@ -15,9 +15,9 @@ MAX_PAGE_SIZE = 1000
 class OperationListing:
     """Lists operations, newest first."""
 
-    def __init__(self, store: Store, calls: OperationCalls) -> None:
+    def __init__(self, store: Store, views: OperationViews) -> None:
         self._store = store
-        self._calls = calls
+        self._views = views
 
     async def page(
         self, principal: Principal, request: operation_service_pb2.ListOperationsRequest
@@ -37,10 +37,15 @@ class OperationListing:
             before=_position(request.page_token),
             limit=size,
         )
-        listed = await self._store.read(lambda reader: reader.list_operations(wanted))
+
+        def query(reader: Reader) -> tuple[list[View], str]:
+            listed = reader.list_operations(wanted)
+            more = str(listed[-1].position) if len(listed) == size else ""
+            return [view(reader, entry.operation) for entry in listed], more
+
+        views, more = await self._store.read(query)
         return operation_service_pb2.ListOperationsResponse(
-            operations=[self._calls.describe(entry.operation) for entry in listed],
-            next_page_token=str(listed[-1].position) if len(listed) == size else "",
+            operations=[self._views.show(shown, to=principal) for shown in views], next_page_token=more
         )
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from isthmus.gateway.commands.lease_tasks import LeasedTask
-from isthmus.gateway.core.operation import Operation, State, Statement
-from isthmus.gateway.core.waiting import Waiting, WaitingCause
+from isthmus.gateway.core.operation import AttemptEnd, Operation, State, Statement
+from isthmus.gateway.core.waiting import Runner, Waiting, WaitingCause
 from isthmus.gateway.ports import StatementSigner, TaskInterrupted, TaskKind
 from isthmus.v1 import envelope_pb2, operation_pb2, worker_service_pb2
 
@@ -44,6 +44,11 @@ WAITING_CAUSES = {
     WaitingCause.PARKED: operation_pb2.WAITING_CAUSE_PARKED,
     WaitingCause.FAIR_SHARE: operation_pb2.WAITING_CAUSE_FAIR_SHARE,
 }
+ATTEMPT_ENDS = {
+    AttemptEnd.FAILED: operation_pb2.ATTEMPT_END_KIND_FAILED,
+    AttemptEnd.REJECTED: operation_pb2.ATTEMPT_END_KIND_REJECTED,
+    AttemptEnd.LEASE_LOST: operation_pb2.ATTEMPT_END_KIND_LEASE_LOST,
+}
 TASK_KINDS = {
     TaskKind.START: worker_service_pb2.TASK_KIND_START,
     TaskKind.CANCEL: worker_service_pb2.TASK_KIND_CANCEL,
@@ -66,7 +71,9 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     return Timestamp(seconds=elapsed.days * _DAY_SECONDS + elapsed.seconds, nanos=elapsed.microseconds * 1000)
 
 
-def operation_message(operation: Operation, waiting: Waiting | None) -> operation_pb2.Operation:
+def operation_message(
+    operation: Operation, waiting: Waiting | None, *, runner: Runner | None = None, pollers: int = 0
+) -> operation_pb2.Operation:
     """Return an operation as its two namespaces may see it."""
     message = operation_pb2.Operation(
         caller_namespace=operation.key.caller,
@@ -89,10 +96,20 @@ def operation_message(operation: Operation, waiting: Waiting | None) -> operatio
         request_bytes=operation.request_bytes,
         outcome_bytes=operation.outcome_bytes,
         last_attempt_error=operation.last_attempt_error,
+        attempts_spent=operation.attempts_spent,
+        pollers=pollers,
     )
+    if operation.last_attempt_end is not None:
+        message.last_attempt_end = ATTEMPT_ENDS[operation.last_attempt_end]
+    if operation.statement is not None:
+        message.statement = STATEMENTS[operation.statement]
+    if runner is not None:
+        message.worker = runner.worker
+        message.lease_expires_at.FromDatetime(runner.lease_expires_at)
     if waiting is not None:
         message.waiting = WAITING_CAUSES[waiting.cause]
         message.waiting_since.FromDatetime(waiting.since)
+        message.waiting_until.FromDatetime(waiting.until)
         message.waiting_reason = waiting.reason
     return message
 

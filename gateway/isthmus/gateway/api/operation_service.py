@@ -1,5 +1,5 @@
 # ruff: noqa: ARG002, N802 (gRPC names the methods and passes each a context)
-"""The caller's side over gRPC: a thin adapter in front of the calls. Errors become statuses further out."""
+"""Operations over gRPC: a thin adapter in front of the calls. Errors become statuses further out."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +11,7 @@ from isthmus.gateway.api.credential_expiry import until_expiry
 from isthmus.gateway.api.duplex import open_for_writing
 from isthmus.gateway.api.open_streams import OpenStreams
 from isthmus.gateway.api.operation_calls import OperationCalls
+from isthmus.gateway.api.operation_control import OperationControl
 from isthmus.gateway.api.operation_listing import OperationListing
 from isthmus.gateway.api.session_stream import SessionStream
 from isthmus.gateway.dispatch.timers import Timers
@@ -28,12 +29,14 @@ class OperationService(operation_service_pb2_grpc.OperationServiceServicer):
         *,
         calls: OperationCalls,
         listing: OperationListing,
+        control: OperationControl,
         streams: OpenStreams,
         clock: Clock,
         timers: Timers,
     ) -> None:
         self._calls = calls
         self._listing = listing
+        self._control = control
         self._streams = streams
         self._clock = clock
         self._timers = timers
@@ -73,6 +76,24 @@ class OperationService(operation_service_pb2_grpc.OperationServiceServicer):
     ) -> operation_service_pb2.CancelOperationResponse:
         """Ask to cancel."""
         return await self._calls.cancel(current_principal(), request)
+
+    async def RedriveOperation(
+        self, request: operation_service_pb2.RedriveOperationRequest, context: Context
+    ) -> operation_service_pb2.RedriveOperationResponse:
+        """Give a parked operation new attempts."""
+        return await self._control.redrive(current_principal(), request)
+
+    async def RedriveOperations(
+        self, request: operation_service_pb2.RedriveOperationsRequest, context: Context
+    ) -> operation_service_pb2.RedriveOperationsResponse:
+        """Give a page of parked operations new attempts."""
+        return await self._control.redrive_page(current_principal(), request)
+
+    async def TerminateOperation(
+        self, request: operation_service_pb2.TerminateOperationRequest, context: Context
+    ) -> operation_service_pb2.TerminateOperationResponse:
+        """End an operation by force."""
+        return await self._control.terminate(current_principal(), request)
 
     # A coroutine that writes costs less for each message than the generator that the base class asks for.
     async def Session(  # type: ignore[override]

@@ -22,6 +22,7 @@ from isthmus.gateway.core.audit_record import (
     LateOutcomeRefused,
     NamespaceCreated,
     OperationEnded,
+    OperationRedriven,
     OperationRef,
     OperationStarted,
     RequestDenied,
@@ -132,6 +133,14 @@ def _operation_ended(event: AuditEvent, happening: OperationEnded) -> None:
     message.outcome_bytes = happening.outcome_bytes
     message.statement = _STATEMENTS[happening.statement]
     message.attempts = happening.attempts
+    message.reason = happening.reason
+
+
+def _operation_redriven(event: AuditEvent, happening: OperationRedriven) -> None:
+    message = event.operation_redriven
+    _refer(message.operation, happening.operation)
+    message.attempts = happening.attempts
+    message.error_type = happening.error_type
 
 
 def _late_outcome_refused(event: AuditEvent, happening: LateOutcomeRefused) -> None:
@@ -178,6 +187,7 @@ _FILL: Mapping[type[Happening], Callable[[AuditEvent, Any], None]] = {
     HandlerStarted: _handler_started,
     CancelRequested: _cancel_requested,
     OperationEnded: _operation_ended,
+    OperationRedriven: _operation_redriven,
     LateOutcomeRefused: _late_outcome_refused,
     NamespaceCreated: _namespace_created,
     EndpointChanged: _endpoint_changed,

@@ -13,6 +13,7 @@ from isthmus.gateway.core.audit_record import (
     LateOutcomeRefused,
     NamespaceCreated,
     OperationEnded,
+    OperationRedriven,
     OperationStarted,
     RequestDenied,
     TaskDispatched,
@@ -29,6 +30,7 @@ TYPES = {
     HandlerStarted: "handler_started",
     CancelRequested: "cancel_requested",
     OperationEnded: "operation_ended",
+    OperationRedriven: "operation_redriven",
     LateOutcomeRefused: "late_outcome_refused",
     NamespaceCreated: "namespace_created",
     EndpointChanged: "endpoint_changed",
@@ -65,6 +67,7 @@ def index_audit_record(record: AuditRecord) -> AuditIndex:
             | HandlerStarted(operation=about)
             | CancelRequested(operation=about)
             | OperationEnded(operation=about)
+            | OperationRedriven(operation=about)
             | LateOutcomeRefused(operation=about)
         ):
             return AuditIndex(

@@ -74,8 +74,9 @@ def perform(
                 uow.signal(
                     TaskInterrupted(session_id=session_id, key=operation.key, attempt=attempt, cancel=cancel)
                 )
-            case CloseOperation():
-                _close(uow, operation, now, actor, outcome)
+            case CloseOperation(reason=reason):
+                _audit_end(uow, operation, now, actor, reason)
+                _tell_waiters(uow, operation, outcome)
             case _:
                 assert_never(effect)
 
@@ -101,7 +102,7 @@ def _put(uow: UnitOfWork, operation: Operation, kind: TaskKind, ready_at: dateti
     uow.signal(TasksReady(queue=queue_of(operation), ready_at=ready_at))
 
 
-def _close(uow: UnitOfWork, operation: Operation, now: datetime, actor: Actor, outcome: bytes | None) -> None:
+def _audit_end(uow: UnitOfWork, operation: Operation, now: datetime, actor: Actor, reason: str) -> None:
     uow.append_audit(
         AuditRecord(
             occurred_at=now,
@@ -114,9 +115,13 @@ def _close(uow: UnitOfWork, operation: Operation, now: datetime, actor: Actor, o
                 outcome_bytes=operation.outcome_bytes if operation.statement is None else 0,
                 statement=operation.statement,
                 attempts=operation.attempt,
+                reason=reason,
             ),
         ),
     )
+
+
+def _tell_waiters(uow: UnitOfWork, operation: Operation, outcome: bytes | None) -> None:
     if operation.statement is None and outcome is None:
         outcome = uow.envelope(operation.key, EnvelopeSlot.OUTCOME)
     uow.signal(OperationClosed(operation=operation, outcome=outcome if operation.statement is None else None))

@@ -109,6 +109,15 @@ class OperationEnded(Value):
     outcome_bytes: int
     statement: Statement | None
     attempts: int
+    reason: str = ""
+
+
+class OperationRedriven(Value):
+    """A parked operation got new attempts; ``attempts`` and ``error_type`` are those of before."""
+
+    operation: OperationRef
+    attempts: int
+    error_type: str
 
 
 class LateOutcomeRefused(Value):
@@ -159,6 +168,7 @@ Happening = (
     | HandlerStarted
     | CancelRequested
     | OperationEnded
+    | OperationRedriven
     | LateOutcomeRefused
     | NamespaceCreated
     | EndpointChanged

@@ -33,7 +33,9 @@ class InterruptTask(Value):
 
 
 class CloseOperation(Value):
-    """The operation has its outcome: waiters wake."""
+    """The operation has its outcome: waiters wake. ``reason`` is why somebody ended it by force."""
+
+    reason: str = ""
 
 
 Effect = EnqueueTask | EnqueueCancelTask | LeaseTask | RemoveTasks | InterruptTask | CloseOperation

@@ -81,7 +81,9 @@ class Redriven(Value):
 
 
 class Terminated(Value):
-    """The endpoint's owner or the platform ends the operation by force."""
+    """The endpoint's owner or the platform ends the operation by force, for a reason."""
+
+    reason: str = ""
 
 
 Event = (

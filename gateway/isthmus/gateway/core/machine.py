@@ -95,13 +95,14 @@ def _close(
     state: State,
     now: datetime,
     statement: Statement | None = None,
+    reason: str = "",
     /,
     **changes: object,
 ) -> Step:
     effects: list[Effect] = [RemoveTasks()]
     if operation.state is State.DISPATCHED and statement is not None and operation.session_id is not None:
         effects.append(InterruptTask(session_id=operation.session_id, attempt=operation.attempt))
-    effects.append(CloseOperation())
+    effects.append(CloseOperation(reason=reason))
     closed = _move(
         operation,
         state,
@@ -255,8 +256,8 @@ def _redrive(operation: Operation, _event: Redriven, now: datetime) -> Step:
     return _move(operation, State.SCHEDULED, now, attempts_spent=0), (EnqueueTask(ready_at=now),)
 
 
-def _terminate(operation: Operation, _event: Terminated, now: datetime) -> Step:
-    return _close(operation, State.FAILED, now, Statement.TERMINATED)
+def _terminate(operation: Operation, event: Terminated, now: datetime) -> Step:
+    return _close(operation, State.FAILED, now, Statement.TERMINATED, event.reason)
 
 
 # Each row's function takes its own event type, which a mapping's type cannot say.

@@ -1,7 +1,8 @@
-"""Why an operation is not finished: exactly one cause, since when, and one sentence for people."""
+"""Why an operation is not finished: one cause, since when, until when, and one sentence for people."""
 
 from datetime import datetime
 from enum import Enum
+from typing import assert_never
 
 from isthmus.gateway.core.operation import AttemptEnd, Operation, State
 from isthmus.gateway.core.value import Value
@@ -21,67 +22,162 @@ class WaitingCause(Enum):
     FAIR_SHARE = "fair_share"
 
 
+class Side(Enum):
+    """Who asks: the two sides of an operation can do different things about the same cause."""
+
+    CALLER = "caller"
+    HANDLER = "handler"
+
+
+class Runner(Value):
+    """The worker that runs an operation, and when it loses it unless it is heard of before."""
+
+    worker: str
+    lease_expires_at: datetime
+
+
 class Waiting(Value):
-    """The cause, since when it lasts, and what would end it."""
+    """The cause, since when it lasts, when it ends at the latest, and a sentence on what would end it."""
 
     cause: WaitingCause
     since: datetime
+    until: datetime
     reason: str
 
 
-def waiting_for(operation: Operation, *, pollers: int, now: datetime) -> Waiting | None:
+def waiting_for(
+    operation: Operation,
+    *,
+    pollers: int,
+    now: datetime,
+    runner: Runner | None = None,
+    side: Side = Side.CALLER,
+) -> Waiting | None:
     """Return the one cause, or None for an operation that has ended.
 
-    ``pollers`` is how many worker sessions are connected to the operation's task queue.
+    Args:
+        operation: the operation.
+        pollers: how many worker sessions are connected to its task queue.
+        now: the time.
+        runner: the worker that has it, if one does and its session is known.
+        side: for whom the sentence is.
     """
+    if operation.state.is_terminal:
+        return None
+    cause = _cause(operation, pollers, now)
+    since, until = operation.state_since, operation.next_timeout[1]
+    if operation.state is State.SCHEDULED and operation.next_attempt_at is not None:
+        if operation.next_attempt_at > now:
+            until = min(operation.next_attempt_at, until)
+        else:
+            since = operation.next_attempt_at
+    return Waiting(
+        cause=cause, since=since, until=until, reason=_reason(operation, cause, side, pollers, runner)
+    )
+
+
+def _cause(operation: Operation, pollers: int, now: datetime) -> WaitingCause:
     match operation.state:
-        case State.SCHEDULED:
-            return _scheduled(operation, pollers, now)
         case State.DISPATCHED:
-            return _because(
-                operation, WaitingCause.RUNNING, f"a worker runs attempt {operation.attempt}", canceling=True
-            )
+            return WaitingCause.RUNNING
         case State.STARTED:
-            reason = "the handler accepted it and completes it later"
-            return _because(operation, WaitingCause.HANDLER_ASYNC, reason, canceling=True)
+            return WaitingCause.HANDLER_ASYNC
         case State.HELD:
-            return _because(operation, WaitingCause.APPROVAL, "an approver has to permit the request")
+            return WaitingCause.APPROVAL
         case State.REVIEW:
-            return _because(operation, WaitingCause.REVIEW, "its outcome has to be released")
+            return WaitingCause.REVIEW
         case State.PARKED:
-            reason = (
-                f"its {operation.attempts_spent} attempts are used up ({operation.last_attempt_error}); "
-                f"the owner of endpoint {operation.endpoint} can redrive it"
-            )
-            return _because(operation, WaitingCause.PARKED, reason)
+            return WaitingCause.PARKED
         case _:
-            return None
-
-
-def _scheduled(operation: Operation, pollers: int, now: datetime) -> Waiting:
-    queue = f"task queue {operation.task_queue} of namespace {operation.handler}"
+            pass
     if operation.next_attempt_at is not None and operation.next_attempt_at > now:
-        return _backoff(operation, operation.next_attempt_at)
-    since = operation.next_attempt_at or operation.state_since
-    if pollers == 0:
-        reason = f"no worker polls {queue}: start one"
-        return Waiting(cause=WaitingCause.NO_POLLER, since=since, reason=reason)
-    workers = "1 worker polls" if pollers == 1 else f"{pollers} workers poll"
-    reason = f"{workers} {queue}: it is in line for the next free slot"
-    return Waiting(cause=WaitingCause.FAIR_SHARE, since=since, reason=reason)
+        rejected = operation.last_attempt_end is AttemptEnd.REJECTED
+        return WaitingCause.REJECTED if rejected else WaitingCause.BACKOFF
+    return WaitingCause.FAIR_SHARE if pollers else WaitingCause.NO_POLLER
 
 
-def _backoff(operation: Operation, until: datetime) -> Waiting:
-    at = f"{until:%Y-%m-%d %H:%M:%S} UTC"
-    error = operation.last_attempt_error
-    if operation.last_attempt_end is AttemptEnd.REJECTED:
-        reason = f"the worker could not open or verify the request ({error}); the next attempt is at {at}"
-        return _because(operation, WaitingCause.REJECTED, reason)
-    reason = f"attempt {operation.attempt} ended without an outcome ({error}); the next one is at {at}"
-    return _because(operation, WaitingCause.BACKOFF, reason)
+def _reason(
+    operation: Operation, cause: WaitingCause, side: Side, pollers: int, runner: Runner | None
+) -> str:
+    handler, mine = operation.handler, side is Side.HANDLER
+    deadline = f"it times out at {_time(operation.next_timeout[1])}"
+    match cause:
+        case WaitingCause.NO_POLLER:
+            advice = "start one" if mine else f"{handler} has to start one"
+            return f"no worker polls {_queue(operation)}: {advice}, or {deadline}"
+        case WaitingCause.FAIR_SHARE:
+            workers = "1 worker polls" if pollers == 1 else f"{pollers} workers poll"
+            advice = "start another worker" if mine else f"ask {handler} for more workers"
+            return (
+                f"{workers} {_queue(operation)} and it is in line for the next free slot: "
+                f"{advice} if that takes too long, {deadline}"
+            )
+        case WaitingCause.BACKOFF:
+            advice = "mend what makes it fail" if mine else f"ask {handler} if that goes on"
+            return f"{_last_attempt(operation)}; the next one is {_next(operation)}: {advice}"
+        case WaitingCause.REJECTED:
+            other = operation.key.caller if mine else handler
+            return (
+                f"{_last_attempt(operation)}; the next one is {_next(operation)}: compare pins and keys "
+                f"with {other} (isthmus trust list, isthmus keys show)"
+            )
+        case WaitingCause.RUNNING:
+            return f"{_running(operation, runner)}; {deadline}"
+        case WaitingCause.HANDLER_ASYNC:
+            advice = "complete it" if mine else f"{handler} completes it"
+            asked = " and was asked to cancel it" if operation.cancel_requested else ""
+            return f"the handler accepted it{asked}: {advice}, or {deadline}"
+        case WaitingCause.APPROVAL:
+            return f"an approver has to permit the request, or {deadline}"
+        case WaitingCause.REVIEW:
+            return f"its outcome has to be released, or {deadline}"
+        case WaitingCause.PARKED:
+            advice = "redrive it when that is mended" if mine else f"ask {handler} to redrive it"
+            return (
+                f"its {_attempts(operation)} used up, {_last_attempt(operation)}: "
+                f"{advice} (the owner of endpoint {operation.endpoint} can), or {deadline}"
+            )
+        case _:
+            assert_never(cause)
 
 
-def _because(operation: Operation, cause: WaitingCause, reason: str, *, canceling: bool = False) -> Waiting:
-    if canceling and operation.cancel_requested:
-        reason += ", and was asked to cancel it"
-    return Waiting(cause=cause, since=operation.state_since, reason=reason)
+def _queue(operation: Operation) -> str:
+    return f"task queue {operation.task_queue} of namespace {operation.handler}"
+
+
+def _attempts(operation: Operation) -> str:
+    spent = operation.attempts_spent
+    return "1 attempt is" if spent == 1 else f"{spent} attempts are"
+
+
+def _last_attempt(operation: Operation) -> str:
+    attempt, error = operation.attempt, operation.last_attempt_error
+    match operation.last_attempt_end:
+        case AttemptEnd.REJECTED:
+            return (
+                f"attempt {attempt} was rejected by a worker of {operation.handler}, "
+                f"which could not open or verify the request ({error})"
+            )
+        case AttemptEnd.LEASE_LOST:
+            return f"attempt {attempt} was lost with its worker ({error})"
+        case AttemptEnd.FAILED | None:
+            return f"attempt {attempt} failed ({error})"
+        case _:
+            assert_never(operation.last_attempt_end)
+
+
+def _running(operation: Operation, runner: Runner | None) -> str:
+    name = f"worker {runner.worker}" if runner is not None and runner.worker else "a worker"
+    asked = " and was asked to cancel it" if operation.cancel_requested else ""
+    running = f"{name} runs attempt {operation.attempt}{asked}: its answer ends that"
+    if runner is None:
+        return running
+    return f"{running}, or silence until {_time(runner.lease_expires_at)}, when the next attempt follows"
+
+
+def _next(operation: Operation) -> str:
+    return f"at {_time(operation.next_attempt_at or operation.state_since)}"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -116,6 +116,19 @@ SELECT_OVERDUE = compile_query(
     "now",
     "most",
 )
+# Oldest first: entries of the partial index lie in the order of positions within an endpoint.
+SELECT_OPEN = compile_query(
+    select(operations)
+    .where(
+        operations.c.endpoint == bindparam("endpoint"), is_open, operations.c.position > bindparam("after")
+    )
+    .order_by(operations.c.position)
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST),
+    "endpoint",
+    "after",
+    "most",
+)
 _SOME_OPEN = (
     select(operations.c.position)
     .where(operations.c.endpoint == bindparam("endpoint"), is_open)

@@ -17,6 +17,7 @@ from isthmus.gateway.ports import (
     Reader,
     StoredAuditEvent,
     StoredKeyset,
+    WorkerSession,
 )
 from isthmus.gateway.store import audit_events, operations, registry, tasks
 from isthmus.gateway.store.moments import from_microseconds
@@ -69,6 +70,15 @@ class SnapshotReader:
     def list_operations(self, wanted: OperationFilter) -> Sequence[ListedOperation]:
         """Return a page of operations."""
         return operations.listed(self._all(*operations.listing(wanted)))
+
+    def open_operations(self, endpoint: str, after: int, limit: int) -> Sequence[ListedOperation]:
+        """Return operations of an endpoint that are not terminal, oldest first, from beyond a position."""
+        return operations.listed(self._all(operations.SELECT_OPEN, (endpoint, after, limit)))
+
+    def worker_session(self, session_id: bytes) -> WorkerSession | None:
+        """Return a session."""
+        row = self._one(tasks.SELECT_SESSION, (session_id,))
+        return None if row is None else tasks.session_from_row(row)
 
     def has_ready_tasks(self, queue: QueueKey, now: datetime) -> bool:
         """Whether the queue has a task that could go out now."""

@@ -36,6 +36,7 @@ class AuditEvent(google.protobuf.message.Message):
     ENDPOINT_CHANGED_FIELD_NUMBER: builtins.int
     KEYSET_PUBLISHED_FIELD_NUMBER: builtins.int
     AUTHENTICATION_FAILED_FIELD_NUMBER: builtins.int
+    OPERATION_REDRIVEN_FIELD_NUMBER: builtins.int
     occurred_at_ms: builtins.int
     """When, Unix milliseconds, by the gateway's clock."""
     actor: builtins.str
@@ -90,6 +91,10 @@ class AuditEvent(google.protobuf.message.Message):
     def authentication_failed(self) -> global___AuthenticationFailed:
         """Credentials were refused, in aggregate."""
 
+    @property
+    def operation_redriven(self) -> global___OperationRedriven:
+        """A parked operation got new attempts."""
+
     def __init__(
         self,
         *,
@@ -108,10 +113,11 @@ class AuditEvent(google.protobuf.message.Message):
         endpoint_changed: global___EndpointChanged | None = ...,
         keyset_published: global___KeysetPublished | None = ...,
         authentication_failed: global___AuthenticationFailed | None = ...,
+        operation_redriven: global___OperationRedriven | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "request_denied", b"request_denied", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_started", b"operation_started", "request_denied", b"request_denied", "task_dispatched", b"task_dispatched"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed"] | None: ...
+    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "request_denied", b"request_denied", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "request_denied", b"request_denied", "task_dispatched", b"task_dispatched"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven"] | None: ...
 
 global___AuditEvent = AuditEvent
 
@@ -215,7 +221,7 @@ class RequestDenied(google.protobuf.message.Message):
     DIGEST_FIELD_NUMBER: builtins.int
     RULE_FIELD_NUMBER: builtins.int
     action: builtins.str
-    """What was asked: start, cancel, read, serve, administer."""
+    """What was asked: start, cancel, read, serve, administer, redrive, terminate."""
     endpoint: builtins.str
     """The endpoint, if it was about one."""
     handler_namespace: builtins.str
@@ -379,6 +385,7 @@ class OperationEnded(google.protobuf.message.Message):
     OUTCOME_BYTES_FIELD_NUMBER: builtins.int
     STATEMENT_FIELD_NUMBER: builtins.int
     ATTEMPTS_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
     state: isthmus.v1.operation_pb2.OperationState.ValueType
     """How."""
     request_digest: builtins.bytes
@@ -391,6 +398,8 @@ class OperationEnded(google.protobuf.message.Message):
     """Which statement, when the gateway ended it."""
     attempts: builtins.int
     """Delivery attempts that it took."""
+    reason: builtins.str
+    """Why, in the words of who ended it by force."""
     @property
     def operation(self) -> global___OperationRef:
         """The operation."""
@@ -405,11 +414,41 @@ class OperationEnded(google.protobuf.message.Message):
         outcome_bytes: builtins.int = ...,
         statement: isthmus.v1.operation_pb2.StatementKind.ValueType = ...,
         attempts: builtins.int = ...,
+        reason: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["operation", b"operation"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "operation", b"operation", "outcome_bytes", b"outcome_bytes", "outcome_digest", b"outcome_digest", "request_digest", b"request_digest", "state", b"state", "statement", b"statement"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "operation", b"operation", "outcome_bytes", b"outcome_bytes", "outcome_digest", b"outcome_digest", "reason", b"reason", "request_digest", b"request_digest", "state", b"state", "statement", b"statement"]) -> None: ...
 
 global___OperationEnded = OperationEnded
+
+@typing.final
+class OperationRedriven(google.protobuf.message.Message):
+    """A parked operation got new attempts."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: builtins.int
+    ATTEMPTS_FIELD_NUMBER: builtins.int
+    ERROR_TYPE_FIELD_NUMBER: builtins.int
+    attempts: builtins.int
+    """Delivery attempts before."""
+    error_type: builtins.str
+    """Why the last of them did not end it."""
+    @property
+    def operation(self) -> global___OperationRef:
+        """The operation."""
+
+    def __init__(
+        self,
+        *,
+        operation: global___OperationRef | None = ...,
+        attempts: builtins.int = ...,
+        error_type: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["operation", b"operation"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "error_type", b"error_type", "operation", b"operation"]) -> None: ...
+
+global___OperationRedriven = OperationRedriven
 
 @typing.final
 class LateOutcomeRefused(google.protobuf.message.Message):

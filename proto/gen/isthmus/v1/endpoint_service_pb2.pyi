@@ -11,6 +11,7 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import isthmus.v1.operation_pb2
 import sys
 import typing
 
@@ -217,14 +218,18 @@ class GetEndpointRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
+    INCLUDE_BACKLOG_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Its name."""
+    include_backlog: builtins.bool
+    """Whether the answer is to say what its open operations wait for; its owner alone gets to know that."""
     def __init__(
         self,
         *,
         name: builtins.str = ...,
+        include_backlog: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["include_backlog", b"include_backlog", "name", b"name"]) -> None: ...
 
 global___GetEndpointRequest = GetEndpointRequest
 
@@ -235,19 +240,78 @@ class GetEndpointResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ENDPOINT_FIELD_NUMBER: builtins.int
+    BACKLOG_FIELD_NUMBER: builtins.int
     @property
     def endpoint(self) -> global___Endpoint:
         """The endpoint."""
+
+    @property
+    def backlog(self) -> global___EndpointBacklog:
+        """Its open operations, when its owner asked for them."""
 
     def __init__(
         self,
         *,
         endpoint: global___Endpoint | None = ...,
+        backlog: global___EndpointBacklog | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["backlog", b"backlog", "endpoint", b"endpoint"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["backlog", b"backlog", "endpoint", b"endpoint"]) -> None: ...
 
 global___GetEndpointResponse = GetEndpointResponse
+
+@typing.final
+class EndpointBacklog(google.protobuf.message.Message):
+    """The open operations of an endpoint. The oldest 1000 are looked at: a full count means "at least"."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPERATIONS_FIELD_NUMBER: builtins.int
+    WAITING_FIELD_NUMBER: builtins.int
+    OLDEST_FIELD_NUMBER: builtins.int
+    operations: builtins.int
+    """How many are open."""
+    @property
+    def waiting(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WaitingCount]:
+        """How many of them wait for what; causes that none waits for are left out."""
+
+    @property
+    def oldest(self) -> isthmus.v1.operation_pb2.Operation:
+        """The oldest of them; absent when none is open."""
+
+    def __init__(
+        self,
+        *,
+        operations: builtins.int = ...,
+        waiting: collections.abc.Iterable[global___WaitingCount] | None = ...,
+        oldest: isthmus.v1.operation_pb2.Operation | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["oldest", b"oldest"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["oldest", b"oldest", "operations", b"operations", "waiting", b"waiting"]) -> None: ...
+
+global___EndpointBacklog = EndpointBacklog
+
+@typing.final
+class WaitingCount(google.protobuf.message.Message):
+    """How many operations wait for the same thing."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CAUSE_FIELD_NUMBER: builtins.int
+    OPERATIONS_FIELD_NUMBER: builtins.int
+    cause: isthmus.v1.operation_pb2.WaitingCause.ValueType
+    """What for."""
+    operations: builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        cause: isthmus.v1.operation_pb2.WaitingCause.ValueType = ...,
+        operations: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cause", b"cause", "operations", b"operations"]) -> None: ...
+
+global___WaitingCount = WaitingCount
 
 @typing.final
 class ListEndpointsRequest(google.protobuf.message.Message):

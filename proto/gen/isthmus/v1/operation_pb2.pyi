@@ -175,6 +175,34 @@ WAITING_CAUSE_FAIR_SHARE: WaitingCause.ValueType  # 9
 """It is first in line for the next free slot of a poller."""
 global___WaitingCause = WaitingCause
 
+class _AttemptEndKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _AttemptEndKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_AttemptEndKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ATTEMPT_END_KIND_UNSPECIFIED: _AttemptEndKind.ValueType  # 0
+    """No attempt ended without an outcome."""
+    ATTEMPT_END_KIND_FAILED: _AttemptEndKind.ValueType  # 1
+    """The handler failed in a way that may pass."""
+    ATTEMPT_END_KIND_REJECTED: _AttemptEndKind.ValueType  # 2
+    """The handler's worker could not open or verify the request."""
+    ATTEMPT_END_KIND_LEASE_LOST: _AttemptEndKind.ValueType  # 3
+    """Nothing was heard of the worker for the length of its lease."""
+
+class AttemptEndKind(_AttemptEndKind, metaclass=_AttemptEndKindEnumTypeWrapper):
+    """Why an attempt ended without an outcome."""
+
+ATTEMPT_END_KIND_UNSPECIFIED: AttemptEndKind.ValueType  # 0
+"""No attempt ended without an outcome."""
+ATTEMPT_END_KIND_FAILED: AttemptEndKind.ValueType  # 1
+"""The handler failed in a way that may pass."""
+ATTEMPT_END_KIND_REJECTED: AttemptEndKind.ValueType  # 2
+"""The handler's worker could not open or verify the request."""
+ATTEMPT_END_KIND_LEASE_LOST: AttemptEndKind.ValueType  # 3
+"""Nothing was heard of the worker for the length of its lease."""
+global___AttemptEndKind = AttemptEndKind
+
 @typing.final
 class StatementBody(google.protobuf.message.Message):
     """What a gateway statement says. Serialized, then signed as transmitted."""
@@ -294,6 +322,13 @@ class Operation(google.protobuf.message.Message):
     REQUEST_BYTES_FIELD_NUMBER: builtins.int
     OUTCOME_BYTES_FIELD_NUMBER: builtins.int
     LAST_ATTEMPT_ERROR_FIELD_NUMBER: builtins.int
+    WAITING_UNTIL_FIELD_NUMBER: builtins.int
+    WORKER_FIELD_NUMBER: builtins.int
+    LEASE_EXPIRES_AT_FIELD_NUMBER: builtins.int
+    LAST_ATTEMPT_END_FIELD_NUMBER: builtins.int
+    ATTEMPTS_SPENT_FIELD_NUMBER: builtins.int
+    POLLERS_FIELD_NUMBER: builtins.int
+    STATEMENT_FIELD_NUMBER: builtins.int
     caller_namespace: builtins.str
     """Namespace of the caller; with operation_id it identifies the operation."""
     operation_id: builtins.bytes
@@ -330,6 +365,16 @@ class Operation(google.protobuf.message.Message):
     """Size of the outcome envelope in bytes."""
     last_attempt_error: builtins.str
     """Why the last attempt did not end it: a handler error type or a rejection code."""
+    worker: builtins.str
+    """Name that the worker gave itself that runs it; empty while none does."""
+    last_attempt_end: global___AttemptEndKind.ValueType
+    """Why the last attempt did not end it."""
+    attempts_spent: builtins.int
+    """Attempts that count against the endpoint's limit: those since it was started or redriven."""
+    pollers: builtins.int
+    """Worker sessions that poll its task queue; meaningful while it is not finished."""
+    statement: global___StatementKind.ValueType
+    """Why the gateway ended it; unspecified when the handler's namespace attested the ending."""
     @property
     def scheduled_at(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the start was committed."""
@@ -349,6 +394,14 @@ class Operation(google.protobuf.message.Message):
     @property
     def waiting_since(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Since when it waits for that."""
+
+    @property
+    def waiting_until(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When what it waits for ends at the latest: its next attempt, if it waits for that, else its first timeout."""
+
+    @property
+    def lease_expires_at(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When that worker loses it, unless it is heard of before."""
 
     def __init__(
         self,
@@ -376,9 +429,16 @@ class Operation(google.protobuf.message.Message):
         request_bytes: builtins.int = ...,
         outcome_bytes: builtins.int = ...,
         last_attempt_error: builtins.str = ...,
+        waiting_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        worker: builtins.str = ...,
+        lease_expires_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        last_attempt_end: global___AttemptEndKind.ValueType = ...,
+        attempts_spent: builtins.int = ...,
+        pollers: builtins.int = ...,
+        statement: global___StatementKind.ValueType = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["closed_at", b"closed_at", "next_attempt_at", b"next_attempt_at", "schedule_to_close_at", b"schedule_to_close_at", "scheduled_at", b"scheduled_at", "waiting_since", b"waiting_since"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "caller_namespace", b"caller_namespace", "cancel_requested", b"cancel_requested", "closed_at", b"closed_at", "endpoint", b"endpoint", "handler_namespace", b"handler_namespace", "last_attempt_error", b"last_attempt_error", "next_attempt_at", b"next_attempt_at", "operation", b"operation", "operation_id", b"operation_id", "outcome_bytes", b"outcome_bytes", "outcome_digest", b"outcome_digest", "principal", b"principal", "request_bytes", b"request_bytes", "request_digest", b"request_digest", "schedule_to_close_at", b"schedule_to_close_at", "scheduled_at", b"scheduled_at", "service", b"service", "state", b"state", "task_queue", b"task_queue", "waiting", b"waiting", "waiting_reason", b"waiting_reason", "waiting_since", b"waiting_since"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["closed_at", b"closed_at", "lease_expires_at", b"lease_expires_at", "next_attempt_at", b"next_attempt_at", "schedule_to_close_at", b"schedule_to_close_at", "scheduled_at", b"scheduled_at", "waiting_since", b"waiting_since", "waiting_until", b"waiting_until"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "attempts_spent", b"attempts_spent", "caller_namespace", b"caller_namespace", "cancel_requested", b"cancel_requested", "closed_at", b"closed_at", "endpoint", b"endpoint", "handler_namespace", b"handler_namespace", "last_attempt_end", b"last_attempt_end", "last_attempt_error", b"last_attempt_error", "lease_expires_at", b"lease_expires_at", "next_attempt_at", b"next_attempt_at", "operation", b"operation", "operation_id", b"operation_id", "outcome_bytes", b"outcome_bytes", "outcome_digest", b"outcome_digest", "pollers", b"pollers", "principal", b"principal", "request_bytes", b"request_bytes", "request_digest", b"request_digest", "schedule_to_close_at", b"schedule_to_close_at", "scheduled_at", b"scheduled_at", "service", b"service", "state", b"state", "statement", b"statement", "task_queue", b"task_queue", "waiting", b"waiting", "waiting_reason", b"waiting_reason", "waiting_since", b"waiting_since", "waiting_until", b"waiting_until", "worker", b"worker"]) -> None: ...
 
 global___Operation = Operation
 

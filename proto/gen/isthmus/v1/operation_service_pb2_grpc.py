@@ -45,6 +45,21 @@ class OperationServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_operation__service__pb2.CancelOperationRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_operation__service__pb2.CancelOperationResponse.FromString,
                 )
+        self.RedriveOperation = channel.unary_unary(
+                '/isthmus.v1.OperationService/RedriveOperation',
+                request_serializer=isthmus_dot_v1_dot_operation__service__pb2.RedriveOperationRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_operation__service__pb2.RedriveOperationResponse.FromString,
+                )
+        self.RedriveOperations = channel.unary_unary(
+                '/isthmus.v1.OperationService/RedriveOperations',
+                request_serializer=isthmus_dot_v1_dot_operation__service__pb2.RedriveOperationsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_operation__service__pb2.RedriveOperationsResponse.FromString,
+                )
+        self.TerminateOperation = channel.unary_unary(
+                '/isthmus.v1.OperationService/TerminateOperation',
+                request_serializer=isthmus_dot_v1_dot_operation__service__pb2.TerminateOperationRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_operation__service__pb2.TerminateOperationResponse.FromString,
+                )
         self.Session = channel.stream_stream(
                 '/isthmus.v1.OperationService/Session',
                 request_serializer=isthmus_dot_v1_dot_operation__service__pb2.SessionRequest.SerializeToString,
@@ -98,6 +113,27 @@ class OperationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RedriveOperation(self, request, context):
+        """Gives a parked operation new attempts. For the owner of its endpoint. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveOperations(self, request, context):
+        """Gives the parked operations of an endpoint new attempts, a page at a time. For its owner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TerminateOperation(self, request, context):
+        """Ends an operation by force. For the owner of its endpoint and the platform. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Session(self, request_iterator, context):
         """Carries starts, waits and cancels of one process, and their answers, in frames.
         """
@@ -137,6 +173,21 @@ def add_OperationServiceServicer_to_server(servicer, server):
                     servicer.CancelOperation,
                     request_deserializer=isthmus_dot_v1_dot_operation__service__pb2.CancelOperationRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_operation__service__pb2.CancelOperationResponse.SerializeToString,
+            ),
+            'RedriveOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveOperation,
+                    request_deserializer=isthmus_dot_v1_dot_operation__service__pb2.RedriveOperationRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_operation__service__pb2.RedriveOperationResponse.SerializeToString,
+            ),
+            'RedriveOperations': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveOperations,
+                    request_deserializer=isthmus_dot_v1_dot_operation__service__pb2.RedriveOperationsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_operation__service__pb2.RedriveOperationsResponse.SerializeToString,
+            ),
+            'TerminateOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.TerminateOperation,
+                    request_deserializer=isthmus_dot_v1_dot_operation__service__pb2.TerminateOperationRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_operation__service__pb2.TerminateOperationResponse.SerializeToString,
             ),
             'Session': grpc.stream_stream_rpc_method_handler(
                     servicer.Session,
@@ -253,6 +304,57 @@ class OperationService(object):
         return grpc.experimental.unary_unary(request, target, '/isthmus.v1.OperationService/CancelOperation',
             isthmus_dot_v1_dot_operation__service__pb2.CancelOperationRequest.SerializeToString,
             isthmus_dot_v1_dot_operation__service__pb2.CancelOperationResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RedriveOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.OperationService/RedriveOperation',
+            isthmus_dot_v1_dot_operation__service__pb2.RedriveOperationRequest.SerializeToString,
+            isthmus_dot_v1_dot_operation__service__pb2.RedriveOperationResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RedriveOperations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.OperationService/RedriveOperations',
+            isthmus_dot_v1_dot_operation__service__pb2.RedriveOperationsRequest.SerializeToString,
+            isthmus_dot_v1_dot_operation__service__pb2.RedriveOperationsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def TerminateOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.OperationService/TerminateOperation',
+            isthmus_dot_v1_dot_operation__service__pb2.TerminateOperationRequest.SerializeToString,
+            isthmus_dot_v1_dot_operation__service__pb2.TerminateOperationResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -316,6 +316,14 @@ def test_running_attempt_is_interrupted_when_the_gateway_ends_the_operation(even
     assert effects == (RemoveTasks(), InterruptTask(session_id=SESSION, attempt=1), CloseOperation())
 
 
+@pytest.mark.parametrize("state", [state for state in State if not state.is_terminal])
+def test_reason_goes_with_the_ending_when_an_operation_is_terminated(state: State) -> None:
+    """Whoever ends it by force says why, for the record."""
+    after, effects = machine.apply(make_operation(state), Terminated(reason="a wrong batch"), T0)
+    assert (after.state, after.statement) == (State.FAILED, Statement.TERMINATED)
+    assert effects[-1] == CloseOperation(reason="a wrong batch")
+
+
 @pytest.mark.parametrize(
     ("changes", "timeout", "due"),
     [

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tests.contract.samples import NOW, operation
 
 from isthmus.gateway.core.operation import OPEN, TERMINAL, AttemptEnd, Operation, State
-from isthmus.gateway.core.waiting import WaitingCause, waiting_for
+from isthmus.gateway.core.waiting import Runner, Side, WaitingCause, waiting_for
 
 
 def in_state(state: State) -> Operation:
@@ -73,3 +73,56 @@ def test_cancel_is_mentioned_when_it_was_requested(state: State) -> None:
     waiting = waiting_for(replace(in_state(state), cancel_requested=True), pollers=1, now=NOW)
     assert waiting is not None
     assert "cancel" in waiting.reason
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize("state", [state for state in State if state in OPEN])
+def test_sentence_says_until_when_for_each_side_when_operation_is_open(state: State, side: Side) -> None:
+    """One line without a full stop of its own, and the moment at which the waiting ends by itself."""
+    waiting = waiting_for(in_state(state), pollers=0, now=NOW, side=side)
+    assert waiting is not None
+    assert waiting.until == NOW + timedelta(hours=24)
+    assert "it times out at 2030-05-18 12:30:45 UTC" in waiting.reason
+    assert waiting.reason.isprintable()
+    assert not waiting.reason.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("state", "to_caller", "to_handler"),
+    [
+        (State.SCHEDULED, "billing has to start one", "start one"),
+        (State.STARTED, "billing completes it", "complete it"),
+        (State.PARKED, "ask billing to redrive it", "redrive it when that is mended"),
+    ],
+)
+def test_advice_is_for_who_asks_when_the_sides_can_do_different_things(
+    state: State, to_caller: str, to_handler: str
+) -> None:
+    """The caller cannot start the handler's worker; it can ask."""
+    sentences = {
+        side: waiting_for(in_state(state), pollers=0, now=NOW, side=side)
+        for side in (Side.CALLER, Side.HANDLER)
+    }
+    caller, handler = sentences[Side.CALLER], sentences[Side.HANDLER]
+    assert caller is not None
+    assert handler is not None
+    assert to_caller in caller.reason
+    assert f": {to_handler}" in handler.reason
+
+
+def test_worker_and_its_lease_are_named_when_it_runs() -> None:
+    """Who has it, in which attempt, and when it counts as lost."""
+    runner = Runner(worker="w-1@host", lease_expires_at=NOW + timedelta(seconds=30))
+    running = replace(in_state(State.DISPATCHED), attempt=3)
+    waiting = waiting_for(running, pollers=1, now=NOW, runner=runner)
+    assert waiting is not None
+    assert "worker w-1@host runs attempt 3" in waiting.reason
+    assert "silence until 2030-05-17 12:31:15 UTC" in waiting.reason
+
+
+def test_next_attempt_is_when_it_ends_when_backing_off() -> None:
+    """Not the timeout that comes later."""
+    until = NOW + timedelta(seconds=8)
+    waiting = waiting_for(replace(operation(), next_attempt_at=until), pollers=1, now=NOW)
+    assert waiting is not None
+    assert waiting.until == until

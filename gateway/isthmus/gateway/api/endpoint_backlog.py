@@ -1,0 +1,39 @@
+"""The open operations of an endpoint: how many wait for what, and which is the oldest."""
+
+from collections import Counter
+
+from isthmus.gateway.api.operation_messages import WAITING_CAUSES
+from isthmus.gateway.api.operation_views import OperationViews, View, view
+from isthmus.gateway.authn.principal import Principal
+from isthmus.gateway.ports import Reader, Store
+from isthmus.v1 import endpoint_service_pb2 as pb
+
+# However long a backlog is, saying so takes the same time: the oldest of it tell what is wrong.
+MOST_LOOKED_AT = 1000
+
+
+class EndpointBacklogs:
+    """Counts what waits."""
+
+    def __init__(self, store: Store, views: OperationViews) -> None:
+        self._store = store
+        self._views = views
+
+    async def backlog(self, endpoint: str, *, to: Principal) -> pb.EndpointBacklog:
+        """Return the backlog of an endpoint, for a principal of the namespace that owns it."""
+
+        def query(reader: Reader) -> list[View]:
+            listed = reader.open_operations(endpoint, 0, MOST_LOOKED_AT)
+            return [view(reader, entry.operation) for entry in listed]
+
+        views = await self._store.read(query)
+        waiting = (self._views.waiting(shown) for shown in views)
+        counts = Counter(found.cause for found in waiting if found is not None)
+        return pb.EndpointBacklog(
+            operations=len(views),
+            waiting=[
+                pb.WaitingCount(cause=WAITING_CAUSES[cause], operations=count)
+                for cause, count in counts.most_common()
+            ],
+            oldest=self._views.show(views[0], to=to) if views else None,
+        )

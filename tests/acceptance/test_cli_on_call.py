@@ -1,0 +1,291 @@
+"""What an on-call engineer does: ask why an operation waits, redrive it, end it. Real faults of processes."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.acceptance.cli_process import CommandLine, development, wait_for_line
+
+from isthmus.v1 import operation_pb2
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(180)]
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+BLOCK = re.compile(r"<!-- run for (?P<cause>\w+) -->\n```sh\n(?P<text>.*?)```", re.DOTALL)
+BLOCKS = [(match["cause"], match["text"]) for match in BLOCK.finditer(PAGE.read_text(encoding="utf-8"))]
+# How each cause comes about: on which endpoint, by which operation, and how its queue is served.
+FAULTS: dict[str, tuple[str, str, tuple[str, ...] | None]] = {
+    "no_poller": ("patient", "slow", None),
+    "backoff": ("patient", "flaky", ()),
+    "rejected": ("strict", "slow", ("--endpoint", "another")),
+    "running": ("patient", "slow", ()),
+    "handler_async": ("patient", "later", ()),
+    "parked": ("batches", "flaky", ()),
+}
+
+HANDLERS = """
+import pathlib
+import time
+
+import nexusrpc
+from nexusrpc.handler import (
+    OperationHandler,
+    StartOperationResultAsync,
+    operation_handler,
+    service_handler,
+    sync_operation,
+)
+
+
+@nexusrpc.service
+class Batches:
+    flaky: nexusrpc.Operation[dict, dict]
+    slow: nexusrpc.Operation[dict, dict]
+    later: nexusrpc.Operation[dict, dict]
+
+
+class Later(OperationHandler):
+    async def start(self, ctx, input):
+        return StartOperationResultAsync(token="t")
+
+    async def cancel(self, ctx, token):
+        pass
+
+
+@service_handler(service=Batches)
+class BatchesHandler:
+    @sync_operation
+    async def flaky(self, ctx, input: dict) -> dict:
+        if not pathlib.Path("mended").exists():
+            raise nexusrpc.HandlerError("no database", type=nexusrpc.HandlerErrorType.UNAVAILABLE)
+        return {"done": True}
+
+    @sync_operation
+    def slow(self, ctx, input: dict) -> dict:
+        while not ctx.task_cancellation.is_cancelled():
+            time.sleep(0.05)
+        pathlib.Path("interrupted").touch()
+        return {}
+
+    @operation_handler
+    def later(self) -> OperationHandler[dict, dict]:
+        return Later()
+"""
+
+
+@pytest.fixture(scope="module")
+def isthmus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    """A development gateway with an endpoint that parks at once, and one that goes on trying."""
+    directory = tmp_path_factory.mktemp("on-call") / "dev"
+    with development(directory, demo_teams=False) as command_line:
+        (directory / "batches.py").write_text(HANDLERS)
+        for name, attempts in (("batches", "1"), ("patient", "0"), ("strict", "0")):
+            created = command_line(
+                "endpoint",
+                "create",
+                name,
+                "--allow",
+                "data-team",
+                "--max-attempts",
+                attempts,
+                profile="app-team",
+            )
+            assert created.code == 0, created.err
+        yield command_line
+
+
+@contextmanager
+def worker(isthmus: CommandLine, task_queue: str, *options: str) -> Generator["subprocess.Popen[str]"]:
+    """Serve a queue for the length of the block."""
+    serving = (
+        "worker",
+        "run",
+        "batches:BatchesHandler",
+        "--task-queue",
+        task_queue,
+        "--grace",
+        "1s",
+        *options,
+    )
+    with isthmus.background(*serving, profile="app-team") as process:
+        wait_for_line(process, f"polls task queue {task_queue}")
+        yield process
+
+
+def start(isthmus: CommandLine, endpoint: str, operation: str) -> str:
+    """Start an operation and return its id."""
+    started = isthmus("call", endpoint, "Batches", operation, "--set", "n=1", "--detach")
+    assert started.code == 0, started.err
+    operation_id: str = started.json["operation_id"]
+    return operation_id
+
+
+def why(isthmus: CommandLine, operation_id: str, *causes: str, profile: str = "data-team") -> Any:  # noqa: ANN401
+    """Ask why until the cause is one of these; every answer on the way has a cause or an ending, too."""
+    while True:
+        answer = isthmus("operation", "why", operation_id, profile=profile)
+        assert answer.code == 0, answer.err
+        found = answer.json
+        assert found["sentence"].endswith(".")
+        assert (found["waiting"] is None) == (found["closed_at"] is not None)
+        if found["waiting"] in causes:
+            return found
+
+
+def test_cause_is_told_to_both_sides_when_nobody_serves_and_then_somebody_runs_it(
+    isthmus: CommandLine,
+) -> None:
+    """No worker: who has to start one. Then the name of the one that runs it, and its lease."""
+    operation_id = start(isthmus, "patient", "slow")
+    assert "app-team has to start one" in why(isthmus, operation_id, "no_poller")["sentence"]
+    assert ": start one, or" in why(isthmus, operation_id, "no_poller", profile="app-team")["sentence"]
+    table = isthmus("--output", "table", "operation", "why", operation_id)
+    assert table.out.count("\n") == 1
+    assert table.out.startswith(f"{operation_id} waits since ")
+    with worker(isthmus, "patient"):
+        running = why(isthmus, operation_id, "running")
+        assert running["worker"]
+        assert f"worker {running['worker']} runs attempt 1" in running["sentence"]
+        assert running["lease_expires_at"]
+        ended = isthmus(
+            "operation", "terminate", operation_id, "--reason", "too slow", "--yes", profile="app-team"
+        )
+        assert ended.json["terminated"] is True
+        while not (isthmus.directory / "interrupted").exists():
+            time.sleep(0.05)
+    sentence = isthmus("operation", "why", operation_id).json["sentence"]
+    assert "was terminated at " in sentence
+    waited = isthmus("operation", "wait", operation_id)
+    assert (waited.code, waited.json["state"], waited.json["error"]["kind"]) == (8, "unproven", "terminated")
+    assert "terminated by force" in waited.err
+    (event,) = isthmus("audit", "query", "--operation", operation_id, "--type", "operation_ended").json
+    assert (event["actor"], event["reason"]) == ("app-team/developer", "too slow")
+
+
+def test_cause_is_the_last_failure_when_the_handler_fails_retryably(isthmus: CommandLine) -> None:
+    """Until when it waits, and what the handler said."""
+    operation_id = start(isthmus, "patient", "flaky")
+    with worker(isthmus, "patient"):
+        found = why(isthmus, operation_id, "backoff")
+    assert (found["last_attempt_end"], found["last_attempt_error"]) == ("failed", "UNAVAILABLE")
+    assert found["waiting_until"] > found["waiting_since"]
+    assert (
+        isthmus("operation", "terminate", operation_id, "--reason", "x", "--yes", profile="platform").code
+        == 4
+    )
+    by_platform = isthmus(
+        "operation",
+        "terminate",
+        operation_id,
+        "--caller",
+        "data-team",
+        "--reason",
+        "x",
+        "--yes",
+        profile="platform",
+    )
+    assert by_platform.code == 0, by_platform.err
+
+
+def test_cause_is_a_rejection_when_the_worker_refuses_the_request(isthmus: CommandLine) -> None:
+    """A worker that serves another endpoint only turns it away; both are told what to compare."""
+    operation_id = start(isthmus, "strict", "flaky")
+    with worker(isthmus, "strict", "--endpoint", "another"):
+        found = why(isthmus, operation_id, "rejected")
+    assert found["last_attempt_end"] == "rejected"
+    assert "was rejected by a worker of app-team" in found["sentence"]
+    assert "isthmus trust list" in found["sentence"]
+
+
+def test_cause_is_the_handler_when_it_finishes_later(isthmus: CommandLine) -> None:
+    """It holds a token; nothing of ours is waited for."""
+    operation_id = start(isthmus, "patient", "later")
+    with worker(isthmus, "patient"):
+        found = why(isthmus, operation_id, "handler_async", profile="app-team")
+    assert ": complete it, or" in found["sentence"]
+
+
+def test_parked_operations_run_again_when_the_owner_redrives_them(isthmus: CommandLine) -> None:
+    """One by its id, the rest by their endpoint; the caller may do neither."""
+    (isthmus.directory / "mended").unlink(missing_ok=True)
+    ids = [start(isthmus, "batches", "flaky") for _ in range(3)]
+    with worker(isthmus, "batches"):
+        for operation_id in ids:
+            assert "ask app-team to redrive it" in why(isthmus, operation_id, "parked")["sentence"]
+        described = isthmus("endpoint", "describe", "batches", profile="app-team").json
+        assert (described["open_operations"], described["waiting"]) == (3, {"parked": 3})
+        assert described["oldest_operation"]["operation_id"] == ids[0]
+        assert "open_operations" not in isthmus("endpoint", "describe", "batches").json
+        assert isthmus("operation", "redrive", ids[0]).code == 3
+        assert isthmus("operation", "redrive", "--endpoint", "batches").code == 3
+        assert isthmus("operation", "redrive", ids[0], "--endpoint", "batches").code == 2
+        (isthmus.directory / "mended").touch()
+        one = isthmus("operation", "redrive", ids[0], profile="app-team")
+        assert one.json == {"redriven": 1, "operations": [ids[0]]}
+        rest = isthmus("operation", "redrive", "--endpoint", "batches", profile="app-team")
+        assert rest.json == {"redriven": 2, "operations": ids[1:]}
+        for operation_id in ids:
+            assert isthmus("operation", "wait", operation_id).json["result"] == {"done": True}
+    assert "succeeded at " in isthmus("operation", "why", ids[0]).json["sentence"]
+    assert isthmus("operation", "redrive", ids[0], profile="app-team").code == 5
+    events = isthmus("audit", "query", "--operation", ids[1], "--type", "operation_redriven").json
+    assert [event["actor"] for event in events] == ["app-team/developer"]
+
+
+def test_nothing_ends_when_it_is_not_confirmed(isthmus: CommandLine) -> None:
+    """By force is for good: the command asks, and takes no answer for no."""
+    operation_id = start(isthmus, "strict", "slow")
+    asked = isthmus("operation", "terminate", operation_id, "--reason", "x", profile="app-team", stdin="n\n")
+    assert asked.code == 1
+    assert "by force, for good?" in asked.err
+    assert isthmus("operation", "describe", operation_id).json["closed_at"] is None
+    confirmed = isthmus(
+        "operation", "terminate", operation_id, "--reason", "x", profile="app-team", stdin="y\n"
+    )
+    assert confirmed.json["operation"]["statement"] == "terminated"
+    assert (
+        isthmus("operation", "terminate", operation_id, "--reason", "", "--yes", profile="app-team").code == 2
+    )
+
+
+@pytest.mark.parametrize(("cause", "block"), BLOCKS, ids=[cause for cause, _ in BLOCKS])
+def test_command_of_the_page_works_when_the_cause_is_there(
+    isthmus: CommandLine, cause: str, block: str
+) -> None:
+    """Whoever is on call copies it from the page, and has no time for one that does not work."""
+    (isthmus.directory / "mended").unlink(missing_ok=True)
+    endpoint, operation, options = FAULTS[cause]
+    operation_id = start(isthmus, endpoint, operation)
+    serving = nullcontext() if options is None else worker(isthmus, endpoint, *options)
+    with serving:
+        why(isthmus, operation_id, cause)
+        path = f"{Path(sys.executable).parent}:{isthmus.environment['PATH']}"
+        variables = {"OP": operation_id, "ENDPOINT": endpoint, "ISTHMUS_PROFILE": "data-team", "PATH": path}
+        copied = subprocess.run(
+            ["/bin/bash", "-euc", block],
+            env=isthmus.environment | variables,
+            cwd=isthmus.directory,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        # What still runs would run again at the next test's worker.
+        isthmus("operation", "terminate", operation_id, "--reason", "the end", "--yes", profile="app-team")
+    assert copied.returncode == 0, copied.stderr
+    assert "Traceback" not in copied.stderr
+
+
+def test_every_cause_has_its_section_when_the_page_is_read() -> None:
+    """What the gateway can answer, the page explains."""
+    text = PAGE.read_text(encoding="utf-8")
+    causes = {name.removeprefix("WAITING_CAUSE_").lower() for name in operation_pb2.WaitingCause.keys()}  # noqa: SIM118
+    missing = [cause for cause in causes - {"unspecified"} if cause.replace("_", " ") not in text]
+    assert missing == []
+    assert {cause for cause, _ in BLOCKS} == set(FAULTS)
