@@ -1,14 +1,17 @@
 """An S3 bucket as an object store, through ``obstore``: any server that speaks S3.
 
 Credentials, region and endpoint are what AWS tools read from the environment (``AWS_ACCESS_KEY_ID``,
-``AWS_REGION``, ``AWS_ENDPOINT_URL``, web identity, instance roles). A redirect of the server is an error.
+``AWS_REGION``, ``AWS_ENDPOINT_URL``, web identity, instance roles).
 """
 
+import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Final
 
-from isthmus.blobs.errors import BlobRefusedError, BlobUnavailableError
+from isthmus.blobs.errors import BlobUnavailableError
+from isthmus.blobs.signed_download import SignedDownload
 from isthmus.blobs.store import Reading
 from isthmus.transport.errors import ConfigurationError
 
@@ -20,8 +23,10 @@ except ModuleNotFoundError as missing:
     raise ConfigurationError(f"blobs in S3 need {missing.name}: pip install 'isthmus[blobs]'") from None
 
 PART_BYTES: Final = 8 * 1024 * 1024
-"""Parts of an upload and ranges of a download: S3 takes 10,000 of them, so 80 GB is the most."""
+"""Parts of an upload: S3 takes 10,000 of them, so 80 GB is the most."""
 _PARTS_AT_ONCE: Final = 2
+_SIGNED_FOR: Final = timedelta(minutes=15)
+"""How long a download may take to begin."""
 
 
 class S3Store:
@@ -55,15 +60,12 @@ class S3Store:
 
     @contextmanager
     def read(self, name: str) -> Generator[Reading]:
-        """Read range by range: each one has its own time, and is tried again by itself."""
-        path = self._prefix + name
+        """Download by a signed URL; see ``isthmus.blobs.signed_download``."""
+        download = SignedDownload(lambda: self._signed(name), root=self._root)
         try:
-            size = obstore.head(self._store, path)["size"]
-        except FileNotFoundError:
-            raise BlobRefusedError("the blob is not there: swept after its time?") from None
-        except (BaseError, OSError) as error:
-            raise self._unavailable("read", error) from error
-        yield Reading(size, self._ranges(path, size))
+            yield download.reading()
+        finally:
+            download.close()
 
     def names(self) -> Iterator[str]:
         """List below the prefix."""
@@ -83,14 +85,16 @@ class S3Store:
         except (BaseError, OSError) as error:
             raise self._unavailable("deleted", error) from error
 
-    def _ranges(self, path: str, size: int) -> Iterator[bytes]:
+    def _signed(self, name: str) -> str:
         try:
-            for start in range(0, size, PART_BYTES):
-                yield bytes(
-                    obstore.get_range(self._store, path, start=start, end=min(start + PART_BYTES, size))
-                )
+            url = obstore.sign(self._store, "GET", self._prefix + name, _SIGNED_FOR)
         except (BaseError, OSError) as error:
             raise self._unavailable("read", error) from error
+        if not url.startswith("https://") and os.environ.get("AWS_ALLOW_HTTP", "").lower() != "true":
+            raise ConfigurationError(
+                "AWS_ENDPOINT_URL is without TLS; use https://, or set AWS_ALLOW_HTTP=true where that is safe"
+            )
+        return url
 
     def _unavailable(self, what: str, error: Exception) -> BlobUnavailableError:
         denied = isinstance(error, PermissionDeniedError | UnauthenticatedError)
