@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 BUCKET = "exchange"
@@ -26,7 +26,7 @@ def variables(port: int) -> dict[str, str]:
 
 
 @contextmanager
-def s3_server() -> Iterator[int]:
+def s3_server() -> Generator[int]:
     """Yield the port of a server that has an empty bucket."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

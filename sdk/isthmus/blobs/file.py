@@ -19,8 +19,6 @@ class File:
     As a type it stands for the same content as ``bytes``: one end may name File and the other bytes.
     """
 
-    __slots__ = ("__weakref__", "_path", "_remove")
-
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._remove: weakref.finalize[[Path], File] | None = None

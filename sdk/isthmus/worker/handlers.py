@@ -121,7 +121,7 @@ class OperationHandlers:
         """Return what a handler takes; Any where there is none, or it does not say."""
         found = self._handler.service_handlers.get(service)
         definition = None if found is None else found.service.operation_definitions.get(operation)
-        return Any if definition is None or definition.input_type is None else definition.input_type
+        return Any if definition is None else definition.input_type
 
     def is_interruptible(self, service: str, operation: str) -> bool:
         """Tell whether cancelling the asyncio task stops the handler: a thread goes on regardless."""

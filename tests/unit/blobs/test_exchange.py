@@ -1,5 +1,6 @@
 """A payload goes through a store, and comes out only if it is the very one."""
 
+import hashlib
 import os
 import resource
 import subprocess
@@ -121,7 +122,7 @@ def test_nothing_is_released_when_a_sender_vouches_for_a_broken_blob(
     blob = world.blob(pointer)
     broken = spoil(blob.read_bytes())
     blob.write_bytes(broken)
-    lying = replace(pointer, sealed_bytes=len(broken), sha256=reader.hashlib.sha256(broken).digest())
+    lying = replace(pointer, sealed_bytes=len(broken), sha256=hashlib.sha256(broken).digest())
     with pytest.raises(BlobRefusedError, match="does not open"):
         receive(world, Payload(content_type=CONTENT_TYPE, data=lying.encode()), hint)
     assert world.spooled() == []
@@ -160,10 +161,15 @@ def test_blob_is_refused_when_another_one_took_its_place(world: World) -> None:
         receive(world, payload)
 
 
+def fail(*arguments: object) -> None:
+    """Stand for what must not be called."""
+    pytest.fail(f"called with {len(arguments)} arguments")
+
+
 def test_nothing_is_read_when_the_place_is_not_allowed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check is on text, and comes before any store is opened."""
     payload, _ = send(world)
-    monkeypatch.setattr(reader, "open_store", lambda root: pytest.fail(f"opened {root}"))
+    monkeypatch.setattr(reader, "open_store", fail)
     stranger = ClaimChecks(BlobSettings(prefixes={"data-team": ("file:///elsewhere/",)}))
     with pytest.raises(BlobRefusedError, match="not allowed"):
         stranger.unpack(payload, File, binding=binding())
@@ -174,7 +180,7 @@ def test_nothing_is_spooled_when_the_size_is_wrong(world: World, monkeypatch: py
     payload, pointer = send(world)
     with world.blob(pointer).open("ab") as blob:
         blob.truncate(10**12)
-    monkeypatch.setattr(reader, "_spool", lambda *_: pytest.fail("spooled"))
+    monkeypatch.setattr(reader, "_spool", fail)
     with pytest.raises(BlobRefusedError, match="size or digest"):
         receive(world, payload)
 
