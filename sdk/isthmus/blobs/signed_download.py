@@ -23,7 +23,7 @@ _SERVER_ERRORS: Final = 500
 
 
 class _RefuseRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
+    def redirect_request(  # noqa: PLR0917 - as in the base class
         self,
         req: urllib.request.Request,
         fp: IO[bytes],
