@@ -106,6 +106,19 @@ def test_journeys_work_when_they_are_typed_as_the_readme_says(
 
 @pytest.mark.acceptance
 @pytest.mark.slow
+def test_large_payloads_work_when_they_are_typed_as_the_page_says(
+    tmp_path: Path, environment: dict[str, str], gateway: subprocess.Popen[str]
+) -> None:
+    """A file goes there and comes back, and the sweep finds nothing to do."""
+    assert gateway.poll() is None
+    shown = run_page(blocks("docs/large-payloads.md"), tmp_path, environment)
+    assert "kept as numbered.csv" in shown
+    assert "99999,row 99999" in shown
+    assert shown.count(".sealed") == 2
+
+
+@pytest.mark.acceptance
+@pytest.mark.slow
 def test_getting_started_works_when_it_is_typed_as_it_stands(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

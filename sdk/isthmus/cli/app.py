@@ -9,6 +9,7 @@ import typer
 
 from isthmus.cli import (
     audit,
+    blobs,
     call,
     demo,
     dev,
@@ -81,6 +82,7 @@ app.add_typer(operation.app, name="operation")
 app.add_typer(keys.app, name="keys")
 app.add_typer(trust.app, name="trust")
 app.add_typer(audit.app, name="audit")
+app.add_typer(blobs.app, name="blobs")
 app.add_typer(profile.app, name="profile")
 
 

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from isthmus.blobs.claim_checks import ClaimChecks
+from isthmus.blobs.settings import BlobSettings
 from isthmus.client.profile import Profile, load_profile
 from isthmus.client.request import Caller
 from isthmus.envelope.key_material import SigningPublicKey
@@ -39,6 +41,7 @@ class Parts:
     keyring: Keyring
     trust: TrustStore
     trust_on_first_use: bool
+    blobs: BlobSettings = field(default_factory=BlobSettings)
 
 
 def assemble(
@@ -73,7 +76,21 @@ def assemble(
         keyring=opened,
         trust=_trust(settings, trust, opened),
         trust_on_first_use=settings.trust_on_first_use,
+        blobs=blob_settings(settings),
     )
+
+
+def blob_settings(profile: Profile) -> BlobSettings:
+    """Return what to do with large payloads. Raises ConfigurationError."""
+    given = {
+        "store": profile.blob_store,
+        "threshold_bytes": profile.blob_threshold_bytes,
+        "prefixes": profile.blob_prefixes,
+        "spool": profile.blob_spool,
+        "retention_days": profile.blob_retention_days,
+        "max_bytes": profile.blob_max_bytes,
+    }
+    return BlobSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def channel_settings(profile: Profile, address: str | None = None) -> ChannelSettings:
@@ -148,6 +165,7 @@ def make_caller(
         principal=who.principal,
         gateway_key=gateway_key,
         trust_on_first_use=parts.trust_on_first_use,
+        claim_checks=ClaimChecks(parts.blobs),
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
+from isthmus.blobs.claim_checks import ClaimChecks
 from isthmus.client.assembly import assemble
 from isthmus.client.engine import AsyncEngine
 from isthmus.client.handle import OperationHandle
@@ -119,6 +120,11 @@ class Client:
     def payload_converter(self) -> PayloadConverter:
         """How values become payloads."""
         return self._converter
+
+    @property
+    def claim_checks(self) -> ClaimChecks:
+        """How payloads travel that are too large for envelopes."""
+        return self._engine.caller.claim_checks
 
     @overload
     def create_nexus_client(self, endpoint: str, service: type[ServiceT]) -> NexusClient[ServiceT]: ...

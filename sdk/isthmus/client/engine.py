@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, cast
 
 from isthmus.client.assembly import Parts, make_caller, signed_keyset
 from isthmus.client.flows import Clock, Effect, FetchKeys, FindOwner, Flow, Pause, PeerKeys, Send
+from isthmus.client.large_payloads import Block
 from isthmus.client.request import Caller
 from isthmus.envelope.errors import EnvelopeError
 from isthmus.keys.directory import AsyncKeyDirectory, KeyDirectory, KeysetCache
@@ -126,6 +127,8 @@ class AsyncEngine:
                 return asyncio.sleep(effect.seconds)
             case FindOwner():
                 return self._find_owner(effect.endpoint)
+            case Block():
+                return asyncio.to_thread(effect.work)
 
     async def _find_owner(self, endpoint: str) -> str:
         response = await self.connection.call_retrying(
@@ -204,6 +207,8 @@ class SyncEngine:
                     timeout_seconds=_LOOKUP_SECONDS,
                 )
                 return response.endpoint.namespace
+            case Block():
+                return effect.work()
 
     def _keys(self, effect: FetchKeys) -> PeerKeys:
         if self._mark.forked:  # a lock of the old one may have been held by a thread that this process lacks

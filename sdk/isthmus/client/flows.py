@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
+from isthmus.blobs.claim_checks import Content
 from isthmus.client.answer import (
     KnownRequest,
     Outcome,
@@ -15,6 +16,7 @@ from isthmus.client.answer import (
     verify_proof,
 )
 from isthmus.client.errors import AlreadyExistsError, KeyRetiredError, UnverifiedAnswerError
+from isthmus.client.large_payloads import Block, packed_input
 from isthmus.client.operation_spec import OperationSpec
 from isthmus.client.request import (
     Caller,
@@ -27,9 +29,9 @@ from isthmus.client.request import (
 )
 from isthmus.envelope.errors import KeyUnavailableError
 from isthmus.envelope.expected import VerifiedKeys
+from isthmus.envelope.identity import random_operation_id
 from isthmus.envelope.seal import RecipientKey
 from isthmus.keys.errors import TrustError
-from isthmus.payload.payload import Payload
 from isthmus.transport.errors import DeadlineExceededError
 from isthmus.v1 import operation_pb2, operation_service_pb2
 from isthmus.wire.names import KEY_ID_BYTES, OperationId, format_operation_id
@@ -89,7 +91,7 @@ class Pause:
     seconds: float
 
 
-Effect = Send | FetchKeys | FindOwner | Pause
+Effect = Send | FetchKeys | FindOwner | Pause | Block
 Flow = Generator[Effect, Any, T]
 # Named, because the annotations of an inner function are evaluated each time that it is defined.
 _Sent = Flow[tuple[Prepared, operation_pb2.OperationStatus]]
@@ -119,18 +121,19 @@ class Started:
 
 
 def start_flow(
-    caller: Caller, spec: OperationSpec, payload: Payload, options: StartOptions, clock: Clock, *, wait: bool
+    caller: Caller, spec: OperationSpec, content: Content, options: StartOptions, clock: Clock, *, wait: bool
 ) -> Flow[Started]:
     """Start an operation, or attach to the one that exists under the id; with ``wait``, see it end.
 
     Raises:
-        AlreadyExistsError, ConflictError and other errors of the gateway; UnverifiedAnswerError; TrustError.
+        AlreadyExistsError, ConflictError and other errors of the gateway; UnverifiedAnswerError; TrustError;
+            BlobError and OSError when the content goes through an object store.
     """
     recipient = yield from _owner(caller, spec.endpoint)
     generation = 1
     while True:
         started, created = yield from _start_generation(
-            caller, spec, payload, options, clock, recipient=recipient, generation=generation, wait=wait
+            caller, spec, content, options, clock, recipient=recipient, generation=generation, wait=wait
         )
         failed = started.outcome is not None and started.outcome.attested_failure
         if created or not failed or options.reuse_policy != "restart_if_failed":
@@ -141,7 +144,7 @@ def start_flow(
 def _start_generation(
     caller: Caller,
     spec: OperationSpec,
-    payload: Payload,
+    content: Content,
     options: StartOptions,
     clock: Clock,
     *,
@@ -150,9 +153,18 @@ def _start_generation(
     wait: bool,
 ) -> Flow[tuple[Started, bool]]:
     """Start one generation; tell whether it was this very start that created it."""
-    operation_id = None
+    operation_id = random_operation_id()
     if options.id is not None:
         operation_id = operation_id_of(caller, spec, options.id, generation=generation)
+    packed = yield from packed_input(
+        caller,
+        spec,
+        content,
+        options,
+        recipient=recipient,
+        operation_id=operation_id,
+        now_ms=clock.now_ms(),
+    )
     life_seconds = milliseconds(options.schedule_to_close_timeout) / 1000 + _GRACE_SECONDS
     timeout_seconds = life_seconds if wait else min(START_TIMEOUT_SECONDS, life_seconds)
 
@@ -160,11 +172,12 @@ def _start_generation(
         prepared = seal_request(
             caller,
             spec,
-            payload,
+            packed.payload,
             options,
             recipient=keys.sealing_key(),
             now_ms=clock.now_ms(),
             operation_id=operation_id,
+            fingerprint=packed.fingerprint,
         )
         envelope = prepared.sealed.envelope
         call = _start_call(envelope, options, wait=wait)

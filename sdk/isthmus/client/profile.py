@@ -12,10 +12,13 @@
     trust_store = "keys/trust.json"
     token_file = "/var/run/secrets/isthmus/token"
 
+    blob_store = "s3://exchange/data-team/"
+    blob_prefixes = { app-team = ["s3://exchange/app-team/"] }
+
 Paths are relative to the file. Every field is also an environment variable, ``ISTHMUS_ADDRESS`` and so on,
-which wins over the file. Secrets come from files or from the environment (``ISTHMUS_TOKEN``,
-``ISTHMUS_PASSPHRASE``), never from this file. Whoever can write it decides which gateway is called and who is
-trusted, so a file that others can write is refused.
+which wins over the file; ``ISTHMUS_BLOB_PREFIXES`` is ``app-team=s3://exchange/app-team/ …``. Secrets come
+from files or from the environment (``ISTHMUS_TOKEN``, ``ISTHMUS_PASSPHRASE``), never from this file. Whoever
+can write it decides which gateway is called and who is trusted, so a file that others can write is refused.
 """
 
 import os
@@ -26,6 +29,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from isthmus.blobs.address import Prefixes
 from isthmus.transport.errors import ConfigurationError
 
 _PATHS: Final = frozenset(
@@ -38,9 +42,12 @@ _PATHS: Final = frozenset(
         "ca_file",
         "certificate_file",
         "private_key_file",
+        "blob_spool",
     }
 )
 _FLAGS: Final = frozenset({"allow_insecure", "trust_on_first_use"})
+_NUMBERS: Final = frozenset({"blob_threshold_bytes", "blob_retention_days", "blob_max_bytes"})
+_PREFIXES: Final = "blob_prefixes"
 _SECRETS: Final = frozenset({"token", "passphrase"})
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -65,6 +72,12 @@ class Profile:
     private_key_file: Path | None = None
     server_name: str | None = None
     allow_insecure: bool = False
+    blob_store: str | None = None
+    blob_threshold_bytes: int | None = None
+    blob_prefixes: Prefixes | None = None
+    blob_spool: Path | None = None
+    blob_retention_days: int | None = None
+    blob_max_bytes: int | None = None
 
 
 def config_path(environment: Mapping[str, str] | None = None) -> Path:
@@ -156,8 +169,11 @@ def _from_table(table: dict[str, Any], *, where: str, base: Path) -> Profile:
         raise ConfigurationError(f"{where}: unknown setting {', '.join(sorted(unknown))}")
     values: dict[str, Any] = {}
     for name, value in table.items():
-        expected = bool if name in _FLAGS else str
-        if not isinstance(value, expected):
+        if name == _PREFIXES:
+            values[name] = _prefixes_of_table(value, where=where)
+            continue
+        expected = bool if name in _FLAGS else int if name in _NUMBERS else str
+        if type(value) is not expected:
             raise ConfigurationError(f"{where}: {name} must be a {expected.__name__}")
         values[name] = base / Path(str(value)).expanduser() if name in _PATHS else value
     return Profile(**values)
@@ -172,6 +188,10 @@ def _with_environment(profile: Profile, environment: Mapping[str, str]) -> Profi
             continue
         if field.name in _FLAGS:
             changes[field.name] = _flag(variable, text)
+        elif field.name in _NUMBERS:
+            changes[field.name] = _number(variable, text)
+        elif field.name == _PREFIXES:
+            changes[field.name] = _prefixes_of_text(variable, text)
         else:
             changes[field.name] = Path(text).expanduser() if field.name in _PATHS else text
     return replace(profile, **changes)
@@ -184,3 +204,31 @@ def _flag(variable: str, text: str) -> bool:
     if lowered in {"0", "false", "no", "off"}:
         return False
     raise ConfigurationError(f"{variable} must be true or false, not {text!r}")
+
+
+def _number(variable: str, text: str) -> int:
+    if not text.strip().isascii() or not text.strip().isdigit():
+        raise ConfigurationError(f"{variable} must be a whole number, not {text!r}")
+    return int(text)
+
+
+def _prefixes_of_table(table: object, *, where: str) -> Prefixes:
+    prefixes: dict[str, tuple[str, ...]] = {}
+    for namespace, listed in table.items() if isinstance(table, dict) else (("", None),):
+        if not isinstance(listed, list) or not all(isinstance(prefix, str) for prefix in listed):
+            raise ConfigurationError(
+                f"{where}: blob_prefixes is a table of lists, for example"
+                ' { app-team = ["s3://exchange/app-team/"] }'
+            )
+        prefixes[namespace] = tuple(listed)
+    return prefixes
+
+
+def _prefixes_of_text(variable: str, text: str) -> Prefixes:
+    prefixes: dict[str, tuple[str, ...]] = {}
+    for entry in text.split():
+        namespace, equals, prefix = entry.partition("=")
+        if not equals:
+            raise ConfigurationError(f"{variable} is namespace=prefix …, separated by spaces, not {entry!r}")
+        prefixes[namespace] = (*prefixes.get(namespace, ()), prefix)
+    return prefixes

@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Final, Literal, Protocol, TypedDict
 
+from isthmus.blobs.claim_checks import HOW_TO_CONFIGURE, ClaimChecks
 from isthmus.client.errors import ConfigurationError, PayloadTooLargeError
 from isthmus.client.operation_spec import OperationSpec
 from isthmus.envelope.errors import BodyTooLargeError, NeverSealError
@@ -50,6 +51,8 @@ class Caller:
     gateway_key: SigningPublicKey
     trust_on_first_use: bool = False
     """Believe the gateway about endpoints that nobody pinned. For development only."""
+    claim_checks: ClaimChecks = field(default_factory=ClaimChecks)
+    """What carries payloads that are too large for envelopes."""
 
     @property
     def namespace(self) -> str:
@@ -86,6 +89,11 @@ class StartOptions:
     """Authenticated attributes in clear: the gateway and its policy read them."""
     fingerprint: bool = True
     """Compare the input when the id is used again. Switch it off when the input's bytes are not stable."""
+
+    @property
+    def compares_input(self) -> bool:
+        """Whether a fingerprint of the input travels with it."""
+        return self.id is not None and self.fingerprint
 
     def __post_init__(self) -> None:
         """Refuse what cannot work. Raises ConfigurationError."""
@@ -170,6 +178,7 @@ def seal_request(
     recipient: RecipientKey,
     now_ms: int,
     operation_id: OperationId | None,
+    fingerprint: bytes | None = None,
 ) -> Prepared:
     """Seal a request for the pinned namespace of its endpoint.
 
@@ -181,6 +190,7 @@ def seal_request(
         recipient: the namespace that the caller's pins name for the endpoint, with its active key.
         now_ms: Unix milliseconds.
         operation_id: derived from the request id; None makes a random one.
+        fingerprint: of what a claim check stands for; None: of the payload, where it is to be compared.
 
     Raises:
         PayloadTooLargeError: the input is too large.
@@ -189,8 +199,7 @@ def seal_request(
     keyring = caller.keyring
     signer = keyring.signing_key()
     whole_ms = milliseconds(options.schedule_to_close_timeout)
-    fingerprint = None
-    if options.id is not None and options.fingerprint:
+    if fingerprint is None and options.compares_input:
         fingerprint = fingerprint_of(keyring.id_key, payload)
     header = Header(
         direction=Direction.REQUEST,
@@ -216,7 +225,7 @@ def seal_request(
     try:
         sealed = seal(header, payload, signer=signer, recipients=(recipient,))
     except BodyTooLargeError as error:
-        raise PayloadTooLargeError(str(error)) from None
+        raise PayloadTooLargeError(f"{error}; {HOW_TO_CONFIGURE}") from None
     except NeverSealError as error:
         raise ConfigurationError(str(error)) from None
     return Prepared(sealed=sealed, fingerprint=fingerprint)

@@ -4,13 +4,17 @@
 from collections.abc import Awaitable
 from typing import Any
 
-from isthmus.client.answer import Outcome
+from isthmus.blobs.claim_checks import Content
+from isthmus.blobs.file import File
+from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.description import OperationDescription, describe
 from isthmus.client.engine import AsyncEngine
 from isthmus.client.flows import Started, cancel_flow, describe_flow, start_flow
 from isthmus.client.interceptor import ClientOutbound, HandleInput, StartInput
 from isthmus.client.known_operation import KnownOperation
+from isthmus.client.large_payloads import unpacked_result
 from isthmus.payload.converter import PayloadConverter
+from isthmus.payload.payload import Payload
 
 
 class Root(ClientOutbound):
@@ -29,13 +33,14 @@ class Root(ClientOutbound):
     async def execute_operation(self, input: StartInput) -> Any:
         """Start, or attach, and wait."""
         started = await self._start(input, wait=True)
-        return value_of(started.outcome, self._converter, input.spec.output_type)
+        return await self._value(started.outcome, started.request, input.spec.output_type)
 
     async def get_result(self, input: HandleInput) -> Any:
         """Wait."""
         known, engine = input.known, self._engine
         outcome = await engine.run(known.outcome(engine.caller, engine.clock, wait=input.wait))
-        return value_of(outcome, self._converter, known.output_type)
+        request = await engine.run(known.request(engine.caller, engine.clock))
+        return await self._value(outcome, request, known.output_type)
 
     async def cancel_operation(self, input: HandleInput) -> None:
         """Ask to cancel."""
@@ -50,18 +55,36 @@ class Root(ClientOutbound):
 
     def _start(self, input: StartInput, *, wait: bool) -> Awaitable[Started]:
         engine = self._engine
-        payload = self._converter.to_payload(input.value)
+        content = content_of(input.value, self._converter)
         return engine.run(
-            start_flow(engine.caller, input.spec, payload, input.options, engine.clock, wait=wait)
+            start_flow(engine.caller, input.spec, content, input.options, engine.clock, wait=wait)
         )
 
+    async def _value(self, outcome: Outcome | None, request: KnownRequest, output_type: object) -> Any:
+        payload = payload_of(outcome)
+        content: Content = payload
+        caller = self._engine.caller
+        if caller.claim_checks.must_unpack(payload, output_type):
+            content = await self._engine.run(unpacked_result(caller, payload, request.header, output_type))
+        return value_of(content, self._converter, output_type)
 
-def value_of(outcome: Outcome | None, converter: PayloadConverter, output_type: object) -> Any:
-    """Return the result, or raise how it ended. Raises PayloadConversionError for an unexpected type."""
+
+def content_of(value: object, converter: PayloadConverter) -> Content:
+    """Return what is sent: a file as it is, everything else serialized. Raises PayloadConversionError."""
+    return value if isinstance(value, File) else converter.to_payload(value)
+
+
+def payload_of(outcome: Outcome | None) -> Payload:
+    """Return the payload of a result, or raise how the operation ended."""
     if outcome is None:
         raise AssertionError
     if outcome.error is not None:
         raise outcome.error
     if outcome.payload is None:
         raise AssertionError
-    return converter.from_payload(outcome.payload, output_type)
+    return outcome.payload
+
+
+def value_of(content: Content, converter: PayloadConverter, output_type: object) -> Any:
+    """Return the result. Raises PayloadConversionError for an unexpected type."""
+    return content if isinstance(content, File) else converter.from_payload(content, output_type)

@@ -9,16 +9,19 @@ from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
 import nexusrpc
 
+from isthmus.blobs.claim_checks import Content
+from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.assembly import assemble
 from isthmus.client.description import OperationDescription, describe
 from isthmus.client.engine import SyncEngine
 from isthmus.client.flows import Started, cancel_flow, describe_flow, start_flow
 from isthmus.client.interceptor import HandleInput, Interceptor, StartInput, SyncClientOutbound, layered_sync
 from isthmus.client.known_operation import KnownOperation
+from isthmus.client.large_payloads import unpacked_result
 from isthmus.client.operation_spec import OperationSpecs, service_name
 from isthmus.client.profile import Profile
 from isthmus.client.request import StartKeywords, StartOptions, operation_id_of, start_options
-from isthmus.client.root import value_of
+from isthmus.client.root import content_of, payload_of, value_of
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.trust import TrustStore
 from isthmus.payload.converter import DefaultPayloadConverter, PayloadConverter
@@ -228,12 +231,13 @@ class _SyncRoot(SyncClientOutbound):
 
     def execute_operation(self, input: StartInput) -> Any:
         started = self._start(input, wait=True)
-        return value_of(started.outcome, self._converter, input.spec.output_type)
+        return self._value(started.outcome, started.request, input.spec.output_type)
 
     def get_result(self, input: HandleInput) -> Any:
         known, engine = input.known, self._engine
         outcome = engine.run(known.outcome(engine.caller, engine.clock, wait=input.wait))
-        return value_of(outcome, self._converter, known.output_type)
+        request = engine.run(known.request(engine.caller, engine.clock))
+        return self._value(outcome, request, known.output_type)
 
     def cancel_operation(self, input: HandleInput) -> None:
         known, engine = input.known, self._engine
@@ -246,7 +250,15 @@ class _SyncRoot(SyncClientOutbound):
 
     def _start(self, input: StartInput, *, wait: bool) -> Started:
         engine = self._engine
-        payload = self._converter.to_payload(input.value)
+        content = content_of(input.value, self._converter)
         return engine.run(
-            start_flow(engine.caller, input.spec, payload, input.options, engine.clock, wait=wait)
+            start_flow(engine.caller, input.spec, content, input.options, engine.clock, wait=wait)
         )
+
+    def _value(self, outcome: Outcome | None, request: KnownRequest, output_type: object) -> Any:
+        payload = payload_of(outcome)
+        content: Content = payload
+        caller = self._engine.caller
+        if caller.claim_checks.must_unpack(payload, output_type):
+            content = self._engine.run(unpacked_result(caller, payload, request.header, output_type))
+        return value_of(content, self._converter, output_type)

@@ -146,15 +146,20 @@ class LocalGateway:
         self._endpoints[name] = namespace
         self._pin()
 
-    async def client(self, namespace: str) -> Client:
-        """Return the client of a namespace, one for the whole test; it is closed with the gateway."""
+    async def client(self, namespace: str, *, profile: Profile | None = None) -> Client:
+        """Return the client of a namespace, one for the whole test; it is closed with the gateway.
+
+        Args:
+            namespace: whose client it is.
+            profile: settings beside those that the gateway gives, such as ``blob_store``, the first time.
+        """
         found = self._clients.get(namespace)
         if found is None:
             about = await self.namespace(namespace)
             found = await Client.connect(
                 about.address,
                 # An empty one: what the developer's shell says about a real gateway is not for tests.
-                profile=Profile(),
+                profile=profile or Profile(),
                 keyring=about.keyring,
                 trust=about.trust,
                 credentials=about.credentials,

@@ -4,7 +4,13 @@ from functools import partial
 
 import nexusrpc
 
-from isthmus.envelope.errors import EnvelopeRejectedError, KeyUnavailableError, NeverSealError
+from isthmus.blobs.claim_checks import HOW_TO_CONFIGURE
+from isthmus.envelope.errors import (
+    BodyTooLargeError,
+    EnvelopeRejectedError,
+    KeyUnavailableError,
+    NeverSealError,
+)
 from isthmus.payload.failures import failure_payload
 from isthmus.payload.payload import Payload
 from isthmus.wire.header import Direction
@@ -33,8 +39,9 @@ class Answers:
             return await self._ending(running, request, direction, payload)
         except NeverSealError as error:
             # It would be as large the next time.
+            advice = f"; {HOW_TO_CONFIGURE}" if isinstance(error, BodyTooLargeError) else ""
             too_large = nexusrpc.HandlerError(
-                f"the result cannot be sealed: {error}",
+                f"the result cannot be sealed: {error}{advice}",
                 type=nexusrpc.HandlerErrorType.INTERNAL,
                 retryable_override=False,
             )

@@ -10,10 +10,11 @@ from datetime import timedelta
 
 import nexusrpc
 
+from isthmus.blobs.claim_checks import Content
+from isthmus.blobs.file import File
 from isthmus.envelope.errors import EnvelopeRejectedError, KeyUnavailableError, NeverSealError
 from isthmus.envelope.replay import RedeliveryGuard
 from isthmus.payload.failures import failure_payload
-from isthmus.payload.payload import Payload
 from isthmus.transport.backoff import Backoff
 from isthmus.transport.connection import AsyncMethod, Connection, RequestT, ResponseT
 from isthmus.transport.errors import GatewayError, NotFoundError, PreconditionFailedError
@@ -23,6 +24,7 @@ from isthmus.wire.names import parse_operation_id
 from isthmus.worker.connected import ClientKeys, WorkerClient
 from isthmus.worker.envelopes import Identity, TaskEnvelopes
 from isthmus.worker.errors import CompletionRefusedError
+from isthmus.worker.large_payloads import LargePayloads
 from isthmus.worker.stub import worker_stub
 
 CALL_SECONDS = 10.0
@@ -53,15 +55,17 @@ async def complete(
         CompletionRefusedError: the request cannot be verified, or the operation has ended already.
         UntrustedNamespaceError: the caller is not pinned.
         PayloadConversionError: the result has a type that cannot be serialized.
+        nexusrpc.HandlerError: a large result could not be put into the object store.
         GatewayError: the gateway could not be reached in time, or refuses.
         WireFormatError: the operation id is malformed.
     """
     number = parse_operation_id(operation_id)
-    direction, payload = _ending(client, result, error)
+    direction, content = _ending(client, result, error)
+    identity = Identity(
+        namespace=client.namespace, trust_domain=client.trust_domain, principal=client.principal
+    )
     envelopes = TaskEnvelopes(
-        identity=Identity(
-            namespace=client.namespace, trust_domain=client.trust_domain, principal=client.principal
-        ),
+        identity=identity,
         keys=ClientKeys(client),
         guard=RedeliveryGuard(),
     )
@@ -75,6 +79,7 @@ async def complete(
         request = await envelopes.verify_request(
             fetched.request, caller_namespace=caller_namespace, operation_id=number
         )
+        payload = await LargePayloads(client.claim_checks, identity).send(content, request=request)
         envelope = await envelopes.seal(direction, payload, request=request)
         await calls.repeat(
             stub.CompleteOperation,
@@ -93,7 +98,9 @@ async def complete(
         raise CompletionRefusedError(f"{operation_id} has ended already, or is not known: {gone}") from None
 
 
-def _ending(client: WorkerClient, result: object, error: BaseException | None) -> tuple[Direction, Payload]:
+def _ending(client: WorkerClient, result: object, error: BaseException | None) -> tuple[Direction, Content]:
+    if isinstance(result, File) and error is None:
+        return Direction.RESULT, result
     if error is None:
         return Direction.RESULT, client.payload_converter.to_payload(result)
     if result is not None:

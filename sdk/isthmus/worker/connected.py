@@ -3,6 +3,7 @@
 import logging
 from typing import Protocol
 
+from isthmus.blobs.claim_checks import ClaimChecks
 from isthmus.envelope.errors import KeyUnavailableError, MissingKey
 from isthmus.envelope.expected import Decrypter, VerifiedKeys
 from isthmus.envelope.key_material import SigningPrivateKey
@@ -75,6 +76,11 @@ class WorkerClient(Protocol):
     @property
     def payload_converter(self) -> PayloadConverter:
         """How values become payloads."""
+        ...
+
+    @property
+    def claim_checks(self) -> ClaimChecks:
+        """How payloads travel that are too large for envelopes."""
         ...
 
 

@@ -18,9 +18,10 @@ from nexusrpc.handler import (
     StartOperationContext,
 )
 
+from isthmus.blobs.claim_checks import Content
+from isthmus.blobs.file import File
 from isthmus.payload.converter import PayloadConverter
 from isthmus.payload.errors import PayloadConversionError
-from isthmus.payload.payload import Payload
 from isthmus.worker.interceptor import Interceptor, InterceptorMiddleware, StartResult
 
 P = ParamSpec("P")
@@ -52,20 +53,22 @@ class ContextExecutor(concurrent.futures.Executor):
 class PayloadInput:
     """The input of an operation, deserialized when ``nexusrpc`` knows its type."""
 
-    __slots__ = ("_converter", "_payload")
+    __slots__ = ("_content", "_converter")
 
-    def __init__(self, payload: Payload, converter: PayloadConverter) -> None:
-        self._payload = payload
+    def __init__(self, content: Content, converter: PayloadConverter) -> None:
+        self._content = content
         self._converter = converter
 
     async def consume(self, as_type: type[Any] | None = None) -> Any:  # noqa: ANN401 - whatever the type says
         """Return the value. Raises HandlerError(BAD_REQUEST) when it is not of that type."""
-        return _input(self._payload, as_type, self._converter)
+        return _input(self._content, as_type, self._converter)
 
 
-def _input(payload: Payload, as_type: type[Any] | None, converter: PayloadConverter) -> Any:  # noqa: ANN401
+def _input(content: Content, as_type: type[Any] | None, converter: PayloadConverter) -> Any:  # noqa: ANN401
+    if isinstance(content, File):
+        return content
     try:
-        return converter.from_payload(payload, Any if as_type is None else as_type)
+        return converter.from_payload(content, Any if as_type is None else as_type)
     except PayloadConversionError as error:
         raise nexusrpc.HandlerError(
             f"the input does not fit the operation: {error}", type=nexusrpc.HandlerErrorType.BAD_REQUEST
@@ -114,23 +117,29 @@ class OperationHandlers:
         """Names of the services that are served."""
         return tuple(self._handler.service_handlers)
 
+    def input_type(self, service: str, operation: str) -> object:
+        """Return what a handler takes; Any where there is none, or it does not say."""
+        found = self._handler.service_handlers.get(service)
+        definition = None if found is None else found.service.operation_definitions.get(operation)
+        return Any if definition is None else definition.input_type
+
     def is_interruptible(self, service: str, operation: str) -> bool:
         """Tell whether cancelling the asyncio task stops the handler: a thread goes on regardless."""
         return (service, operation) in self._coroutines
 
-    async def start(self, context: StartOperationContext, payload: Payload) -> StartResult:
+    async def start(self, context: StartOperationContext, content: Content) -> StartResult:
         """Run a start. Raises whatever the handler raises."""
         try:
-            return await self._started(context, payload)
+            return await self._started(context, content)
         except SystemExit as error:
             raise _exited(error) from error
 
-    def _started(self, context: StartOperationContext, payload: Payload) -> Awaitable[StartResult]:
+    def _started(self, context: StartOperationContext, content: Content) -> Awaitable[StartResult]:
         found = None if self._intercepted else self._coroutines.get((context.service, context.operation))
         if found is None:
-            return self._handler.start_operation(context, PayloadInput(payload, self._converter))
+            return self._handler.start_operation(context, PayloadInput(content, self._converter))
         operation, input_type = found
-        value = _input(payload, input_type, self._converter)
+        value = _input(content, input_type, self._converter)
         return cast("Awaitable[StartResult]", operation.start(context, value))
 
     async def cancel(self, context: CancelOperationContext, token: str) -> None:

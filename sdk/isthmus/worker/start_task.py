@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import nexusrpc
 from nexusrpc.handler import StartOperationContext, StartOperationResultAsync
 
+from isthmus.blobs.claim_checks import Content
+from isthmus.blobs.file import File
 from isthmus.envelope.errors import EnvelopeRejectedError, RejectionReason
 from isthmus.envelope.open import Opened
 from isthmus.payload.converter import BYTES, PayloadConverter
@@ -21,6 +23,7 @@ from isthmus.worker.answers import REJECTIONS, Answers
 from isthmus.worker.context import TaskContext, enter
 from isthmus.worker.envelopes import RequestFacts, TaskEnvelopes, facts_of
 from isthmus.worker.handlers import OperationHandlers
+from isthmus.worker.large_payloads import LargePayloads
 from isthmus.worker.report import report_forged_cancel
 from isthmus.worker.tasks import RunningTask, Stop
 
@@ -37,6 +40,7 @@ class StartTasks:
         envelopes: TaskEnvelopes,
         handlers: OperationHandlers,
         converter: PayloadConverter,
+        large_payloads: LargePayloads,
         task_queue: str,
         endpoints: Collection[str] | None,
     ) -> None:
@@ -45,6 +49,7 @@ class StartTasks:
         self._answers = Answers(envelopes)
         self._handlers = handlers
         self._converter = converter
+        self._large = large_payloads
         self._task_queue = task_queue
         self._endpoints = None if endpoints is None else frozenset(endpoints)
 
@@ -61,7 +66,7 @@ class StartTasks:
             request = facts_of(opened.header, opened.digest)
             for cancel in running.interrupts:
                 await self.interrupt(running, cancel)
-            return await self._handle(running, opened, request)
+            return await self._received(running, opened, request)
         except REJECTIONS as error:
             return self._answers.rejection(running, error)
 
@@ -77,7 +82,25 @@ class StartTasks:
         else:
             running.interrupt(Stop.CANCELED)
 
-    async def _handle(self, running: RunningTask, opened: Opened, request: RequestFacts) -> Answer | None:
+    async def _received(self, running: RunningTask, opened: Opened, request: RequestFacts) -> Answer | None:
+        """Get what the request stands for, and keep it as long as the handler and its result need it."""
+        payload = opened.payload
+        input_type = self._handlers.input_type(request.service, request.operation)
+        if not self._large.must_receive(payload, input_type):
+            return await self._handle(running, opened, request, payload)
+        try:
+            content = await self._large.receive(payload, input_type, request=request)
+        except nexusrpc.HandlerError as error:
+            return await self._answers.error(running, request, error)
+        try:
+            return await self._handle(running, opened, request, content)
+        finally:
+            if isinstance(content, File):
+                content.close()
+
+    async def _handle(
+        self, running: RunningTask, opened: Opened, request: RequestFacts, content: Content
+    ) -> Answer | None:
         if running.stop is Stop.CANCELED:
             return await self._answers.error(running, request, _canceled())
         if running.was_taken_away():
@@ -86,7 +109,7 @@ class StartTasks:
         context = self._enter(running, header, opened.payload)
         try:
             running.in_handler = self._handlers.is_interruptible(header.service, header.operation)
-            result = await self._handlers.start(context, opened.payload)
+            result = await self._handlers.start(context, content)
             running.in_handler = False
             if running.was_taken_away():
                 return None
@@ -94,7 +117,9 @@ class StartTasks:
             if isinstance(result, StartOperationResultAsync):
                 direction, payload = Direction.STARTED, _token_payload(result.token)
             else:
-                payload = self._result_payload(result.value)
+                payload = await self._large.send(self._result(result.value), request=request)
+                if running.was_taken_away():
+                    return None
         except asyncio.CancelledError:
             running.in_handler = False
             return await self._after_cancellation(running, request)
@@ -145,7 +170,9 @@ class StartTasks:
             request_id=operation_id,
         )
 
-    def _result_payload(self, value: object) -> Payload:
+    def _result(self, value: object) -> Content:
+        if isinstance(value, File):
+            return value
         try:
             return self._converter.to_payload(value)
         except PayloadConversionError as error:

@@ -19,6 +19,7 @@ from isthmus.worker.errors import WorkerError
 from isthmus.worker.execution import Execution
 from isthmus.worker.handlers import OperationHandlers
 from isthmus.worker.interceptor import Interceptor
+from isthmus.worker.large_payloads import LargePayloads
 from isthmus.worker.link import Link, TransportChoice
 from isthmus.worker.session import Session, SessionOptions
 from isthmus.worker.start_task import StartTasks
@@ -99,10 +100,11 @@ class Worker:
             interceptors=interceptors,
             converter=client.payload_converter,
         )
+        own = Identity(
+            namespace=client.namespace, trust_domain=client.trust_domain, principal=client.principal
+        )
         envelopes = TaskEnvelopes(
-            identity=Identity(
-                namespace=client.namespace, trust_domain=client.trust_domain, principal=client.principal
-            ),
+            identity=own,
             keys=ClientKeys(client),
             guard=RedeliveryGuard(),
         )
@@ -111,6 +113,7 @@ class Worker:
                 envelopes=envelopes,
                 handlers=handlers,
                 converter=client.payload_converter,
+                large_payloads=LargePayloads(client.claim_checks, own),
                 task_queue=task_queue,
                 endpoints=endpoints,
             ),

@@ -17,7 +17,18 @@ from isthmus.cli.group import RootGroup
 from isthmus.gateway.store.database_file import FileLock
 
 runner = CliRunner()
-GROUPS = ("gateway", "worker", "namespace", "endpoint", "operation", "keys", "trust", "audit", "profile")
+GROUPS = (
+    "gateway",
+    "worker",
+    "namespace",
+    "endpoint",
+    "operation",
+    "keys",
+    "trust",
+    "audit",
+    "blobs",
+    "profile",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from tests.unit.client.teams import TRUST_DOMAIN, Team, trust_in
 
+from isthmus.blobs.settings import BlobSettings
 from isthmus.client import Profile, StartOptions, load_profile
-from isthmus.client.assembly import assemble, token_source
+from isthmus.client.assembly import assemble, blob_settings, token_source
 from isthmus.client.errors import ConfigurationError
 from isthmus.client.profile import config_path, current_profile, profile_names
 from isthmus.keys.file_keyring import FileKeyring
@@ -74,6 +75,10 @@ def test_variables_win_when_set(environment: dict[str, str]) -> None:
         ('[profiles.dev]\npassphrase = "s"\n', "passphrase_file or ISTHMUS_PASSPHRASE"),
         ('[profiles.dev]\nadress = "s"\n', "unknown setting adress"),
         ("[profiles.dev]\naddress = 3\n", "address must be a str"),
+        ("[profiles.dev]\nblob_max_bytes = true\n", "blob_max_bytes must be a int"),
+        ('[profiles.dev]\nblob_prefixes = "s3://x/"\n', "table of lists"),
+        ('[profiles.dev.blob_prefixes]\napp-team = "s3://x/"\n', "table of lists"),
+        ("[profiles.dev.blob_prefixes]\napp-team = [3]\n", "table of lists"),
         ("[profiles.dev]\nallow_insecure = 1\n", "allow_insecure must be a bool"),
         ("current =", "not valid TOML"),
     ],
@@ -182,3 +187,54 @@ def test_timeout_is_refused_when_it_is_a_number(option: str) -> None:
     """Seconds or milliseconds? A timedelta says it."""
     with pytest.raises(ConfigurationError, match=f"{option} is a timedelta, not 30"):
         StartOptions(**{option: 30})  # type: ignore[arg-type]
+
+
+BLOBS = """
+[profiles.dev]
+blob_store = "s3://exchange/data-team/"
+blob_spool = "spool"
+blob_retention_days = 7
+
+[profiles.dev.blob_prefixes]
+app-team = ["s3://exchange/app-team/", "file:///srv/"]
+"""
+
+
+def test_blob_settings_are_those_of_the_profile_when_nothing_else_says_so(tmp_path: Path) -> None:
+    """From the file, and as variables on top of it."""
+    path = tmp_path / "config.toml"
+    path.write_text(BLOBS)
+    environment = {"ISTHMUS_CONFIG": str(path), "ISTHMUS_PROFILE": "dev"}
+    settings = blob_settings(load_profile(environment=environment))
+    assert settings == BlobSettings(
+        store="s3://exchange/data-team/",
+        spool=tmp_path / "spool",
+        retention_days=7,
+        prefixes={"app-team": ("s3://exchange/app-team/", "file:///srv/")},
+    )
+    changed = environment | {
+        "ISTHMUS_BLOB_THRESHOLD_BYTES": "5",
+        "ISTHMUS_BLOB_PREFIXES": "a=s3://one/ b=s3://two/ a=s3://three/",
+    }
+    settings = blob_settings(load_profile(environment=changed))
+    assert settings.threshold_bytes == 5
+    assert settings.prefixes == {"a": ("s3://one/", "s3://three/"), "b": ("s3://two/",)}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("ISTHMUS_BLOB_PREFIXES", "s3://one/", "namespace=prefix"),
+        ("ISTHMUS_BLOB_PREFIXES", "app-team=s3://one", "slash at the end"),
+        ("ISTHMUS_BLOB_STORE", "https://one/", "slash at the end"),
+        ("ISTHMUS_BLOB_MAX_BYTES", "many", "whole number"),
+        ("ISTHMUS_BLOB_MAX_BYTES", "0", "at least 1"),
+        ("ISTHMUS_BLOB_RETENTION_DAYS", "-1", "whole number"),
+    ],
+)
+def test_blob_setting_is_refused_when_it_makes_no_sense(
+    variable: str, value: str, message: str, environment: dict[str, str]
+) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ConfigurationError, match=message):
+        blob_settings(load_profile(environment=environment | {variable: value}))

@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
+from isthmus.blobs.claim_checks import ClaimChecks
 from isthmus.envelope.expected import Expected
 from isthmus.envelope.key_material import EncryptionPrivateKey, EncryptionPublicKey, SigningPrivateKey
 from isthmus.envelope.open import Opened, open_envelope
@@ -107,6 +108,7 @@ class HandlerClient:
     connection: Connection
     principal: str = "spiffe://test.example/payments-worker"
     payload_converter: DefaultPayloadConverter = field(default_factory=DefaultPayloadConverter)
+    claim_checks: ClaimChecks = field(default_factory=ClaimChecks)
 
     @property
     def namespace(self) -> NamespaceName:
