@@ -77,7 +77,8 @@ def fields_of(found: type) -> tuple[str, ...]:
         return tuple(field.name for field in dataclasses.fields(found))
     if issubclass(found, msgspec.Struct):
         return found.__struct_fields__
-    return found._fields if issubclass(found, tuple) and hasattr(found, "_fields") else ()
+    names: tuple[str, ...] = getattr(found, "_fields", ()) if issubclass(found, tuple) else ()
+    return names
 
 
 def shown_of(found: type, values: dict[str, object]) -> str:
