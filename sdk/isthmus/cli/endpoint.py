@@ -32,6 +32,14 @@ MaxTime = Annotated[
     str | None,
     typer.Option("--max-time", help="Longest life of an operation, for example 2h.", metavar="TIME"),
 ]
+FairWeight = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Operations of a caller that go out in its turn while others wait, for example data-team=5; "
+        "1 for whoever is not named. Repeatable.",
+        metavar="NAMESPACE=WEIGHT",
+    ),
+]
 
 
 @app.command()
@@ -45,6 +53,7 @@ def create(
     max_attempts: MaxAttempts = None,
     on_exhausted: OnExhausted = None,
     max_time: MaxTime = None,
+    fair_weight: FairWeight = None,
 ) -> None:
     """Create an endpoint of your namespace. Nobody may call it until --allow says so."""
     from isthmus.v1 import endpoint_service_pb2
@@ -58,6 +67,7 @@ def create(
         max_attempts=max_attempts,
         on_exhausted=on_exhausted,
         max_time=max_time,
+        fair_weights=_parse_weights(fair_weight),
     )
     request = endpoint_service_pb2.CreateEndpointRequest(endpoint=endpoint)
     _show(ctx, _call(ctx, "CreateEndpoint", request).endpoint)
@@ -102,8 +112,9 @@ def update(
     max_attempts: MaxAttempts = None,
     on_exhausted: OnExhausted = None,
     max_time: MaxTime = None,
+    fair_weight: FairWeight = None,
 ) -> None:
-    """Change what is given and leave the rest. --allow replaces the whole list."""
+    """Change what is given and leave the rest. --allow and --fair-weight replace the whole list."""
     from isthmus.v1 import endpoint_service_pb2
 
     if allow and allow_nobody:
@@ -117,6 +128,7 @@ def update(
         max_attempts=max_attempts,
         on_exhausted=on_exhausted,
         max_time=max_time,
+        fair_weights=_parse_weights(fair_weight),
     )
     if not fields:
         raise CliError("nothing to change: give at least one option, see isthmus endpoint update --help")
@@ -150,6 +162,7 @@ def _fill(
     max_attempts: int | None,
     on_exhausted: str | None,
     max_time: str | None,
+    fair_weights: dict[str, int],
 ) -> list[str]:
     """Put what is given into an endpoint; return the paths of the fields that were."""
     from isthmus.cli.allow_rule import parse_allow_rule
@@ -182,7 +195,22 @@ def _fill(
     if max_time is not None:
         endpoint.max_schedule_to_close_ms = round(parse_duration(max_time).total_seconds() * 1000)
         fields.append("max_schedule_to_close_ms")
+    if fair_weights:
+        del endpoint.fair_weights[:]
+        for name, weight in fair_weights.items():
+            endpoint.fair_weights.add(namespace=name, weight=weight)
+        fields.append("fair_weights")
     return fields
+
+
+def _parse_weights(texts: list[str] | None) -> dict[str, int]:
+    weights: dict[str, int] = {}
+    for text in texts or ():
+        name, _, weight = text.partition("=")
+        if not (name and weight.isascii() and weight.isdecimal()):
+            raise CliError(f"--fair-weight is NAMESPACE=WEIGHT, for example data-team=5, not {text!r}")
+        weights[name] = int(weight)
+    return weights
 
 
 def _call(ctx: typer.Context, method: str, request: object) -> Any:  # noqa: ANN401 - the method's response
@@ -221,6 +249,8 @@ def readable(document: dict[str, Any]) -> dict[str, Any]:
         "retry": lines,
         "max_payload_bytes": document["max_payload_bytes"] or "default (the gateway's limit)",
         "max_schedule_to_close_ms": document["max_schedule_to_close_ms"] or "default (24h)",
+        "fair_weights": [f"{entry['namespace']}={entry['weight']}" for entry in document["fair_weights"]]
+        or "none (callers take equal turns)",
     }
 
 

@@ -46,6 +46,7 @@ def create_endpoint(
         retry=settings.retry,
         max_payload_bytes=settings.max_payload_bytes,
         max_schedule_to_close=settings.max_schedule_to_close,
+        fair_weights=settings.fair_weights,
         etag=etag,
         created_at=now,
         updated_at=now,

@@ -20,6 +20,7 @@ from isthmus.gateway.commands.start_operation import StartOperation, StartResult
 from isthmus.gateway.core.audit_record import Actor
 from isthmus.gateway.core.errors import GatewayError
 from isthmus.gateway.core.operation import OperationKey
+from isthmus.gateway.core.rotation import Rotation
 from isthmus.gateway.dispatch.interrupt_box import InterruptBox
 from isthmus.gateway.dispatch.live_session import LiveSession
 from isthmus.gateway.dispatch.pump import Pump
@@ -63,6 +64,8 @@ class Dispatcher:
         self._timers = timers
         self._safety_interval = safety_interval
         self._served: dict[QueueKey, _Served] = {}
+        # Of every queue out of which a task went: at most as many as there were endpoints.
+        self._rotations: dict[QueueKey, Rotation] = {}
         self._live: dict[bytes, LiveSession] = {}
         self._jobs: set[asyncio.Task[object]] = set()
         self.interrupts = InterruptBox()
@@ -86,6 +89,7 @@ class Dispatcher:
                 timers=self._timers,
                 deliver=self._deliver,
                 safety_interval=self._safety_interval,
+                rotations=self._rotations,
             )
             served = self._served[live.session.queue] = _Served(queue=queue, pump=pump)
         served.queue.add(live)

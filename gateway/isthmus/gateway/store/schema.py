@@ -112,6 +112,16 @@ _partial(
     tasks.c.task_id,
     where=is_waiting,
 )
+# A caller of a queue is found without looking at the tasks of the others.
+_partial(
+    "tasks_waiting_by_caller",
+    tasks.c.namespace,
+    tasks.c.task_queue,
+    tasks.c.caller,
+    tasks.c.ready_at,
+    tasks.c.task_id,
+    where=is_waiting,
+)
 _partial("tasks_leased", tasks.c.session_id, tasks.c.task_id, where=is_leased)
 
 worker_sessions = Table(
@@ -156,6 +166,8 @@ endpoints = Table(
     Column("created_at", Number, nullable=False),
     Column("updated_at", Number, nullable=False),
     Column("deleted_at", Number),
+    # JSON: a list of [namespace, weight]. Last, and with a default: older gateways do not write it.
+    Column("fair_weights", Text, nullable=False, server_default="[]"),
     sqlite_with_rowid=False,
 )
 is_current = endpoints.c.deleted_at.is_(None)
