@@ -16,15 +16,15 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!isthmus/v1/endpoint_service.proto\x12\nisthmus.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"B\n\tAllowRule\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x11\n\toperation\x18\x03 \x01(\t\"\x88\x01\n\x0bRetryPolicy\x12\x1b\n\x13initial_interval_ms\x18\x01 \x01(\r\x12\x17\n\x0fmax_interval_ms\x18\x02 \x01(\r\x12\x14\n\x0cmax_attempts\x18\x03 \x01(\r\x12-\n\x0con_exhausted\x18\x04 \x01(\x0e\x32\x17.isthmus.v1.OnExhausted\"/\n\nFairWeight\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\"\xfb\x02\n\x08\x45ndpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x12\n\ntask_queue\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12$\n\x05\x61llow\x18\x05 \x03(\x0b\x32\x15.isthmus.v1.AllowRule\x12&\n\x05retry\x18\x06 \x01(\x0b\x32\x17.isthmus.v1.RetryPolicy\x12\x19\n\x11max_payload_bytes\x18\x07 \x01(\r\x12 \n\x18max_schedule_to_close_ms\x18\x08 \x01(\x03\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x0c\x66\x61ir_weights\x18\x0c \x03(\x0b\x32\x16.isthmus.v1.FairWeight\"?\n\x15\x43reateEndpointRequest\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"@\n\x16\x43reateEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"\"\n\x12GetEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x13GetEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"P\n\x14ListEndpointsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x15ListEndpointsResponse\x12\'\n\tendpoints\x18\x01 \x03(\x0b\x32\x14.isthmus.v1.Endpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x15UpdateEndpointRequest\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x16UpdateEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"3\n\x15\x44\x65leteEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteEndpointResponse*Y\n\x0bOnExhausted\x12\x1c\n\x18ON_EXHAUSTED_UNSPECIFIED\x10\x00\x12\x15\n\x11ON_EXHAUSTED_PARK\x10\x01\x12\x15\n\x11ON_EXHAUSTED_FAIL\x10\x02\x32\xc2\x03\n\x0f\x45ndpointService\x12W\n\x0e\x43reateEndpoint\x12!.isthmus.v1.CreateEndpointRequest\x1a\".isthmus.v1.CreateEndpointResponse\x12N\n\x0bGetEndpoint\x12\x1e.isthmus.v1.GetEndpointRequest\x1a\x1f.isthmus.v1.GetEndpointResponse\x12T\n\rListEndpoints\x12 .isthmus.v1.ListEndpointsRequest\x1a!.isthmus.v1.ListEndpointsResponse\x12W\n\x0eUpdateEndpoint\x12!.isthmus.v1.UpdateEndpointRequest\x1a\".isthmus.v1.UpdateEndpointResponse\x12W\n\x0e\x44\x65leteEndpoint\x12!.isthmus.v1.DeleteEndpointRequest\x1a\".isthmus.v1.DeleteEndpointResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!isthmus/v1/endpoint_service.proto\x12\nisthmus.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"B\n\tAllowRule\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x11\n\toperation\x18\x03 \x01(\t\"\x88\x01\n\x0bRetryPolicy\x12\x1b\n\x13initial_interval_ms\x18\x01 \x01(\r\x12\x17\n\x0fmax_interval_ms\x18\x02 \x01(\r\x12\x14\n\x0cmax_attempts\x18\x03 \x01(\r\x12-\n\x0con_exhausted\x18\x04 \x01(\x0e\x32\x17.isthmus.v1.OnExhausted\"/\n\nFairWeight\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\"\xbb\x03\n\x08\x45ndpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x12\n\ntask_queue\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12$\n\x05\x61llow\x18\x05 \x03(\x0b\x32\x15.isthmus.v1.AllowRule\x12&\n\x05retry\x18\x06 \x01(\x0b\x32\x17.isthmus.v1.RetryPolicy\x12\x19\n\x11max_payload_bytes\x18\x07 \x01(\r\x12 \n\x18max_schedule_to_close_ms\x18\x08 \x01(\x03\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x0c\x66\x61ir_weights\x18\x0c \x03(\x0b\x32\x16.isthmus.v1.FairWeight\x12!\n\x19max_operations_per_second\x18\r \x01(\r\x12\x1b\n\x13max_open_operations\x18\x0e \x01(\r\"?\n\x15\x43reateEndpointRequest\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"@\n\x16\x43reateEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"\"\n\x12GetEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x13GetEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"P\n\x14ListEndpointsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x15ListEndpointsResponse\x12\'\n\tendpoints\x18\x01 \x03(\x0b\x32\x14.isthmus.v1.Endpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x15UpdateEndpointRequest\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x16UpdateEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"3\n\x15\x44\x65leteEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteEndpointResponse*Y\n\x0bOnExhausted\x12\x1c\n\x18ON_EXHAUSTED_UNSPECIFIED\x10\x00\x12\x15\n\x11ON_EXHAUSTED_PARK\x10\x01\x12\x15\n\x11ON_EXHAUSTED_FAIL\x10\x02\x32\xc2\x03\n\x0f\x45ndpointService\x12W\n\x0e\x43reateEndpoint\x12!.isthmus.v1.CreateEndpointRequest\x1a\".isthmus.v1.CreateEndpointResponse\x12N\n\x0bGetEndpoint\x12\x1e.isthmus.v1.GetEndpointRequest\x1a\x1f.isthmus.v1.GetEndpointResponse\x12T\n\rListEndpoints\x12 .isthmus.v1.ListEndpointsRequest\x1a!.isthmus.v1.ListEndpointsResponse\x12W\n\x0eUpdateEndpoint\x12!.isthmus.v1.UpdateEndpointRequest\x1a\".isthmus.v1.UpdateEndpointResponse\x12W\n\x0e\x44\x65leteEndpoint\x12!.isthmus.v1.DeleteEndpointRequest\x1a\".isthmus.v1.DeleteEndpointResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'isthmus.v1.endpoint_service_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_ONEXHAUSTED']._serialized_start=1416
-  _globals['_ONEXHAUSTED']._serialized_end=1505
+  _globals['_ONEXHAUSTED']._serialized_start=1480
+  _globals['_ONEXHAUSTED']._serialized_end=1569
   _globals['_ALLOWRULE']._serialized_start=116
   _globals['_ALLOWRULE']._serialized_end=182
   _globals['_RETRYPOLICY']._serialized_start=185
@@ -32,27 +32,27 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_FAIRWEIGHT']._serialized_start=323
   _globals['_FAIRWEIGHT']._serialized_end=370
   _globals['_ENDPOINT']._serialized_start=373
-  _globals['_ENDPOINT']._serialized_end=752
-  _globals['_CREATEENDPOINTREQUEST']._serialized_start=754
-  _globals['_CREATEENDPOINTREQUEST']._serialized_end=817
-  _globals['_CREATEENDPOINTRESPONSE']._serialized_start=819
-  _globals['_CREATEENDPOINTRESPONSE']._serialized_end=883
-  _globals['_GETENDPOINTREQUEST']._serialized_start=885
-  _globals['_GETENDPOINTREQUEST']._serialized_end=919
-  _globals['_GETENDPOINTRESPONSE']._serialized_start=921
-  _globals['_GETENDPOINTRESPONSE']._serialized_end=982
-  _globals['_LISTENDPOINTSREQUEST']._serialized_start=984
-  _globals['_LISTENDPOINTSREQUEST']._serialized_end=1064
-  _globals['_LISTENDPOINTSRESPONSE']._serialized_start=1066
-  _globals['_LISTENDPOINTSRESPONSE']._serialized_end=1155
-  _globals['_UPDATEENDPOINTREQUEST']._serialized_start=1157
-  _globals['_UPDATEENDPOINTREQUEST']._serialized_end=1269
-  _globals['_UPDATEENDPOINTRESPONSE']._serialized_start=1271
-  _globals['_UPDATEENDPOINTRESPONSE']._serialized_end=1335
-  _globals['_DELETEENDPOINTREQUEST']._serialized_start=1337
-  _globals['_DELETEENDPOINTREQUEST']._serialized_end=1388
-  _globals['_DELETEENDPOINTRESPONSE']._serialized_start=1390
-  _globals['_DELETEENDPOINTRESPONSE']._serialized_end=1414
-  _globals['_ENDPOINTSERVICE']._serialized_start=1508
-  _globals['_ENDPOINTSERVICE']._serialized_end=1958
+  _globals['_ENDPOINT']._serialized_end=816
+  _globals['_CREATEENDPOINTREQUEST']._serialized_start=818
+  _globals['_CREATEENDPOINTREQUEST']._serialized_end=881
+  _globals['_CREATEENDPOINTRESPONSE']._serialized_start=883
+  _globals['_CREATEENDPOINTRESPONSE']._serialized_end=947
+  _globals['_GETENDPOINTREQUEST']._serialized_start=949
+  _globals['_GETENDPOINTREQUEST']._serialized_end=983
+  _globals['_GETENDPOINTRESPONSE']._serialized_start=985
+  _globals['_GETENDPOINTRESPONSE']._serialized_end=1046
+  _globals['_LISTENDPOINTSREQUEST']._serialized_start=1048
+  _globals['_LISTENDPOINTSREQUEST']._serialized_end=1128
+  _globals['_LISTENDPOINTSRESPONSE']._serialized_start=1130
+  _globals['_LISTENDPOINTSRESPONSE']._serialized_end=1219
+  _globals['_UPDATEENDPOINTREQUEST']._serialized_start=1221
+  _globals['_UPDATEENDPOINTREQUEST']._serialized_end=1333
+  _globals['_UPDATEENDPOINTRESPONSE']._serialized_start=1335
+  _globals['_UPDATEENDPOINTRESPONSE']._serialized_end=1399
+  _globals['_DELETEENDPOINTREQUEST']._serialized_start=1401
+  _globals['_DELETEENDPOINTREQUEST']._serialized_end=1452
+  _globals['_DELETEENDPOINTRESPONSE']._serialized_start=1454
+  _globals['_DELETEENDPOINTRESPONSE']._serialized_end=1478
+  _globals['_ENDPOINTSERVICE']._serialized_start=1572
+  _globals['_ENDPOINTSERVICE']._serialized_end=2022
 # @@protoc_insertion_point(module_scope)
