@@ -122,6 +122,8 @@ def endpoint(name: str = ENDPOINT, **changes: Any) -> Endpoint:
         "max_payload_bytes": 65_536,
         "max_schedule_to_close": timedelta(days=3, microseconds=1),
         "fair_weights": (FairWeight(namespace=CALLER, weight=5),),
+        "max_operations_per_second": 7_000,
+        "max_open_operations": 9_000,
         "etag": "e1",
         "created_at": NOW,
         "updated_at": NOW + seconds(1),

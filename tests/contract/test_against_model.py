@@ -151,6 +151,7 @@ def count(unit: UnitOfWork, model: Model) -> None:
     """Count what is open."""
     expected = sum(not of.state.is_terminal for of in model.operations.values())
     assert unit.count_open_operations(ENDPOINT) == expected
+    assert unit.count_open_operations_of(ENDPOINT, CALLER) == expected
 
 
 def look(unit: UnitOfWork, model: Model) -> None:

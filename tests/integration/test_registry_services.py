@@ -188,6 +188,8 @@ async def test_name_stays_reserved_when_its_endpoint_is_deleted(gateway: Served)
         {"retry": pb.RetryPolicy(on_exhausted=9)},  # type: ignore[arg-type]
         {"max_payload_bytes": 2**31},
         {"max_schedule_to_close_ms": -1},
+        {"max_operations_per_second": 100_001},
+        {"max_open_operations": 100_001},
         {"fair_weights": [pb.FairWeight(namespace="data-team")]},
         {"fair_weights": [pb.FairWeight(namespace="data-team", weight=101)]},
         {"fair_weights": [pb.FairWeight(namespace="*", weight=2)]},

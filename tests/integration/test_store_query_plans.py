@@ -159,6 +159,12 @@ def add_waiting_tasks(connection: sqlite3.Connection, caller: str, count: int) -
     )
 
 
+def test_count_of_a_caller_looks_at_its_open_operations_only(connection: sqlite3.Connection) -> None:
+    """Neither at those that have ended nor at those of other callers."""
+    (step,) = plan(connection, operations.COUNT_OPEN_OF_CALLER)
+    assert step.endswith("operations_open_by_endpoint (endpoint=? AND caller=?)")
+
+
 def test_lease_costs_the_same_when_the_backlog_grows(connection: sqlite3.Connection) -> None:
     """Neither who is in line nor the first tasks of each depend on how much waits."""
     queue = QueueKey(namespace=NamespaceName("billing"), task_queue="default")

@@ -52,7 +52,8 @@ class FairWeight:
 class Endpoint:
     """A named route, owned by one namespace. ``etag`` changes with every update.
 
-    A caller without an entry in ``fair_weights`` has the weight 1.
+    A caller without an entry in ``fair_weights`` has the weight 1. ``max_operations_per_second`` and
+    ``max_open_operations`` are what each caller may have; 0 means no limit.
     """
 
     name: EndpointName
@@ -64,6 +65,8 @@ class Endpoint:
     max_payload_bytes: int = 0
     max_schedule_to_close: timedelta = timedelta(hours=24)
     fair_weights: tuple[FairWeight, ...] = ()
+    max_operations_per_second: int = 0
+    max_open_operations: int = 0
     etag: str
     created_at: datetime
     updated_at: datetime

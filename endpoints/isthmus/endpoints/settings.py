@@ -12,6 +12,7 @@ from isthmus.wire.names import check_namespace, check_service, check_task_queue
 MAX_DESCRIPTION_CHARS = 4096
 MAX_ALLOW_RULES = 1000
 MAX_FAIR_WEIGHT = 100
+MAX_CALLER_LIMIT = 100_000
 _LONGEST_LIFE = timedelta(milliseconds=limits.MAX_SCHEDULE_TO_CLOSE_MS)
 
 
@@ -26,6 +27,8 @@ class EndpointSettings:
     max_payload_bytes: int = 0
     max_schedule_to_close: timedelta = timedelta(hours=24)
     fair_weights: tuple[FairWeight, ...] = ()
+    max_operations_per_second: int = 0
+    max_open_operations: int = 0
 
     def problems(self) -> Iterator[str]:
         """Yield what does not make sense, each as one sentence."""
@@ -44,6 +47,10 @@ class EndpointSettings:
             yield f"the largest payload is 0 (the gateway's limit) to {limits.MAX_ENVELOPE_BYTES} bytes"
         if not timedelta(0) < self.max_schedule_to_close <= _LONGEST_LIFE:
             yield f"the longest life of an operation is positive and at most {_LONGEST_LIFE.days} days"
+        if not 0 <= self.max_operations_per_second <= MAX_CALLER_LIMIT:
+            yield f"a caller's operations per second are 0 (no limit) to {MAX_CALLER_LIMIT}"
+        if not 0 <= self.max_open_operations <= MAX_CALLER_LIMIT:
+            yield f"a caller's open operations are 0 (no limit) to {MAX_CALLER_LIMIT}"
         yield from self._weight_problems()
 
     def _allow_problems(self) -> Iterator[str]:
@@ -88,6 +95,8 @@ def settings_of(endpoint: Endpoint) -> EndpointSettings:
         max_payload_bytes=endpoint.max_payload_bytes,
         max_schedule_to_close=endpoint.max_schedule_to_close,
         fair_weights=endpoint.fair_weights,
+        max_operations_per_second=endpoint.max_operations_per_second,
+        max_open_operations=endpoint.max_open_operations,
     )
 
 

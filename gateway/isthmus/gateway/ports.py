@@ -183,6 +183,13 @@ class OperationUnit(Protocol):
         """Return how many operations of an endpoint are not terminal, counting no further than 1000."""
         ...
 
+    def count_open_operations_of(self, endpoint: str, caller: str) -> int:
+        """Return how many operations of a caller at an endpoint are not terminal, exactly and as of now.
+
+        The store counts them when it is asked for the first time, and keeps the count from then on.
+        """
+        ...
+
 
 class TaskUnit(Protocol):
     """Task queues and worker sessions."""

@@ -41,6 +41,14 @@ FairWeight = Annotated[
     ),
 ]
 
+MaxPerSecond = Annotated[
+    int | None,
+    typer.Option("--max-per-second", min=0, help="Starts of each caller in a second; 0: no limit."),
+]
+MaxOpen = Annotated[
+    int | None, typer.Option(min=0, help="Open operations of each caller at most; 0: no limit.")
+]
+
 
 @app.command()
 def create(
@@ -54,6 +62,8 @@ def create(
     on_exhausted: OnExhausted = None,
     max_time: MaxTime = None,
     fair_weight: FairWeight = None,
+    max_per_second: MaxPerSecond = None,
+    max_open: MaxOpen = None,
 ) -> None:
     """Create an endpoint of your namespace. Nobody may call it until --allow says so."""
     from isthmus.v1 import endpoint_service_pb2
@@ -68,6 +78,8 @@ def create(
         on_exhausted=on_exhausted,
         max_time=max_time,
         fair_weights=_parse_weights(fair_weight),
+        max_per_second=max_per_second,
+        max_open=max_open,
     )
     request = endpoint_service_pb2.CreateEndpointRequest(endpoint=endpoint)
     _show(ctx, _call(ctx, "CreateEndpoint", request).endpoint)
@@ -113,6 +125,8 @@ def update(
     on_exhausted: OnExhausted = None,
     max_time: MaxTime = None,
     fair_weight: FairWeight = None,
+    max_per_second: MaxPerSecond = None,
+    max_open: MaxOpen = None,
 ) -> None:
     """Change what is given and leave the rest. --allow and --fair-weight replace the whole list."""
     from isthmus.v1 import endpoint_service_pb2
@@ -129,6 +143,8 @@ def update(
         on_exhausted=on_exhausted,
         max_time=max_time,
         fair_weights=_parse_weights(fair_weight),
+        max_per_second=max_per_second,
+        max_open=max_open,
     )
     if not fields:
         raise CliError("nothing to change: give at least one option, see isthmus endpoint update --help")
@@ -163,6 +179,8 @@ def _fill(
     on_exhausted: str | None,
     max_time: str | None,
     fair_weights: dict[str, int],
+    max_per_second: int | None,
+    max_open: int | None,
 ) -> list[str]:
     """Put what is given into an endpoint; return the paths of the fields that were."""
     from isthmus.cli.allow_rule import parse_allow_rule
@@ -195,11 +213,29 @@ def _fill(
     if max_time is not None:
         endpoint.max_schedule_to_close_ms = round(parse_duration(max_time).total_seconds() * 1000)
         fields.append("max_schedule_to_close_ms")
+    fields += _fill_limits(endpoint, fair_weights, max_per_second, max_open)
+    return fields
+
+
+def _fill_limits(
+    endpoint: "endpoint_service_pb2.Endpoint",
+    fair_weights: dict[str, int],
+    max_per_second: int | None,
+    max_open: int | None,
+) -> list[str]:
+    """Put what each caller may have into an endpoint; return the paths of the fields."""
+    fields: list[str] = []
     if fair_weights:
         del endpoint.fair_weights[:]
         for name, weight in fair_weights.items():
             endpoint.fair_weights.add(namespace=name, weight=weight)
         fields.append("fair_weights")
+    if max_per_second is not None:
+        endpoint.max_operations_per_second = max_per_second
+        fields.append("max_operations_per_second")
+    if max_open is not None:
+        endpoint.max_open_operations = max_open
+        fields.append("max_open_operations")
     return fields
 
 
@@ -251,6 +287,8 @@ def readable(document: dict[str, Any]) -> dict[str, Any]:
         "max_schedule_to_close_ms": document["max_schedule_to_close_ms"] or "default (24h)",
         "fair_weights": [f"{entry['namespace']}={entry['weight']}" for entry in document["fair_weights"]]
         or "none (callers take equal turns)",
+        "max_operations_per_second": document["max_operations_per_second"] or "no limit",
+        "max_open_operations": document["max_open_operations"] or "no limit",
     }
 
 

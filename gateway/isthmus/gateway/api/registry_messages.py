@@ -25,6 +25,8 @@ UPDATABLE: Mapping[str, str] = {
     "max_payload_bytes": "max_payload_bytes",
     "max_schedule_to_close_ms": "max_schedule_to_close",
     "fair_weights": "fair_weights",
+    "max_operations_per_second": "max_operations_per_second",
+    "max_open_operations": "max_open_operations",
 }
 """Paths of an update mask, and the settings that they name."""
 
@@ -69,6 +71,8 @@ def endpoint_message(endpoint: Endpoint) -> endpoint_service_pb2.Endpoint:
             endpoint_service_pb2.FairWeight(namespace=entry.namespace, weight=entry.weight)
             for entry in endpoint.fair_weights
         ],
+        max_operations_per_second=endpoint.max_operations_per_second,
+        max_open_operations=endpoint.max_open_operations,
         etag=endpoint.etag,
         created_at=timestamp(endpoint.created_at),
         updated_at=timestamp(endpoint.updated_at),
@@ -114,6 +118,8 @@ def endpoint_settings(message: endpoint_service_pb2.Endpoint) -> EndpointSetting
             FairWeight(namespace=NamespaceName(entry.namespace), weight=entry.weight)
             for entry in message.fair_weights
         ),
+        max_operations_per_second=message.max_operations_per_second,
+        max_open_operations=message.max_open_operations,
     )
 
 

@@ -47,6 +47,8 @@ def create_endpoint(
         max_payload_bytes=settings.max_payload_bytes,
         max_schedule_to_close=settings.max_schedule_to_close,
         fair_weights=settings.fair_weights,
+        max_operations_per_second=settings.max_operations_per_second,
+        max_open_operations=settings.max_open_operations,
         etag=etag,
         created_at=now,
         updated_at=now,

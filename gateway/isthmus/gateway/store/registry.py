@@ -90,6 +90,8 @@ def endpoint_row(endpoint: Endpoint) -> Row:
         to_microseconds(endpoint.updated_at),
         optional_to_microseconds(endpoint.deleted_at),
         json.dumps(weights, separators=(",", ":")),
+        endpoint.max_operations_per_second,
+        endpoint.max_open_operations,
     )
 
 
@@ -112,6 +114,8 @@ def endpoint_from_row(row: Row) -> Endpoint:
         updated_at,
         deleted_at,
         fair_weights,
+        max_operations_per_second,
+        max_open_operations,
     ) = row
     return Endpoint(
         name=EndpointName(name),
@@ -138,6 +142,8 @@ def endpoint_from_row(row: Row) -> Endpoint:
             FairWeight(namespace=NamespaceName(caller), weight=weight)
             for caller, weight in json.loads(fair_weights)
         ),
+        max_operations_per_second=max_operations_per_second,
+        max_open_operations=max_open_operations,
     )
 
 
