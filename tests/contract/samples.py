@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import structs
 
-from isthmus.endpoints.endpoint import AllowRule, Endpoint, RetrySettings
+from isthmus.endpoints.endpoint import AllowRule, Endpoint, FairWeight, RetrySettings
 from isthmus.gateway.core.audit_record import (
     Actor,
     AuditRecord,
@@ -121,6 +121,9 @@ def endpoint(name: str = ENDPOINT, **changes: Any) -> Endpoint:
         "retry": RetrySettings(initial_interval=seconds(2.5), max_attempts=7, park_when_exhausted=False),
         "max_payload_bytes": 65_536,
         "max_schedule_to_close": timedelta(days=3, microseconds=1),
+        "fair_weights": (FairWeight(namespace=CALLER, weight=5),),
+        "max_operations_per_second": 7_000,
+        "max_open_operations": 9_000,
         "etag": "e1",
         "created_at": NOW,
         "updated_at": NOW + seconds(1),

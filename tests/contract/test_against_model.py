@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from tests.contract.conftest import StoreFactory
 from tests.contract.samples import (
+    CALLER,
     ENDPOINT,
     NOW,
     QUEUE,
@@ -135,7 +136,11 @@ def append(number: int) -> Step:
 
 def scan(unit: UnitOfWork, model: Model) -> None:
     """Ask what has to look at tables."""
-    ready = {entry.key: entry for entry in unit.ready_tasks(QUEUE, NOW, 100) if entry.kind is TaskKind.START}
+    ready = {
+        entry.key: entry
+        for entry in unit.ready_tasks(QUEUE, CALLER, NOW, 100)
+        if entry.kind is TaskKind.START
+    }
     waiting = [entry for entry in model.tasks.values() if entry.session_id is None and entry.ready_at <= NOW]
     assert ready == {entry.key: entry for entry in waiting if entry.kind is TaskKind.START}
     leased = [entry for entry in model.tasks.values() if entry.session_id == SESSION]
@@ -146,6 +151,7 @@ def count(unit: UnitOfWork, model: Model) -> None:
     """Count what is open."""
     expected = sum(not of.state.is_terminal for of in model.operations.values())
     assert unit.count_open_operations(ENDPOINT) == expected
+    assert unit.count_open_operations_of(ENDPOINT, CALLER) == expected
 
 
 def look(unit: UnitOfWork, model: Model) -> None:

@@ -11,6 +11,7 @@ from tests.contract.samples import (
     ENDPOINT,
     HANDLER,
     NOW,
+    QUEUE,
     complete,
     key,
     operation,
@@ -272,3 +273,52 @@ async def test_closed_operation_stays_when_it_is_read_later(store: Store) -> Non
     assert await store.read(lambda reader: reader.operation(key(1))) == succeeded(operation(1))
     assert await store.read(lambda reader: reader.envelope(key(1), EnvelopeSlot.OUTCOME)) == b"outcome"
     assert await store.read(lambda reader: reader.envelope(key(1), EnvelopeSlot.REQUEST)) == b"request"
+
+
+async def test_count_of_a_caller_is_exact_when_operations_open_and_close(store: Store) -> None:
+    """At one endpoint, with what the same command and the same commit changed."""
+    await store.transact(starting(*map(operation, range(1, 4))))
+    await store.transact(starting(operation(8, endpoint="other"), operation(9, key=key(9, "web"))))
+
+    def command(unit: UnitOfWork) -> list[int]:
+        counts = []
+        for step in (
+            lambda: None,
+            lambda: start(unit, operation(4)),
+            lambda: complete(unit, key(4)),
+            lambda: complete(unit, key(1)),
+        ):
+            step()
+            counts.append(unit.count_open_operations_of(ENDPOINT, CALLER))
+        return counts
+
+    assert await store.transact(command) == [3, 4, 3, 2]
+    assert await store.transact(lambda unit: unit.count_open_operations_of(ENDPOINT, CALLER)) == 2
+    assert await store.transact(lambda unit: unit.count_open_operations_of(ENDPOINT, "web")) == 1
+    assert await store.transact(lambda unit: unit.count_open_operations_of("none", CALLER)) == 0
+
+
+async def test_count_of_a_caller_is_exact_when_a_command_that_asked_raises(store: Store) -> None:
+    """Its own changes are not counted afterwards, whether it asked before or after it made them."""
+
+    def spoil(unit: UnitOfWork) -> None:
+        start(unit, operation(7))
+        assert unit.count_open_operations_of(ENDPOINT, CALLER) == 2
+        start(unit, operation(8))
+        assert unit.ready_tasks(QUEUE, CALLER, NOW, 10)
+        assert unit.count_open_operations_of(ENDPOINT, CALLER) == 3
+        raise LookupError
+
+    await store.transact(starting(operation(1)))
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            await store.transact(spoil)
+        assert await store.transact(lambda unit: unit.count_open_operations_of(ENDPOINT, CALLER)) == 1
+
+
+async def test_count_of_a_caller_is_exact_when_it_goes_beyond_a_thousand(store: Store) -> None:
+    """There is no end to counting."""
+    assert await store.transact(lambda unit: unit.count_open_operations_of(ENDPOINT, CALLER)) == 0
+    await store.transact(starting(*map(operation, range(1, 1203))))
+    await store.transact(completing(*map(key, range(1, 3))))
+    assert await store.transact(lambda unit: unit.count_open_operations_of(ENDPOINT, CALLER)) == 1200

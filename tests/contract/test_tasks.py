@@ -1,9 +1,23 @@
 """Task queues and worker sessions."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from msgspec import structs
 from tests.contract.commands import inserting, putting_sessions, putting_tasks, starting
-from tests.contract.samples import HANDLER, NOW, QUEUE, SESSION, key, operation, seconds, session, task
+from tests.contract.samples import (
+    CALLER,
+    HANDLER,
+    NOW,
+    QUEUE,
+    SESSION,
+    key,
+    operation,
+    seconds,
+    session,
+    task,
+)
 
 from isthmus.gateway.core.errors import NotFoundError
 from isthmus.gateway.ports import QueueKey, Store, Task, TaskKind, UnitOfWork
@@ -38,7 +52,7 @@ async def test_task_is_replaced_when_it_is_put_again(store: Store) -> None:
     leased = task(1, session_id=SESSION, attempt=1)
     again = task(1, attempt=1, ready_at=NOW + seconds(9))
     await put(store, task(1), leased)
-    assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, NOW, 10)) == []
+    assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, CALLER, NOW, 10)) == []
     assert await store.transact(lambda unit: unit.session_tasks(SESSION)) == [leased]
     assert await store.read(lambda reader: reader.next_ready_at(QUEUE)) is None
     await put(store, again)
@@ -72,7 +86,7 @@ async def test_task_comes_back_when_it_is_put_after_its_removal(store: Store) ->
         unit.put_task(task(1, attempt=5))
 
     await store.transact(command)
-    assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, NOW, 10)) == [task(1, attempt=5)]
+    assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, CALLER, NOW, 10)) == [task(1, attempt=5)]
 
 
 async def test_put_is_refused_when_the_operation_does_not_exist(store: Store) -> None:
@@ -97,18 +111,68 @@ async def test_ready_tasks_come_in_order_when_they_became_ready(store: Store) ->
         task(6, queue=OTHER_QUEUE, ready_at=NOW - seconds(9)),
         task(7, queue=structs.replace(QUEUE, namespace=key(1).caller), ready_at=NOW - seconds(9)),
     )
-    assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, NOW, 10)) == [first, second, last]
-    assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, NOW, 2)) == [first, second]
-    assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, NOW - seconds(3), 10)) == []
+    assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, CALLER, NOW, 10)) == [
+        first,
+        second,
+        last,
+    ]
+    assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, CALLER, NOW, 2)) == [first, second]
+    assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, CALLER, NOW - seconds(3), 10)) == []
     assert await store.read(lambda reader: reader.next_ready_at(QUEUE)) == first.ready_at
     assert await store.read(lambda reader: reader.has_ready_tasks(QUEUE, first.ready_at)) is True
     assert await store.read(lambda reader: reader.has_ready_tasks(QUEUE, NOW - seconds(3))) is False
 
 
+async def callers_in_line(store: Store, *, after: str = "", limit: int = 10) -> Sequence[str]:
+    """Ask who has tasks that can go out now."""
+    return await store.transact(lambda unit: unit.callers_in_line(QUEUE, NOW, after=after, limit=limit))
+
+
+async def put_tasks_of(store: Store, callers: Sequence[str], **changes: Any) -> None:
+    """Give each caller an operation with a task."""
+    for caller in callers:
+        await store.transact(inserting(operation(1, key=key(1, caller))))
+        await put(store, task(1, key=key(1, caller), **changes))
+
+
+async def test_tasks_of_others_are_left_out_when_a_caller_is_asked_for(store: Store) -> None:
+    """Every caller has a line of its own in a queue."""
+    await put_tasks_of(store, ["audit", "data", "web"])
+    ready = await store.transact(lambda unit: unit.ready_tasks(QUEUE, "data", NOW, 10))
+    assert [entry.key.caller for entry in ready] == ["data"]
+
+
+async def test_callers_go_round_when_they_are_asked_for_after_one_of_them(store: Store) -> None:
+    """By name, from behind the given one, which is the last; each once, however much waits."""
+    await insert_operations(store, 3)
+    await put(store, task(1), task(2), task(3))
+    await put_tasks_of(store, ["web", "audit", "data-2"])
+    assert await callers_in_line(store) == ["audit", "data", "data-2", "web"]
+    assert await callers_in_line(store, after="data") == ["data-2", "web", "audit", "data"]
+    assert await callers_in_line(store, after="b") == ["data", "data-2", "web", "audit"]
+    assert await callers_in_line(store, after="web") == ["audit", "data", "data-2", "web"]
+    assert await callers_in_line(store, after="zulu") == ["audit", "data", "data-2", "web"]
+    assert await callers_in_line(store, after="data", limit=3) == ["data-2", "web", "audit"]
+    assert await callers_in_line(store, after="data", limit=1) == ["data-2"]
+    assert await callers_in_line(store, limit=0) == []
+
+
+async def test_caller_is_not_in_line_when_none_of_its_tasks_can_go_out(store: Store) -> None:
+    """Tasks that are leased, not ready, or of another queue do not count, and hide nobody behind them."""
+    await put_tasks_of(store, ["backing-off"], ready_at=NOW + seconds(1))
+    await put_tasks_of(store, ["leased"], session_id=SESSION)
+    await put_tasks_of(store, ["elsewhere"], queue=OTHER_QUEUE)
+    await put_tasks_of(store, ["a", "z"])
+    assert await callers_in_line(store) == ["a", "z"]
+    assert await callers_in_line(store, after="a") == ["z", "a"]
+    assert await callers_in_line(store, limit=1) == ["a"]
+    assert await callers_in_line(store, after="b", limit=1) == ["z"]
+
+
 async def test_oldest_operation_goes_first_when_tasks_became_ready_together(store: Store) -> None:
     """The order of starts breaks ties."""
     await store.transact(starting(*map(operation, (5, 3, 9, 1))))
-    ready = await store.transact(lambda unit: unit.ready_tasks(QUEUE, NOW, 10))
+    ready = await store.transact(lambda unit: unit.ready_tasks(QUEUE, CALLER, NOW, 10))
     assert [entry.key for entry in ready] == [key(5), key(3), key(9), key(1)]
 
 
@@ -116,7 +180,7 @@ async def test_queue_is_empty_when_nothing_waits(store: Store) -> None:
     """An unknown queue is an empty one."""
     assert await store.read(lambda reader: reader.next_ready_at(QUEUE)) is None
     assert await store.read(lambda reader: reader.has_ready_tasks(QUEUE, NOW)) is False
-    assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, NOW, 10)) == []
+    assert await store.transact(lambda unit: unit.ready_tasks(QUEUE, CALLER, NOW, 10)) == []
 
 
 async def test_session_is_equal_when_it_is_read_back(store: Store) -> None:

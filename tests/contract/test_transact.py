@@ -9,6 +9,7 @@ import pytest
 from tests.contract.commands import completing, starting
 from tests.contract.conftest import StoreFactory
 from tests.contract.samples import (
+    CALLER,
     ENDPOINT,
     NOW,
     QUEUE,
@@ -60,7 +61,8 @@ def spoil(unit: UnitOfWork) -> None:
 def spoil_after_scan(unit: UnitOfWork) -> None:
     """Write, let every query that scans see it, write more, then raise."""
     start(unit, operation(1))
-    assert task(1) in unit.ready_tasks(QUEUE, NOW, 10)
+    assert task(1) in unit.ready_tasks(QUEUE, CALLER, NOW, 10)
+    assert unit.callers_in_line(QUEUE, NOW, after="", limit=10) == [CALLER]
     assert unit.count_open_operations(ENDPOINT) > 0
     unit.put_worker_session(session())
     assert unit.expired_sessions(session().expires_at, 10) == [session()]
@@ -256,12 +258,12 @@ async def test_scan_sees_every_change_when_commands_share_a_commit(store: Store)
     def scan(unit: UnitOfWork) -> tuple[Sequence[object], int]:
         start(unit, operation(2))
         unit.remove_task(key(1), TaskKind.START)
-        return unit.ready_tasks(QUEUE, NOW, 10), unit.count_open_operations(ENDPOINT)
+        return unit.ready_tasks(QUEUE, CALLER, NOW, 10), unit.count_open_operations(ENDPOINT)
 
     release, holding = await hold_the_writer(store)
     first = asyncio.ensure_future(store.transact(starting(operation(1))))
     scanned = asyncio.ensure_future(store.transact(scan))
-    again = asyncio.ensure_future(store.transact(lambda unit: unit.ready_tasks(QUEUE, NOW, 10)))
+    again = asyncio.ensure_future(store.transact(lambda unit: unit.ready_tasks(QUEUE, CALLER, NOW, 10)))
     await asyncio.sleep(0)
     release.set()
     await asyncio.gather(holding, first)

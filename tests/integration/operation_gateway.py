@@ -76,6 +76,8 @@ class RunningGateway:
         allow: tuple[AllowRule, ...] = ALLOW_CALLER,
         retry: RetrySettings | None = None,
         max_payload_bytes: int = 0,
+        max_operations_per_second: int = 0,
+        max_open_operations: int = 0,
     ) -> None:
         """Register an endpoint of the handler."""
         endpoint = Endpoint(
@@ -85,6 +87,8 @@ class RunningGateway:
             allow=allow,
             retry=retry or RetrySettings(),
             max_payload_bytes=max_payload_bytes,
+            max_operations_per_second=max_operations_per_second,
+            max_open_operations=max_open_operations,
             etag="1",
             created_at=START,
             updated_at=START,

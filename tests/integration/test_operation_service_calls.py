@@ -174,6 +174,22 @@ async def test_start_is_refused_when_header_does_not_fit(
     assert refusal(refused.value) == (code, reason)
 
 
+@pytest.mark.parametrize(
+    ("per_second", "most_open", "reason"), [(1, 0, "RATE_LIMITED"), (0, 1, "TOO_MANY_OPEN_OPERATIONS")]
+)
+async def test_start_is_refused_when_its_caller_is_over_a_limit(
+    operation_gateway: RunningGateway, per_second: int, most_open: int, reason: str
+) -> None:
+    """The endpoint's owner says how much each caller may have; the same start again still attaches."""
+    await operation_gateway.put_endpoint(max_operations_per_second=per_second, max_open_operations=most_open)
+    client, first = operation_gateway.client(CALLER), request()
+    await start(client, first)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await start(client, request())
+    assert refusal(refused.value) == (grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
+    assert (await start(client, first)).attached
+
+
 async def test_start_is_refused_when_payload_is_too_large(operation_gateway: RunningGateway) -> None:
     """The endpoint's owner says how much it takes."""
     await operation_gateway.put_endpoint(max_payload_bytes=8)

@@ -188,8 +188,13 @@ async def test_name_stays_reserved_when_its_endpoint_is_deleted(gateway: Served)
         {"retry": pb.RetryPolicy(on_exhausted=9)},  # type: ignore[arg-type]
         {"max_payload_bytes": 2**31},
         {"max_schedule_to_close_ms": -1},
-        {"max_schedule_to_close_ms": 2**62},
-        {"max_schedule_to_close_ms": 61 * 24 * 3600 * 1000},
+        {"max_operations_per_second": 100_001},
+        {"max_open_operations": 100_001},
+        {"fair_weights": [pb.FairWeight(namespace="data-team")]},
+        {"fair_weights": [pb.FairWeight(namespace="data-team", weight=101)]},
+        {"fair_weights": [pb.FairWeight(namespace="*", weight=2)]},
+        {"fair_weights": [pb.FairWeight(namespace="data-team", weight=2)] * 2},
+        {"fair_weights": [pb.FairWeight(namespace=f"team-{number}", weight=2) for number in range(1001)]},
     ],
 )
 async def test_endpoint_is_refused_when_a_setting_makes_no_sense(

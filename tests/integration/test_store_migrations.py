@@ -5,12 +5,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from isthmus.gateway.core.errors import ConfigurationError
-from isthmus.gateway.store.migrate import migrate
+from isthmus.gateway.store import registry
+from isthmus.gateway.store.migrate import migrate, migration_config
 from isthmus.gateway.store.schema import metadata
 
 
@@ -39,6 +41,39 @@ def test_alembic_finds_no_difference_when_it_compares(tmp_path: Path) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+
+
+def migrate_to(database: Path, revision: str) -> None:
+    """Bring a database to the schema of a release."""
+    engine = create_engine(f"sqlite:///{database}")
+    with engine.begin() as connection:
+        config = migration_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def test_endpoint_of_the_release_before_is_read_when_it_was_written_after_the_migration(
+    tmp_path: Path,
+) -> None:
+    """What schema 0001 wrote stays, and a gateway of it that still runs goes on writing what it knows."""
+    database = tmp_path / "isthmus.db"
+    migrate_to(database, "0001")
+    connection = sqlite3.connect(database)
+    connection.row_factory = sqlite3.Row
+    known = [row["name"] for row in connection.execute("PRAGMA table_info(endpoints)")]
+    values = dict.fromkeys(known, 1) | {"task_queue": "q", "allow_rules": "[]", "deleted_at": None}
+    write = f"INSERT INTO endpoints ({', '.join(known)}) VALUES ({', '.join('?' * len(known))})"  # noqa: S608 - only names of columns
+    connection.execute(write, [*(values | {"name": "before"}).values()])
+    connection.commit()
+    migrate(f"sqlite:///{database}")
+    connection.execute(write, [*(values | {"name": "after"}).values()])
+    connection.commit()
+    connection.row_factory = None
+    for name in ("before", "after"):
+        row = connection.execute(registry.SELECT_ENDPOINT, (name,)).fetchone()
+        assert registry.endpoint_from_row(row).weight_of("data") == 1
+    connection.close()
 
 
 def test_nothing_stays_when_a_migration_fails(tmp_path: Path) -> None:

@@ -9,16 +9,17 @@ from msgspec import structs
 from tests.contract.samples import NOW
 
 from isthmus.gateway.core.operation import State
-from isthmus.gateway.ports import AuditFilter, OperationFilter
+from isthmus.gateway.ports import AuditFilter, OperationFilter, QueueKey
 from isthmus.gateway.store import audit_events, operations, registry, tasks
 from isthmus.gateway.store.migrate import migrate
-from isthmus.gateway.store.statements import ManyRows
+from isthmus.gateway.store.statements import ManyRows, Row
+from isthmus.wire.names import NamespaceName
 
 KEYED = {
     f"{module.__name__.rpartition('.')[2]}.{name}": text
     for module in (operations, tasks, registry, audit_events)
     for name, text in vars(module).items()
-    if name.isupper() and isinstance(text, str) and text.startswith("SELECT")
+    if name.isupper() and isinstance(text, str) and text.startswith(("SELECT", "WITH"))
 }
 WRITES = {
     f"{module.__name__.rpartition('.')[2]}.{name}": statement
@@ -75,7 +76,8 @@ def plan(connection: sqlite3.Connection, query: str) -> list[str]:
 def slow_steps(steps: list[str]) -> list[str]:
     """Return the steps that look at every row of a table, or sort what they found.
 
-    A scan of the rows of a VALUES list or of a bounded subquery is none.
+    A scan of the rows of a VALUES list or of a bounded subquery is none, nor is a step of a
+    walk along an index.
     """
     return [
         step
@@ -84,7 +86,7 @@ def slow_steps(steps: list[str]) -> list[str]:
         or "AUTOMATIC" in step
         or (
             step.startswith("SCAN")
-            and not any(small in step for small in ("CONSTANT", "changed", "wanted", "anon_"))
+            and not any(small in step for small in ("CONSTANT", "changed", "wanted", "anon_", "in_line"))
         )
     ]
 
@@ -139,3 +141,60 @@ def test_page_of_the_log_uses_an_index_when_it_is_planned(
         assert any("USING INDEX audit_events_by_operation (operation=?" in step for step in steps)
     else:
         assert slow_steps(steps) == []
+
+
+def steps_taken(connection: sqlite3.Connection, query: str, parameters: Row) -> int:
+    """Return how many steps SQLite's virtual machine takes for a query: a cost without a clock."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connection.set_progress_handler(count, 1)
+    connection.execute(query, parameters).fetchall()
+    connection.set_progress_handler(None, 1)
+    return steps
+
+
+def add_waiting_tasks(connection: sqlite3.Connection, caller: str, count: int) -> None:
+    """Let ready tasks of a caller wait."""
+    first = connection.execute("SELECT coalesce(max(task_id), 0) + 1 FROM tasks").fetchone()[0]
+    connection.executemany(
+        "INSERT INTO tasks VALUES (?, ?, ?, 'billing', 'default', 0, ?, NULL)",
+        ((first + number, caller, b"id", number) for number in range(count)),
+    )
+
+
+def test_count_of_a_caller_looks_at_its_open_operations_only(connection: sqlite3.Connection) -> None:
+    """Neither at those that have ended nor at those of other callers."""
+    (step,) = plan(connection, operations.COUNT_OPEN_OF_CALLER)
+    assert step.endswith("operations_open_by_endpoint (endpoint=? AND caller=?)")
+
+
+def test_lease_costs_the_same_when_the_backlog_grows(connection: sqlite3.Connection) -> None:
+    """Neither who is in line nor the first tasks of each depend on how much waits."""
+    queue = QueueKey(namespace=NamespaceName("billing"), task_queue="default")
+    queries = (
+        (tasks.SELECT_CALLERS_IN_LINE, tasks.in_line_parameters(queue, NOW, 32)),
+        (tasks.SELECT_READY, tasks.ready_parameters(queue, "busy", NOW, 16)),
+        (tasks.SELECT_READY, tasks.ready_parameters(queue, "quiet", NOW, 16)),
+    )
+    add_waiting_tasks(connection, "busy", 100)
+    add_waiting_tasks(connection, "quiet", 1)
+    before = [steps_taken(connection, query, parameters) for query, parameters in queries]
+    add_waiting_tasks(connection, "busy", 20_000)
+    assert [steps_taken(connection, query, parameters) for query, parameters in queries] == before
+
+
+def test_walk_over_callers_ends_when_enough_are_found(connection: sqlite3.Connection) -> None:
+    """Who asks for two callers does not pay for all of them."""
+    queue = QueueKey(namespace=NamespaceName("billing"), task_queue="default")
+    query, parameters = tasks.SELECT_CALLERS_IN_LINE, tasks.in_line_parameters(queue, NOW, 2)
+    for number in range(3):
+        add_waiting_tasks(connection, f"caller-{number:03}", 1)
+    before = steps_taken(connection, query, parameters)
+    for number in range(3, 300):
+        add_waiting_tasks(connection, f"caller-{number:03}", 1)
+    assert steps_taken(connection, query, parameters) == before

@@ -41,8 +41,20 @@ class RetrySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FairWeight:
+    """How many tasks of a caller go out in its turn while other callers wait."""
+
+    namespace: NamespaceName
+    weight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A named route, owned by one namespace. ``etag`` changes with every update."""
+    """A named route, owned by one namespace. ``etag`` changes with every update.
+
+    A caller without an entry in ``fair_weights`` has the weight 1. ``max_operations_per_second`` and
+    ``max_open_operations`` are what each caller may have; 0 means no limit.
+    """
 
     name: EndpointName
     namespace: NamespaceName
@@ -52,7 +64,14 @@ class Endpoint:
     retry: RetrySettings = field(default_factory=RetrySettings)
     max_payload_bytes: int = 0
     max_schedule_to_close: timedelta = timedelta(hours=24)
+    fair_weights: tuple[FairWeight, ...] = ()
+    max_operations_per_second: int = 0
+    max_open_operations: int = 0
     etag: str
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None = None
+
+    def weight_of(self, caller: str) -> int:
+        """How many tasks of a caller go out in its turn, at least 1."""
+        return next((entry.weight for entry in self.fair_weights if entry.namespace == caller), 1)

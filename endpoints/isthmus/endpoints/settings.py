@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from isthmus.endpoints.endpoint import AllowRule, Endpoint, RetrySettings
+from isthmus.endpoints.endpoint import AllowRule, Endpoint, FairWeight, RetrySettings
 from isthmus.wire import limits
 from isthmus.wire.errors import WireFormatError
 from isthmus.wire.names import check_namespace, check_service, check_task_queue
 
 MAX_DESCRIPTION_CHARS = 4096
 MAX_ALLOW_RULES = 1000
+MAX_FAIR_WEIGHT = 100
+MAX_CALLER_LIMIT = 100_000
 _LONGEST_LIFE = timedelta(milliseconds=limits.MAX_SCHEDULE_TO_CLOSE_MS)
 
 
@@ -24,6 +26,9 @@ class EndpointSettings:
     retry: RetrySettings = field(default_factory=RetrySettings)
     max_payload_bytes: int = 0
     max_schedule_to_close: timedelta = timedelta(hours=24)
+    fair_weights: tuple[FairWeight, ...] = ()
+    max_operations_per_second: int = 0
+    max_open_operations: int = 0
 
     def problems(self) -> Iterator[str]:
         """Yield what does not make sense, each as one sentence."""
@@ -42,6 +47,11 @@ class EndpointSettings:
             yield f"the largest payload is 0 (the gateway's limit) to {limits.MAX_ENVELOPE_BYTES} bytes"
         if not timedelta(0) < self.max_schedule_to_close <= _LONGEST_LIFE:
             yield f"the longest life of an operation is positive and at most {_LONGEST_LIFE.days} days"
+        if not 0 <= self.max_operations_per_second <= MAX_CALLER_LIMIT:
+            yield f"a caller's operations per second are 0 (no limit) to {MAX_CALLER_LIMIT}"
+        if not 0 <= self.max_open_operations <= MAX_CALLER_LIMIT:
+            yield f"a caller's open operations are 0 (no limit) to {MAX_CALLER_LIMIT}"
+        yield from self._weight_problems()
 
     def _allow_problems(self) -> Iterator[str]:
         if len(self.allow) > MAX_ALLOW_RULES:
@@ -59,6 +69,21 @@ class EndpointSettings:
             except WireFormatError as error:
                 yield f"entry {number} of the allow list: {error}"
 
+    def _weight_problems(self) -> Iterator[str]:
+        if len(self.fair_weights) > MAX_ALLOW_RULES:
+            yield f"at most {MAX_ALLOW_RULES} callers have a weight"
+            return
+        if len({entry.namespace for entry in self.fair_weights}) != len(self.fair_weights):
+            yield "the weights repeat a caller"
+        for entry in self.fair_weights:
+            try:
+                check_namespace(entry.namespace)
+            except WireFormatError as error:
+                yield f"the weights: {error}"
+            else:
+                if not 1 <= entry.weight <= MAX_FAIR_WEIGHT:
+                    yield f"the weight of {entry.namespace} is 1 to {MAX_FAIR_WEIGHT}"
+
 
 def settings_of(endpoint: Endpoint) -> EndpointSettings:
     """Return what the owner decided about an endpoint."""
@@ -69,6 +94,9 @@ def settings_of(endpoint: Endpoint) -> EndpointSettings:
         retry=endpoint.retry,
         max_payload_bytes=endpoint.max_payload_bytes,
         max_schedule_to_close=endpoint.max_schedule_to_close,
+        fair_weights=endpoint.fair_weights,
+        max_operations_per_second=endpoint.max_operations_per_second,
+        max_open_operations=endpoint.max_open_operations,
     )
 
 

@@ -183,6 +183,13 @@ class OperationUnit(Protocol):
         """Return how many operations of an endpoint are not terminal, counting no further than 1000."""
         ...
 
+    def count_open_operations_of(self, endpoint: str, caller: str) -> int:
+        """Return how many operations of a caller at an endpoint are not terminal, exactly and as of now.
+
+        The store counts them when it is asked for the first time, and keeps the count from then on.
+        """
+        ...
+
 
 class TaskUnit(Protocol):
     """Task queues and worker sessions."""
@@ -203,10 +210,22 @@ class TaskUnit(Protocol):
         """Remove a task, if it is there."""
         ...
 
-    def ready_tasks(self, queue: QueueKey, now: datetime, limit: int) -> Sequence[Task]:
-        """Return tasks of the queue that nobody leased and that are ready, in the order they became ready.
+    def callers_in_line(
+        self, queue: QueueKey, now: datetime, *, after: str, limit: int
+    ) -> Sequence[NamespaceName]:
+        """Return callers that have a task in the queue that nobody leased and that is ready, each once.
 
-        Those that became ready at the same moment come in the order in which their operations were started.
+        They come in the order of their names (by code point), beginning with the first that is greater than
+        ``after`` and going round: ``after`` itself would be the last. What it costs does not grow with the
+        tasks that wait.
+        """
+        ...
+
+    def ready_tasks(self, queue: QueueKey, caller: str, now: datetime, limit: int) -> Sequence[Task]:
+        """Return a caller's tasks in the queue that nobody leased, in the order they became ready.
+
+        Only those that are ready. Those that became ready at the same moment come in the order in which their
+        operations were started.
         """
         ...
 

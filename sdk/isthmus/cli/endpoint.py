@@ -34,6 +34,22 @@ MaxTime = Annotated[
     str | None,
     typer.Option("--max-time", help="Longest life of an operation, for example 2h.", metavar="TIME"),
 ]
+FairWeight = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Operations of a caller that go out in its turn while others wait, for example data-team=5; "
+        "1 for whoever is not named. Repeatable.",
+        metavar="NAMESPACE=WEIGHT",
+    ),
+]
+
+MaxPerSecond = Annotated[
+    int | None,
+    typer.Option("--max-per-second", min=0, help="Starts of each caller in a second; 0: no limit."),
+]
+MaxOpen = Annotated[
+    int | None, typer.Option(min=0, help="Open operations of each caller at most; 0: no limit.")
+]
 
 
 @app.command()
@@ -47,6 +63,9 @@ def create(
     max_attempts: MaxAttempts = None,
     on_exhausted: OnExhausted = None,
     max_time: MaxTime = None,
+    fair_weight: FairWeight = None,
+    max_per_second: MaxPerSecond = None,
+    max_open: MaxOpen = None,
 ) -> None:
     """Create an endpoint of your namespace. Nobody may call it until --allow says so."""
     from isthmus.v1 import endpoint_service_pb2
@@ -60,6 +79,9 @@ def create(
         max_attempts=max_attempts,
         on_exhausted=on_exhausted,
         max_time=max_time,
+        fair_weights=_parse_weights(fair_weight),
+        max_per_second=max_per_second,
+        max_open=max_open,
     )
     request = endpoint_service_pb2.CreateEndpointRequest(endpoint=endpoint)
     _show(ctx, _call(ctx, "CreateEndpoint", request).endpoint)
@@ -110,8 +132,11 @@ def update(
     max_attempts: MaxAttempts = None,
     on_exhausted: OnExhausted = None,
     max_time: MaxTime = None,
+    fair_weight: FairWeight = None,
+    max_per_second: MaxPerSecond = None,
+    max_open: MaxOpen = None,
 ) -> None:
-    """Change what is given and leave the rest. --allow replaces the whole list."""
+    """Change what is given and leave the rest. --allow and --fair-weight replace the whole list."""
     from isthmus.v1 import endpoint_service_pb2
 
     if allow and allow_nobody:
@@ -125,6 +150,9 @@ def update(
         max_attempts=max_attempts,
         on_exhausted=on_exhausted,
         max_time=max_time,
+        fair_weights=_parse_weights(fair_weight),
+        max_per_second=max_per_second,
+        max_open=max_open,
     )
     if not fields:
         raise CliError("nothing to change: give at least one option, see isthmus endpoint update --help")
@@ -158,6 +186,9 @@ def _fill(
     max_attempts: int | None,
     on_exhausted: str | None,
     max_time: str | None,
+    fair_weights: dict[str, int],
+    max_per_second: int | None,
+    max_open: int | None,
 ) -> list[str]:
     """Put what is given into an endpoint; return the paths of the fields that were."""
     from isthmus.cli.allow_rule import parse_allow_rule
@@ -190,7 +221,40 @@ def _fill(
     if max_time is not None:
         endpoint.max_schedule_to_close_ms = round(parse_duration(max_time).total_seconds() * 1000)
         fields.append("max_schedule_to_close_ms")
+    fields += _fill_limits(endpoint, fair_weights, max_per_second, max_open)
     return fields
+
+
+def _fill_limits(
+    endpoint: "endpoint_service_pb2.Endpoint",
+    fair_weights: dict[str, int],
+    max_per_second: int | None,
+    max_open: int | None,
+) -> list[str]:
+    """Put what each caller may have into an endpoint; return the paths of the fields."""
+    fields: list[str] = []
+    if fair_weights:
+        del endpoint.fair_weights[:]
+        for name, weight in fair_weights.items():
+            endpoint.fair_weights.add(namespace=name, weight=weight)
+        fields.append("fair_weights")
+    if max_per_second is not None:
+        endpoint.max_operations_per_second = max_per_second
+        fields.append("max_operations_per_second")
+    if max_open is not None:
+        endpoint.max_open_operations = max_open
+        fields.append("max_open_operations")
+    return fields
+
+
+def _parse_weights(texts: list[str] | None) -> dict[str, int]:
+    weights: dict[str, int] = {}
+    for text in texts or ():
+        name, _, weight = text.partition("=")
+        if not (name and weight.isascii() and weight.isdecimal()):
+            raise CliError(f"--fair-weight is NAMESPACE=WEIGHT, for example data-team=5, not {text!r}")
+        weights[name] = int(weight)
+    return weights
 
 
 def _call(ctx: typer.Context, method: str, request: object) -> Any:  # noqa: ANN401 - the method's response
@@ -244,6 +308,10 @@ def readable(document: dict[str, Any]) -> dict[str, Any]:
             "retry": lines,
             "max_payload_bytes": document["max_payload_bytes"] or "default (the gateway's limit)",
             "max_schedule_to_close_ms": document["max_schedule_to_close_ms"] or "default (24h)",
+            "fair_weights": [f"{entry['namespace']}={entry['weight']}" for entry in document["fair_weights"]]
+            or "none (callers take equal turns)",
+            "max_operations_per_second": document["max_operations_per_second"] or "no limit",
+            "max_open_operations": document["max_open_operations"] or "no limit",
         }
     )
 

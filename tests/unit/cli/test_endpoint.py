@@ -6,11 +6,14 @@ from isthmus.cli.endpoint import readable
 from isthmus.cli.resource import document_of
 from isthmus.v1 import endpoint_service_pb2
 
+LIMITS = ("max_operations_per_second", "max_open_operations")
+
 
 def shown(endpoint: endpoint_service_pb2.Endpoint) -> dict[str, object]:
     """Return the settings whose zero is no zero."""
     document = readable(document_of(endpoint))
-    return {name: document[name] for name in ("retry", "max_payload_bytes", "max_schedule_to_close_ms")}
+    names = ("retry", "max_payload_bytes", "max_schedule_to_close_ms", "fair_weights", *LIMITS)
+    return {name: document[name] for name in names}
 
 
 @pytest.mark.parametrize(
@@ -22,17 +25,29 @@ def test_default_is_named_when_a_limit_is_zero(retry: endpoint_service_pb2.Retry
         "retry": ["no limit of attempts"],
         "max_payload_bytes": "default (the gateway's limit)",
         "max_schedule_to_close_ms": "default (24h)",
+        "fair_weights": "none (callers take equal turns)",
+        "max_operations_per_second": "no limit",
+        "max_open_operations": "no limit",
     }
 
 
 def test_limits_are_sentences_when_they_are_set() -> None:
     """In units that people use."""
-    endpoint = endpoint_service_pb2.Endpoint(max_payload_bytes=1000, max_schedule_to_close_ms=5000)
+    endpoint = endpoint_service_pb2.Endpoint(
+        max_payload_bytes=1000,
+        max_schedule_to_close_ms=5000,
+        max_operations_per_second=20,
+        max_open_operations=300,
+    )
     endpoint.retry.max_attempts = 3
     endpoint.retry.on_exhausted = endpoint_service_pb2.ON_EXHAUSTED_FAIL
     endpoint.retry.initial_interval_ms = 1500
+    endpoint.fair_weights.add(namespace="data-team", weight=5)
     assert shown(endpoint) == {
         "retry": ["3 attempts at most, then fail", "first wait 1.5 s"],
         "max_payload_bytes": 1000,
         "max_schedule_to_close_ms": 5000,
+        "fair_weights": ["data-team=5"],
+        "max_operations_per_second": 20,
+        "max_open_operations": 300,
     }

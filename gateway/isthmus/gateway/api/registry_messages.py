@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
-from isthmus.endpoints.endpoint import AllowRule, Endpoint, RetrySettings
+from isthmus.endpoints.endpoint import AllowRule, Endpoint, FairWeight, RetrySettings
 from isthmus.endpoints.settings import EndpointSettings
 from isthmus.gateway.api.moments import timestamp
 from isthmus.gateway.core.errors import InvalidRequestError
@@ -24,6 +24,9 @@ UPDATABLE: Mapping[str, str] = {
     "retry": "retry",
     "max_payload_bytes": "max_payload_bytes",
     "max_schedule_to_close_ms": "max_schedule_to_close",
+    "fair_weights": "fair_weights",
+    "max_operations_per_second": "max_operations_per_second",
+    "max_open_operations": "max_open_operations",
 }
 """Paths of an update mask, and the settings that they name."""
 
@@ -64,6 +67,12 @@ def endpoint_message(endpoint: Endpoint) -> endpoint_service_pb2.Endpoint:
         ),
         max_payload_bytes=endpoint.max_payload_bytes,
         max_schedule_to_close_ms=endpoint.max_schedule_to_close // _MILLISECOND,
+        fair_weights=[
+            endpoint_service_pb2.FairWeight(namespace=entry.namespace, weight=entry.weight)
+            for entry in endpoint.fair_weights
+        ],
+        max_operations_per_second=endpoint.max_operations_per_second,
+        max_open_operations=endpoint.max_open_operations,
         etag=endpoint.etag,
         created_at=timestamp(endpoint.created_at),
         updated_at=timestamp(endpoint.updated_at),
@@ -71,12 +80,18 @@ def endpoint_message(endpoint: Endpoint) -> endpoint_service_pb2.Endpoint:
 
 
 def endpoint_message_for(endpoint: Endpoint, namespace: str) -> endpoint_service_pb2.Endpoint:
-    """Return an endpoint as a namespace sees it: callers see their own entries of the allow list only."""
+    """Return an endpoint as a namespace sees it: callers see nothing of other callers.
+
+    Of the allow list and of the weights they see their own entries.
+    """
     message = endpoint_message(endpoint)
     if namespace != endpoint.namespace:
         own = [rule for rule in message.allow if rule.namespace == namespace]
         del message.allow[:]
         message.allow.extend(own)
+        own_weights = [entry for entry in message.fair_weights if entry.namespace == namespace]
+        del message.fair_weights[:]
+        message.fair_weights.extend(own_weights)
     return message
 
 
@@ -99,6 +114,12 @@ def endpoint_settings(message: endpoint_service_pb2.Endpoint) -> EndpointSetting
         retry=_retry(message.retry),
         max_payload_bytes=message.max_payload_bytes,
         max_schedule_to_close=timedelta(milliseconds=life_ms) if life_ms else _DEFAULT_LIFE,
+        fair_weights=tuple(
+            FairWeight(namespace=NamespaceName(entry.namespace), weight=entry.weight)
+            for entry in message.fair_weights
+        ),
+        max_operations_per_second=message.max_operations_per_second,
+        max_open_operations=message.max_open_operations,
     )
 
 

@@ -1,6 +1,8 @@
-"""Lease waiting tasks to a worker session."""
+"""Lease waiting tasks to worker sessions, callers taking turns."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -8,8 +10,9 @@ from isthmus.gateway.commands.transition import transition
 from isthmus.gateway.core.audit_record import GATEWAY, AuditRecord, TaskDispatched, ref
 from isthmus.gateway.core.events import Leased
 from isthmus.gateway.core.operation import Operation
+from isthmus.gateway.core.rotation import Rotation, take_turns
 from isthmus.gateway.core.value import Value
-from isthmus.gateway.ports import EnvelopeSlot, Task, TaskKind, UnitOfWork, WorkerSession
+from isthmus.gateway.ports import EnvelopeSlot, QueueKey, Task, TaskKind, UnitOfWork, WorkerSession
 
 
 class LeasedTask(Value):
@@ -22,11 +25,69 @@ class LeasedTask(Value):
     started: bytes | None = None
 
 
+class Offer(Value):
+    """A session of the queue, and how many tasks it can take."""
+
+    session: WorkerSession
+    count: int
+
+
 def lease_tasks(
-    uow: UnitOfWork, *, session: WorkerSession, limit: int, now: datetime
-) -> tuple[LeasedTask, ...]:
-    """Lease up to ``limit`` ready tasks of the session's queue, in the order in which they became ready."""
-    return tuple(_lease(uow, task, session, now) for task in uow.ready_tasks(session.queue, now, limit))
+    uow: UnitOfWork, queue: QueueKey, *, offers: Sequence[Offer], rotation: Rotation, now: datetime
+) -> tuple[list[tuple[LeasedTask, ...]], Rotation]:
+    """Lease ready tasks of a queue: each session, in the order of the offers, gets what is next in line.
+
+    Callers take turns, going on from ``rotation``; each one's tasks go out in the order in which they became
+    ready. Returns the tasks for each offer, and the rotation to go on from once this is committed.
+    """
+    limit = sum(offer.count for offer in offers)
+    callers = uow.callers_in_line(queue, now, after=rotation.last, limit=limit)
+    line = _WaitingTasks(uow, queue, now, limit=limit, share=-(-limit // max(1, len(callers))))
+    chosen, rotation = take_turns(rotation, callers, line, limit)
+    in_line = iter(chosen)
+    leased = [
+        tuple(_lease(uow, task, offer.session, now) for task in islice(in_line, offer.count))
+        for offer in offers
+    ]
+    return leased, rotation
+
+
+class _WaitingTasks:
+    """``rotation.Line`` over what waits in the store, read a share at a time: nothing is read for nothing."""
+
+    def __init__(self, uow: UnitOfWork, queue: QueueKey, now: datetime, *, limit: int, share: int) -> None:
+        self._uow = uow
+        self._queue = queue
+        self._now = now
+        self._limit = limit
+        self._share = share
+        self._read: dict[str, Sequence[Task]] = {}
+        self._taken: dict[str, int] = {}
+
+    def take(self, caller: str) -> Task | None:
+        """Take the caller's next task; None when it has no more."""
+        taken = self._taken.get(caller, 0)
+        read = self._read.get(caller)
+        if read is None:
+            read = self._look(caller, self._share)
+        elif taken == len(read) == self._share:
+            # Others had less than their share.
+            read = self._look(caller, self._limit)
+        if taken == len(read):
+            return None
+        self._taken[caller] = taken + 1
+        return read[taken]
+
+    def weight(self, caller: str) -> int:
+        """How long the caller's turn is: its weight at the endpoint of the task that begins it."""
+        task = self._read[caller][self._taken[caller] - 1]
+        operation = self._uow.operation(task.key)
+        endpoint = None if operation is None else self._uow.endpoint(operation.endpoint)
+        return 1 if endpoint is None else endpoint.weight_of(caller)
+
+    def _look(self, caller: str, most: int) -> Sequence[Task]:
+        read = self._read[caller] = self._uow.ready_tasks(self._queue, caller, self._now, most)
+        return read
 
 
 def _audit_dispatch(uow: UnitOfWork, operation: Operation, session: WorkerSession, now: datetime) -> None:

@@ -8,11 +8,14 @@ from isthmus.gateway.commands.lease_tasks import LeasedTask
 from isthmus.gateway.commands.transition import perform
 from isthmus.gateway.core import machine
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, OperationStarted, ref
-from isthmus.gateway.core.errors import AlreadyExistsError, ConflictError
+from isthmus.gateway.core.errors import AlreadyExistsError, ConflictError, ExhaustedError
 from isthmus.gateway.core.operation import Operation, OperationKey, State
 from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import Task, TaskKind, UnitOfWork, WorkerSession
 from isthmus.wire.header import Header
+
+# When an operation ends nobody knows; asking once a second costs little.
+RETRY_WHEN_FULL_SECONDS = 1.0
 
 
 class ReusePolicy(Enum):
@@ -47,11 +50,27 @@ class StartResult(Value):
 
 
 def start_operation(
-    uow: UnitOfWork, request: StartOperation, *, now: datetime, session: WorkerSession | None = None
+    uow: UnitOfWork,
+    request: StartOperation,
+    *,
+    now: datetime,
+    session: WorkerSession | None = None,
+    wait_seconds: float = 0.0,
 ) -> StartResult:
     """Commit a new operation together with its task and audit record; with a session, already leased to it.
 
+    Limits apply to new operations only: whoever attaches asks for nothing more. A refusal is not written
+    down: it decides nothing that lasts, and its record would be the load that the limit is to keep away.
+
+    Args:
+        uow: the unit of work.
+        request: what to start.
+        now: the time.
+        session: the worker session to lease it to.
+        wait_seconds: if its caller starts too many at the moment: how long it has to wait.
+
     Raises:
+        ExhaustedError: the caller starts operations too fast, or has too many of them open.
         AlreadyExistsError: it exists and the reuse policy is REJECT.
         ConflictError: it exists and is another call: other target, or other input under the same request id.
     """
@@ -61,6 +80,7 @@ def start_operation(
     if existing is not None:
         _check_reuse(existing, request)
         return StartResult(operation=existing, attached=True)
+    _check_limits(uow, request, wait_seconds)
     operation, effects = machine.start(
         _new_operation(request, key, now), session_id=None if session is None else session.session_id
     )
@@ -140,6 +160,28 @@ def _check_reuse(existing: Operation, request: StartOperation) -> None:
     if request.reuse is ReusePolicy.REJECT:
         msg = "an operation with this id exists"
         raise AlreadyExistsError(msg, reason="OPERATION_EXISTS", fix="attach to it, or use another id")
+
+
+def _check_limits(uow: UnitOfWork, request: StartOperation, wait_seconds: float) -> None:
+    endpoint, caller = request.endpoint, request.header.sender_namespace
+    if wait_seconds:
+        most = endpoint.max_operations_per_second
+        msg = f"{caller} may start {most} operations a second at {endpoint.name}"
+        raise ExhaustedError(
+            msg,
+            reason="RATE_LIMITED",
+            fix=f"start fewer at a time, or ask {endpoint.namespace} for a higher limit",
+            retry_after_seconds=wait_seconds,
+        )
+    most = endpoint.max_open_operations
+    if most and uow.count_open_operations_of(endpoint.name, caller) >= most:
+        msg = f"{caller} may have {most} operations open at {endpoint.name}"
+        raise ExhaustedError(
+            msg,
+            reason="TOO_MANY_OPEN_OPERATIONS",
+            fix=f"wait until some of them have ended, or ask {endpoint.namespace} for a higher limit",
+            retry_after_seconds=RETRY_WHEN_FULL_SECONDS,
+        )
 
 
 def _after(now: datetime, timeout_ms: int) -> datetime | None:

@@ -20,9 +20,11 @@ from isthmus.gateway.commands.start_operation import StartOperation, StartResult
 from isthmus.gateway.core.audit_record import Actor
 from isthmus.gateway.core.errors import GatewayError
 from isthmus.gateway.core.operation import OperationKey
+from isthmus.gateway.core.rotation import Rotation
 from isthmus.gateway.dispatch.interrupt_box import InterruptBox
 from isthmus.gateway.dispatch.live_session import LiveSession
 from isthmus.gateway.dispatch.pump import Pump
+from isthmus.gateway.dispatch.rate_limits import RateLimits
 from isthmus.gateway.dispatch.task_queue import TaskQueue
 from isthmus.gateway.dispatch.timers import Timers
 from isthmus.gateway.ports import (
@@ -63,8 +65,11 @@ class Dispatcher:
         self._timers = timers
         self._safety_interval = safety_interval
         self._served: dict[QueueKey, _Served] = {}
+        # Of every queue out of which a task went: at most as many as there were endpoints.
+        self._rotations: dict[QueueKey, Rotation] = {}
         self._live: dict[bytes, LiveSession] = {}
         self._jobs: set[asyncio.Task[object]] = set()
+        self._rates = RateLimits()
         self.interrupts = InterruptBox()
 
     # --- sessions -----------------------------------------------------------------------------------------
@@ -86,6 +91,7 @@ class Dispatcher:
                 timers=self._timers,
                 deliver=self._deliver,
                 safety_interval=self._safety_interval,
+                rotations=self._rotations,
             )
             served = self._served[live.session.queue] = _Served(queue=queue, pump=pump)
         served.queue.add(live)
@@ -158,10 +164,15 @@ class Dispatcher:
             GatewayError: as Store.submit_all; nothing is started.
         """
         now = self._clock.now()
-        lives = [self._reserve(request.endpoint, now) for request in requests]
+        waits = [self._rates.take(request, now) for request in requests]
+        # Who has to wait can only attach: a worker is not reserved for it.
+        lives = [
+            None if wait else self._reserve(request.endpoint, now)
+            for request, wait in zip(requests, waits, strict=True)
+        ]
         commands = [
-            partial(_start, request, None if live is None else live.session, self._clock)
-            for request, live in zip(requests, lives, strict=True)
+            partial(_start, request, None if live is None else live.session, wait, self._clock)
+            for request, live, wait in zip(requests, lives, waits, strict=True)
         ]
         keys = [
             OperationKey(caller=request.header.sender_namespace, operation_id=request.header.operation_id)
@@ -170,9 +181,10 @@ class Dispatcher:
         try:
             job = self._store.submit_all(commands, reads=keys)
         except GatewayError:
+            self._rates.settle(requests, waits, [None] * len(requests))
             self._deliver_started(lives, [()] * len(lives))
             raise
-        job.add_done_callback(partial(self._started, lives))
+        job.add_done_callback(partial(self._started, requests, waits, lives))
         return job
 
     def _reserve(self, endpoint: Endpoint, now: datetime) -> LiveSession | None:
@@ -181,11 +193,14 @@ class Dispatcher:
 
     def _started(
         self,
+        requests: Sequence[StartOperation],
+        waits: Sequence[float],
         lives: Sequence[LiveSession | None],
         job: "asyncio.Future[list[StartResult | BaseException]]",
     ) -> None:
         results: Sequence[StartResult | BaseException | None]
         results = [None] * len(lives) if job.cancelled() else job.result()
+        self._rates.settle(requests, waits, results)
         leased = [
             (result.leased,) if isinstance(result, StartResult) and result.leased is not None else ()
             for result in results
@@ -262,11 +277,11 @@ class Dispatcher:
 
 
 def _start(
-    request: StartOperation, session: WorkerSession | None, clock: Clock, uow: UnitOfWork
+    request: StartOperation, session: WorkerSession | None, wait_seconds: float, clock: Clock, uow: UnitOfWork
 ) -> StartResult:
     # Read here, the time is never older than a loss of the session that was committed before: an operation is
     # not leased to a session that is gone.
     now = clock.now()
     if session is not None and session.expires_at <= now:
         session = None
-    return start_operation(uow, request, now=now, session=session)
+    return start_operation(uow, request, now=now, session=session, wait_seconds=wait_seconds)

@@ -9,12 +9,13 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from isthmus.gateway.commands.lease_tasks import LeasedTask, lease_tasks
+from isthmus.gateway.commands.lease_tasks import LeasedTask, Offer, lease_tasks
 from isthmus.gateway.core.errors import GatewayError
+from isthmus.gateway.core.rotation import Rotation
 from isthmus.gateway.dispatch.live_session import LiveSession
 from isthmus.gateway.dispatch.task_queue import Reservation, TaskQueue
 from isthmus.gateway.dispatch.timers import Timer, Timers
-from isthmus.gateway.ports import Clock, Store, UnitOfWork
+from isthmus.gateway.ports import Clock, QueueKey, Store, UnitOfWork
 
 _LOG = logging.getLogger(__name__)
 RETRY_AFTER_TROUBLE = timedelta(seconds=1)
@@ -35,13 +36,16 @@ class Pump:
         timers: Timers,
         deliver: Deliver,
         safety_interval: timedelta,
+        rotations: dict[QueueKey, Rotation],
     ) -> None:
+        """Keep whose turn it is in ``rotations``, which outlive a pump: workers that poll come and go."""
         self._queue = queue
         self._store = store
         self._clock = clock
         self._timers = timers
         self._deliver = deliver
         self._safety_interval = safety_interval
+        self._rotations = rotations
         self._job: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
         self._due: datetime | None = None
@@ -80,25 +84,23 @@ class Pump:
 
     async def _lease(self, turn: list[Reservation]) -> bool:
         """Lease for each session and deliver; return whether more tasks may wait."""
+        key = self._queue.key
+        rotation = self._rotations.get(key, Rotation())
 
-        def command(uow: UnitOfWork) -> list[tuple[LeasedTask, ...]]:
+        def command(uow: UnitOfWork) -> tuple[list[tuple[LeasedTask, ...]], Rotation]:
             # Read here, the time is never older than a loss of the session that was committed before.
             now = self._clock.now()
-            leased = []
-            for entry in turn:
-                session = entry.live.session
-                is_alive = session.expires_at > now
-                leased.append(
-                    lease_tasks(uow, session=session, limit=entry.count, now=now) if is_alive else ()
-                )
-            return leased
+            offers = [_offer(entry, now) for entry in turn]
+            return lease_tasks(uow, key, offers=offers, rotation=rotation, now=now)
 
         try:
-            batches = await self._store.transact(command)
+            batches, rotation_after = await self._store.transact(command)
         except BaseException:
             for entry in turn:
                 entry.live.settle(entry.count, used=0)
             raise
+        if any(batches):
+            self._rotations[key] = rotation_after
         for entry, batch in zip(turn, batches, strict=True):
             self._deliver(entry.live, batch, entry.count)
         return all(len(batch) == entry.count for entry, batch in zip(turn, batches, strict=True))
@@ -145,3 +147,9 @@ class Pump:
 
     def _has_credit(self) -> bool:
         return self._queue.free(self._clock.now()) > 0
+
+
+def _offer(entry: Reservation, now: datetime) -> Offer:
+    """Offer nothing to a session whose lease ran out."""
+    session = entry.live.session
+    return Offer(session=session, count=entry.count if session.expires_at > now else 0)

@@ -5,15 +5,18 @@ from itertools import islice
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.ports import Namespace, StoredKeyset, Task, WorkerSession
 from isthmus.gateway.store.audit_events import PendingEvent
-from isthmus.gateway.store.operations import MOST_COUNTED, Ident, StoredOperation
+from isthmus.gateway.store.operations import Ident, StoredOperation
+
+Line = tuple[str, str]
+"""(endpoint, caller): what limits of open operations apply to."""
 
 
 class Known:
     """The identity map of a group of commands: what they read or wrote so far. None: it does not exist.
 
-    It lives as long as the group, but for its operations: the next group may begin with them, as nobody
-    else writes to the database. What the group wrote it learns when that goes to the database; until then
-    the group's changes come first.
+    It lives as long as the group, but for its operations and counts: the next group may begin with them, as
+    nobody else writes to the database. What the group wrote it learns when that goes to the database; until
+    then the group's changes come first.
     """
 
     __slots__ = (
@@ -27,7 +30,11 @@ class Known:
         "tasks",
     )
 
-    def __init__(self, operations: dict[Ident, StoredOperation | None] | None = None) -> None:
+    def __init__(
+        self,
+        operations: dict[Ident, StoredOperation | None] | None = None,
+        open_counts: dict[Line, int] | None = None,
+    ) -> None:
         self.operations: dict[Ident, StoredOperation | None] = {} if operations is None else operations
         self.envelopes: dict[int, bytes | None] = {}
         self.tasks: dict[int, Task | None] = {}
@@ -35,7 +42,8 @@ class Known:
         self.namespaces: dict[str, Namespace | None] = {}
         self.endpoints: dict[str, Endpoint | None] = {}
         self.keysets: dict[str, StoredKeyset | None] = {}
-        self.open_counts: dict[str, int] = {}
+        # Only of lines that somebody asked for.
+        self.open_counts: dict[Line, int] = {} if open_counts is None else open_counts
 
     def learn(self, changes: "Changes") -> None:
         """Take over what goes to the database."""
@@ -48,24 +56,19 @@ class Known:
             self.namespaces.update(changes.namespaces)
             self.endpoints.update(changes.endpoints)
             self.keysets.update(changes.newest_keysets)
-        for endpoint, difference in changes.opened.items():
-            self._count(endpoint, difference)
+        self.learn_counts(changes)
+
+    def learn_counts(self, changes: "Changes") -> None:
+        """Take over how many operations were opened and closed."""
+        if self.open_counts:
+            for line in self.open_counts.keys() & changes.opened.keys():
+                self.open_counts[line] += changes.opened[line]
 
     def recent_operations(self, most: int) -> dict[Ident, StoredOperation | None]:
         """Return what is known of operations; of more than ``most`` entries only the newer ones."""
         if len(self.operations) > most:
             return dict(islice(self.operations.items(), len(self.operations) - most // 2, None))
         return self.operations
-
-    def _count(self, endpoint: str, difference: int) -> None:
-        counted = self.open_counts.get(endpoint)
-        if counted is None:
-            return
-        if counted >= MOST_COUNTED and difference < 0:
-            # Counting stopped there; how many there are now only the database can say.
-            del self.open_counts[endpoint]
-        else:
-            self.open_counts[endpoint] = min(MOST_COUNTED, counted + difference)
 
 
 class Changes:
@@ -89,8 +92,8 @@ class Changes:
         self.operations: dict[Ident, StoredOperation] = {}
         # Positions of those that have no row yet.
         self.new_operations: set[int] = set()
-        # By how much the number of open operations of an endpoint changes.
-        self.opened: dict[str, int] = {}
+        # By how much the number of open operations changes.
+        self.opened: dict[Line, int] = {}
         self.envelopes: dict[int, bytes] = {}
         self.tasks: dict[int, Task | None] = {}
         self.sessions: dict[bytes, WorkerSession | None] = {}
@@ -121,8 +124,8 @@ class Changes:
         if later.operations:
             self.operations.update(later.operations)
             self.new_operations |= later.new_operations
-            for endpoint, difference in later.opened.items():
-                self.opened[endpoint] = self.opened.get(endpoint, 0) + difference
+            for line, difference in later.opened.items():
+                self.opened[line] = self.opened.get(line, 0) + difference
         if later.envelopes:
             self.envelopes.update(later.envelopes)
         if later.tasks:

@@ -108,5 +108,8 @@ class Buffer:
             self._group.connection.execute("SAVEPOINT command")
             self._has_savepoint = True
         write_changes(self._group.connection, self.changes, self.known, self._group.sequences)
+        # Counts are dear to find out again, unlike the rest.
+        known = Known(open_counts=dict(self.known.open_counts))
+        known.learn_counts(self.changes)
         self.changes = Changes()
-        self.known = Known()
+        self.known = known

@@ -140,6 +140,13 @@ COUNT_OPEN = compile_query(
     "endpoint",
     "most",
 )
+COUNT_OPEN_OF_CALLER = compile_query(
+    select(func.count()).where(
+        operations.c.endpoint == bindparam("endpoint"), operations.c.caller == bindparam("caller"), is_open
+    ),
+    "endpoint",
+    "caller",
+)
 
 
 def envelope_id(position: int, slot: EnvelopeSlot) -> int:

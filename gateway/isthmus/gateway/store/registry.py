@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import bindparam, select
 
-from isthmus.endpoints.endpoint import AllowRule, Endpoint, RetrySettings
+from isthmus.endpoints.endpoint import AllowRule, Endpoint, FairWeight, RetrySettings
 from isthmus.gateway.ports import Namespace, StoredKeyset
 from isthmus.gateway.store.moments import (
     duration_to_microseconds,
@@ -72,6 +72,7 @@ def namespace_from_row(row: Row) -> Namespace:
 def endpoint_row(endpoint: Endpoint) -> Row:
     """Return the row of an endpoint, in the order of the columns."""
     allow = [[rule.namespace, rule.service, rule.operation] for rule in endpoint.allow]
+    weights = [[entry.namespace, entry.weight] for entry in endpoint.fair_weights]
     return (
         endpoint.name,
         endpoint.namespace,
@@ -88,6 +89,9 @@ def endpoint_row(endpoint: Endpoint) -> Row:
         to_microseconds(endpoint.created_at),
         to_microseconds(endpoint.updated_at),
         optional_to_microseconds(endpoint.deleted_at),
+        json.dumps(weights, separators=(",", ":")),
+        endpoint.max_operations_per_second,
+        endpoint.max_open_operations,
     )
 
 
@@ -109,6 +113,9 @@ def endpoint_from_row(row: Row) -> Endpoint:
         created_at,
         updated_at,
         deleted_at,
+        fair_weights,
+        max_operations_per_second,
+        max_open_operations,
     ) = row
     return Endpoint(
         name=EndpointName(name),
@@ -131,6 +138,12 @@ def endpoint_from_row(row: Row) -> Endpoint:
         created_at=from_microseconds(created_at),
         updated_at=from_microseconds(updated_at),
         deleted_at=optional_from_microseconds(deleted_at),
+        fair_weights=tuple(
+            FairWeight(namespace=NamespaceName(caller), weight=weight)
+            for caller, weight in json.loads(fair_weights)
+        ),
+        max_operations_per_second=max_operations_per_second,
+        max_open_operations=max_open_operations,
     )
 
 

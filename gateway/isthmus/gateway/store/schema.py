@@ -78,7 +78,7 @@ Index("operations_by_handler", operations.c.handler, operations.c.position)
 Index("operations_by_endpoint", operations.c.endpoint, operations.c.position)
 is_open = operations.c.next_timeout_at.is_not(None)
 _partial("operations_by_timeout", operations.c.next_timeout_at, where=is_open)
-_partial("operations_open_by_endpoint", operations.c.endpoint, where=is_open)
+_partial("operations_open_by_endpoint", operations.c.endpoint, operations.c.caller, where=is_open)
 
 envelopes = Table(
     "envelopes",
@@ -108,6 +108,16 @@ _partial(
     "tasks_waiting",
     tasks.c.namespace,
     tasks.c.task_queue,
+    tasks.c.ready_at,
+    tasks.c.task_id,
+    where=is_waiting,
+)
+# A caller of a queue is found without looking at the tasks of the others.
+_partial(
+    "tasks_waiting_by_caller",
+    tasks.c.namespace,
+    tasks.c.task_queue,
+    tasks.c.caller,
     tasks.c.ready_at,
     tasks.c.task_id,
     where=is_waiting,
@@ -156,6 +166,11 @@ endpoints = Table(
     Column("created_at", Number, nullable=False),
     Column("updated_at", Number, nullable=False),
     Column("deleted_at", Number),
+    # JSON: a list of [namespace, weight]. Last, and with a default: older gateways do not write it.
+    Column("fair_weights", Text, nullable=False, server_default="[]"),
+    # Of each caller; 0: no limit.
+    Column("max_operations_per_second", Number, nullable=False, server_default="0"),
+    Column("max_open_operations", Number, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 is_current = endpoints.c.deleted_at.is_(None)

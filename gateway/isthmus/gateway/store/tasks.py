@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, exists, func, select
 
 from isthmus.gateway.ports import QueueKey, Task, TaskKind, WorkerSession
 from isthmus.gateway.store.moments import from_microseconds, to_microseconds
@@ -28,15 +28,44 @@ REMOVE = delete_many(tasks, "task_id")
 SELECT = compile_query(select(tasks).where(_COLUMN.task_id == bindparam("task_id")), "task_id")
 SELECT_READY = compile_query(
     select(tasks)
-    .where(*_IN_QUEUE, _COLUMN.ready_at <= bindparam("now"))
+    .where(*_IN_QUEUE, _COLUMN.caller == bindparam("caller"), _COLUMN.ready_at <= bindparam("now"))
     .order_by(*_ORDER)
     .limit(bindparam("most"))
     .offset(FROM_THE_FIRST),
     "namespace",
     "task_queue",
+    "caller",
     "now",
     "most",
 )
+
+
+def _callers_in_line() -> str:
+    """Write the walk from caller to caller: each step is one look into the index, whatever each has waiting.
+
+    It stops as soon as enough callers are found.
+    """
+    up_to = _COLUMN.caller <= bindparam("until")
+    first = select(func.min(_COLUMN.caller)).where(*_IN_QUEUE, _COLUMN.caller > bindparam("after"), up_to)
+    in_line = select(first.scalar_subquery().label("caller")).cte("in_line", recursive=True)
+    following = select(func.min(_COLUMN.caller)).where(*_IN_QUEUE, _COLUMN.caller > in_line.c.caller, up_to)
+    in_line = in_line.union_all(
+        select(following.correlate(in_line).scalar_subquery()).where(in_line.c.caller.is_not(None))
+    )
+    is_ready = exists().where(
+        *_IN_QUEUE, _COLUMN.caller == in_line.c.caller, _COLUMN.ready_at <= bindparam("now")
+    )
+    return compile_query(
+        select(in_line.c.caller).where(is_ready).limit(bindparam("most")).offset(FROM_THE_FIRST),
+        *("namespace", "task_queue", "after", "until"),
+        *("namespace", "task_queue", "until"),
+        *("namespace", "task_queue", "now"),
+        "most",
+    )
+
+
+SELECT_CALLERS_IN_LINE = _callers_in_line()
+_BEHIND_EVERY_NAME = "~"
 SELECT_NEXT_READY_AT = compile_query(
     select(_COLUMN.ready_at)
     .where(*_IN_QUEUE)
@@ -100,9 +129,17 @@ def task_from_row(row: Row) -> Task:
     )
 
 
-def ready_parameters(queue: QueueKey, now: datetime, limit: int) -> Row:
+def ready_parameters(queue: QueueKey, caller: str, now: datetime, limit: int) -> Row:
     """Return the parameters of SELECT_READY."""
-    return queue.namespace, queue.task_queue, to_microseconds(now), limit
+    return queue.namespace, queue.task_queue, caller, to_microseconds(now), limit
+
+
+def in_line_parameters(
+    queue: QueueKey, now: datetime, limit: int, *, after: str = "", until: str = _BEHIND_EVERY_NAME
+) -> Row:
+    """Return the parameters of SELECT_CALLERS_IN_LINE: names greater than ``after``, up to ``until``."""
+    of_queue = (queue.namespace, queue.task_queue)
+    return (*of_queue, after, until, *of_queue, until, *of_queue, to_microseconds(now), limit)
 
 
 def next_ready_parameters(queue: QueueKey) -> Row:

@@ -28,7 +28,7 @@ from isthmus.gateway.store.group import Buffer
 from isthmus.gateway.store.moments import to_microseconds
 from isthmus.gateway.store.operations import MOST_COUNTED, StoredOperation
 from isthmus.gateway.store.statements import Row
-from isthmus.wire.names import format_operation_id
+from isthmus.wire.names import NamespaceName, format_operation_id
 
 
 class _Missing(Enum):
@@ -100,7 +100,7 @@ class BufferedUnitOfWork:
         changes.new_operations.add(position)
         changes.envelopes[operations.envelope_id(position, EnvelopeSlot.REQUEST)] = request
         if not operation.state.is_terminal:
-            self._count_open(operation.endpoint, 1)
+            self._count_open(operation, 1)
 
     def update_operation(self, operation: Operation) -> None:
         """Replace an operation that exists.
@@ -119,7 +119,7 @@ class BufferedUnitOfWork:
         was_open = not before.operation.state.is_terminal
         is_open = not operation.state.is_terminal
         if was_open != is_open:
-            self._count_open(operation.endpoint, 1 if is_open else -1)
+            self._count_open(operation, 1 if is_open else -1)
 
     def envelope(self, key: OperationKey, slot: EnvelopeSlot) -> bytes | None:
         """Return a sealed message."""
@@ -147,18 +147,23 @@ class BufferedUnitOfWork:
 
     def count_open_operations(self, endpoint: str) -> int:
         """Return how many operations of an endpoint are not terminal, counting no further than 1000."""
-        buffer = self._buffer
-        counted = buffer.known.open_counts.get(endpoint)
-        difference = buffer.pending.opened.get(endpoint, 0) + buffer.changes.opened.get(endpoint, 0)
-        if counted is None or (counted >= MOST_COUNTED and difference < 0):
-            ((counted,),) = self._buffer.scan(operations.COUNT_OPEN, (endpoint, MOST_COUNTED))
-            self._buffer.known.open_counts[endpoint] = counted
-            difference = 0
-        return min(MOST_COUNTED, counted + difference)
+        ((counted,),) = self._buffer.scan(operations.COUNT_OPEN, (endpoint, MOST_COUNTED))
+        return int(counted)
 
-    def _count_open(self, endpoint: str, difference: int) -> None:
-        opened = self._buffer.changes.opened
-        opened[endpoint] = opened.get(endpoint, 0) + difference
+    def count_open_operations_of(self, endpoint: str, caller: str) -> int:
+        """Return how many operations of a caller at an endpoint are not terminal, exactly."""
+        buffer, line = self._buffer, (endpoint, caller)
+        counted = buffer.known.open_counts.get(line)
+        if counted is None:
+            ((counted,),) = buffer.scan(operations.COUNT_OPEN_OF_CALLER, line)
+            # The scan saw all that was buffered: nothing is to be added.
+            buffer.known.open_counts[line] = counted
+            return int(counted)
+        return counted + buffer.pending.opened.get(line, 0) + buffer.changes.opened.get(line, 0)
+
+    def _count_open(self, operation: Operation, difference: int) -> None:
+        opened, line = self._buffer.changes.opened, (operation.endpoint, operation.key.caller)
+        opened[line] = opened.get(line, 0) + difference
 
     def _find(self, key: OperationKey) -> StoredOperation | None:
         """``_look_up``, written out: a command asks for its operation again and again."""
@@ -207,9 +212,20 @@ class BufferedUnitOfWork:
         if stored is not None:
             self._buffer.changes.tasks[tasks.task_id(stored.position, kind)] = None
 
-    def ready_tasks(self, queue: QueueKey, now: datetime, limit: int) -> Sequence[Task]:
-        """Return tasks of the queue that nobody leased and that are ready, in the order they became ready."""
-        rows = self._buffer.scan(tasks.SELECT_READY, tasks.ready_parameters(queue, now, limit))
+    def callers_in_line(
+        self, queue: QueueKey, now: datetime, *, after: str, limit: int
+    ) -> Sequence[NamespaceName]:
+        """Return callers with a task in the queue that could go out now, those behind ``after`` first."""
+        query = tasks.SELECT_CALLERS_IN_LINE
+        rows = self._buffer.scan(query, tasks.in_line_parameters(queue, now, limit, after=after))
+        if after and len(rows) < limit:
+            around = tasks.in_line_parameters(queue, now, limit - len(rows), until=after)
+            rows += self._buffer.scan(query, around)
+        return [NamespaceName(caller) for (caller,) in rows]
+
+    def ready_tasks(self, queue: QueueKey, caller: str, now: datetime, limit: int) -> Sequence[Task]:
+        """Return a caller's tasks in the queue that could go out now, in the order they became ready."""
+        rows = self._buffer.scan(tasks.SELECT_READY, tasks.ready_parameters(queue, caller, now, limit))
         return [tasks.task_from_row(row) for row in rows]
 
     def session_tasks(self, session_id: bytes) -> Sequence[Task]:

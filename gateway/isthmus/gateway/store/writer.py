@@ -12,7 +12,7 @@ from typing import Any
 from isthmus.gateway.core.errors import GatewayError, UnavailableError
 from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.ports import AuditAppended, Command, Signal
-from isthmus.gateway.store.changes import Known
+from isthmus.gateway.store.changes import Known, Line
 from isthmus.gateway.store.commit_trouble import CommitTrouble
 from isthmus.gateway.store.flush import Sequences
 from isthmus.gateway.store.group import Buffer, Group
@@ -70,6 +70,7 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._sequences: Sequences | None = None
         self._recent: dict[Ident, StoredOperation | None] = {}
+        self._open_counts: dict[Line, int] = {}
         self.trouble = CommitTrouble()
 
     def start(self) -> None:
@@ -156,7 +157,7 @@ class Writer:
         connection, sequences = self._reconnect()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            group = Group(connection, sequences, Known(self._recent))
+            group = Group(connection, sequences, Known(self._recent, self._open_counts))
             group.look_up([key for submission in submissions for key in submission.reads])
             outcomes = [
                 [_run_command(group, command) for command in submission.commands]
@@ -170,7 +171,9 @@ class Writer:
             # Closing rolls back, and a connection that met an error of the disk is not asked again.
             self._disconnect()
             self._recent = {}
+            self._open_counts = {}
             raise
+        self._open_counts = group.known.open_counts
         self._recent = group.known.recent_operations(MOST_RECENT_OPERATIONS)
         self.trouble.succeeded()
         if group.has_audit:

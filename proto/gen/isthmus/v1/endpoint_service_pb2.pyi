@@ -103,6 +103,28 @@ class RetryPolicy(google.protobuf.message.Message):
 global___RetryPolicy = RetryPolicy
 
 @typing.final
+class FairWeight(google.protobuf.message.Message):
+    """How many operations of a caller go out in its turn."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    WEIGHT_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """The calling namespace, exactly."""
+    weight: builtins.int
+    """1 to 100."""
+    def __init__(
+        self,
+        *,
+        namespace: builtins.str = ...,
+        weight: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["namespace", b"namespace", "weight", b"weight"]) -> None: ...
+
+global___FairWeight = FairWeight
+
+@typing.final
 class Endpoint(google.protobuf.message.Message):
     """A named route."""
 
@@ -119,6 +141,9 @@ class Endpoint(google.protobuf.message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     CREATED_AT_FIELD_NUMBER: builtins.int
     UPDATED_AT_FIELD_NUMBER: builtins.int
+    FAIR_WEIGHTS_FIELD_NUMBER: builtins.int
+    MAX_OPERATIONS_PER_SECOND_FIELD_NUMBER: builtins.int
+    MAX_OPEN_OPERATIONS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Unique name, for example payments."""
     namespace: builtins.str
@@ -133,6 +158,10 @@ class Endpoint(google.protobuf.message.Message):
     """Longest schedule-to-close timeout that it takes, milliseconds; 0 means 24 hours, the cap is 60 days."""
     etag: builtins.str
     """Changes with every update; send it back with a write."""
+    max_operations_per_second: builtins.int
+    """How many operations each caller may start in a second, 1 to 100000; 0 means no limit."""
+    max_open_operations: builtins.int
+    """How many operations each caller may have open, 1 to 100000; 0 means no limit."""
     @property
     def allow(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AllowRule]:
         """Who may call; empty means nobody."""
@@ -149,6 +178,10 @@ class Endpoint(google.protobuf.message.Message):
     def updated_at(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it was changed last."""
 
+    @property
+    def fair_weights(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FairWeight]:
+        """How long the turns of callers are while operations of several wait in the task queue; 1 for who is not named."""
+
     def __init__(
         self,
         *,
@@ -163,9 +196,12 @@ class Endpoint(google.protobuf.message.Message):
         etag: builtins.str = ...,
         created_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         updated_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        fair_weights: collections.abc.Iterable[global___FairWeight] | None = ...,
+        max_operations_per_second: builtins.int = ...,
+        max_open_operations: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created_at", b"created_at", "retry", b"retry", "updated_at", b"updated_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["allow", b"allow", "created_at", b"created_at", "description", b"description", "etag", b"etag", "max_payload_bytes", b"max_payload_bytes", "max_schedule_to_close_ms", b"max_schedule_to_close_ms", "name", b"name", "namespace", b"namespace", "retry", b"retry", "task_queue", b"task_queue", "updated_at", b"updated_at"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allow", b"allow", "created_at", b"created_at", "description", b"description", "etag", b"etag", "fair_weights", b"fair_weights", "max_open_operations", b"max_open_operations", "max_operations_per_second", b"max_operations_per_second", "max_payload_bytes", b"max_payload_bytes", "max_schedule_to_close_ms", b"max_schedule_to_close_ms", "name", b"name", "namespace", b"namespace", "retry", b"retry", "task_queue", b"task_queue", "updated_at", b"updated_at"]) -> None: ...
 
 global___Endpoint = Endpoint
 
@@ -377,7 +413,9 @@ class UpdateEndpointRequest(google.protobuf.message.Message):
 
     @property
     def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
-        """Which fields change: task_queue, description, allow, retry, max_payload_bytes, max_schedule_to_close_ms."""
+        """Which fields change: task_queue, description, allow, retry, max_payload_bytes, max_schedule_to_close_ms,
+        fair_weights, max_operations_per_second, max_open_operations.
+        """
 
     def __init__(
         self,
