@@ -43,16 +43,15 @@ class Pointer:
 
     def encode(self) -> bytes:
         """Return the canonical form."""
-        return _canonical(
-            {
-                "content_type": self.content_type,
-                "key": self.key.hex(),
-                "sealed_bytes": self.sealed_bytes,
-                "sha256": self.sha256.hex(),
-                "url": self.url,
-                "version": VERSION,
-            }
-        )
+        fields = {
+            "content_type": self.content_type,
+            "key": self.key.hex(),
+            "sealed_bytes": self.sealed_bytes,
+            "sha256": self.sha256.hex(),
+            "url": self.url,
+            "version": VERSION,
+        }
+        return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
 def parse_pointer(data: bytes) -> Pointer:
@@ -67,7 +66,7 @@ def parse_pointer(data: bytes) -> Pointer:
         found = None
     if not isinstance(found, dict) or {name: type(value) for name, value in found.items()} != _FIELDS:
         raise _malformed()
-    if found["version"] != VERSION or _canonical(found) != data:
+    if found["version"] != VERSION:
         raise _malformed()
     try:
         key, digest = bytes.fromhex(found["key"]), bytes.fromhex(found["sha256"])
@@ -91,10 +90,6 @@ def parse_pointer(data: bytes) -> Pointer:
     if not fits or pointer.encode() != data:
         raise _malformed()
     return pointer
-
-
-def _canonical(fields: dict[str, object]) -> bytes:
-    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _malformed() -> BlobRefusedError:
