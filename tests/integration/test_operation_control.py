@@ -126,6 +126,7 @@ async def test_all_parked_operations_run_again_when_the_endpoint_is_redriven(
     owner = operation_gateway.client(HANDLER)
     first = await redrive_all(owner, page_size=2)
     assert [operation.operation_id for operation in first.operations] == ids[:2]
+    assert first.next_page_token
     second = await redrive_all(owner, page_size=2, page_token=first.next_page_token)
     assert [operation.operation_id for operation in second.operations] == ids[2:]
     assert second.next_page_token == ""
