@@ -1,9 +1,7 @@
 """What the use cases need of the world, as protocols with documented promises.
 
 The store is the only truth. A command is a plain function ``command(unit_of_work, …) -> result`` without I/O
-of its
-own: everything it reads and writes goes through the unit of work. One contract test suite holds every store
-to what is written here.
+of its own: everything goes through the unit of work. One contract test suite holds every store to this.
 """
 
 import asyncio
@@ -184,10 +182,7 @@ class OperationUnit(Protocol):
         ...
 
     def count_open_operations_of(self, endpoint: str, caller: str) -> int:
-        """Return how many operations of a caller at an endpoint are not terminal, exactly and as of now.
-
-        The store counts them when it is asked for the first time, and keeps the count from then on.
-        """
+        """Return how many operations of a caller at an endpoint are not terminal; counted once, then kept."""
         ...
 
 
@@ -210,22 +205,18 @@ class TaskUnit(Protocol):
         """Remove a task, if it is there."""
         ...
 
-    def callers_in_line(
-        self, queue: QueueKey, now: datetime, *, after: str, limit: int
-    ) -> Sequence[NamespaceName]:
+    def callers_in_line(self, queue: QueueKey, now: datetime, *, after: str, limit: int) -> Sequence[str]:
         """Return callers that have a task in the queue that nobody leased and that is ready, each once.
 
-        They come in the order of their names (by code point), beginning with the first that is greater than
-        ``after`` and going round: ``after`` itself would be the last. What it costs does not grow with the
-        tasks that wait.
+        By name (code points), from the first that is greater than ``after`` and going round: ``after`` itself
+        would be the last. What it costs does not grow with the tasks that wait.
         """
         ...
 
     def ready_tasks(self, queue: QueueKey, caller: str, now: datetime, limit: int) -> Sequence[Task]:
-        """Return a caller's tasks in the queue that nobody leased, in the order they became ready.
+        """Return a caller's tasks in the queue that nobody leased and that are ready, as they became ready.
 
-        Only those that are ready. Those that became ready at the same moment come in the order in which their
-        operations were started.
+        Those that became ready at the same moment come in the order in which their operations were started.
         """
         ...
 

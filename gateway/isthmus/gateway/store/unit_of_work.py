@@ -28,7 +28,7 @@ from isthmus.gateway.store.group import Buffer
 from isthmus.gateway.store.moments import to_microseconds
 from isthmus.gateway.store.operations import MOST_COUNTED, StoredOperation
 from isthmus.gateway.store.statements import Row
-from isthmus.wire.names import NamespaceName, format_operation_id
+from isthmus.wire.names import format_operation_id
 
 
 class _Missing(Enum):
@@ -212,16 +212,14 @@ class BufferedUnitOfWork:
         if stored is not None:
             self._buffer.changes.tasks[tasks.task_id(stored.position, kind)] = None
 
-    def callers_in_line(
-        self, queue: QueueKey, now: datetime, *, after: str, limit: int
-    ) -> Sequence[NamespaceName]:
+    def callers_in_line(self, queue: QueueKey, now: datetime, *, after: str, limit: int) -> Sequence[str]:
         """Return callers with a task in the queue that could go out now, those behind ``after`` first."""
         query = tasks.SELECT_CALLERS_IN_LINE
         rows = self._buffer.scan(query, tasks.in_line_parameters(queue, now, limit, after=after))
         if after and len(rows) < limit:
             around = tasks.in_line_parameters(queue, now, limit - len(rows), until=after)
             rows += self._buffer.scan(query, around)
-        return [NamespaceName(caller) for (caller,) in rows]
+        return [caller for (caller,) in rows]
 
     def ready_tasks(self, queue: QueueKey, caller: str, now: datetime, limit: int) -> Sequence[Task]:
         """Return a caller's tasks in the queue that could go out now, in the order they became ready."""
