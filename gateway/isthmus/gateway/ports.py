@@ -491,16 +491,3 @@ class Randomness(Protocol):
     def etag(self) -> str:
         """Draw a short unique text."""
         ...
-
-
-class StatementSigner(Protocol):
-    """Signs endings that no handler signed."""
-
-    @property
-    def key_id(self) -> bytes:
-        """Which key it signs with: 16 bytes."""
-        ...
-
-    def sign(self, body: bytes) -> bytes:
-        """Sign a serialized StatementBody: 64 bytes. The same body always gets the same signature."""
-        ...

@@ -12,7 +12,7 @@ STATEMENT_KEY_FILE = "statement-key.pem"
 
 
 class StatementKey:
-    """``ports.StatementSigner`` with a key of this gateway. The private key never leaves it."""
+    """A ``StatementSigner`` with a key of this gateway. The private key never leaves it."""
 
     def __init__(self, private_key: Ed25519PrivateKey) -> None:
         self._private_key = private_key

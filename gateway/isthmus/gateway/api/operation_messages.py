@@ -2,13 +2,14 @@
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from isthmus.gateway.commands.lease_tasks import LeasedTask
 from isthmus.gateway.core.operation import AttemptEnd, Operation, State, Statement
 from isthmus.gateway.core.waiting import Runner, Waiting, WaitingCause
-from isthmus.gateway.ports import StatementSigner, TaskInterrupted, TaskKind
+from isthmus.gateway.ports import TaskInterrupted, TaskKind
 from isthmus.v1 import envelope_pb2, operation_pb2, worker_service_pb2
 
 STATES = {
@@ -122,6 +123,19 @@ def request_proof(request: bytes) -> envelope_pb2.RequestProof:
         signature=envelope.signature,
         body_digest=hashlib.sha256(envelope.body).digest(),
     )
+
+
+class StatementSigner(Protocol):
+    """Signs endings that no handler signed."""
+
+    @property
+    def key_id(self) -> bytes:
+        """Which key it signs with: 16 bytes."""
+        ...
+
+    def sign(self, body: bytes) -> bytes:
+        """Sign a serialized StatementBody: 64 bytes. The same body always gets the same signature."""
+        ...
 
 
 class Endings:
