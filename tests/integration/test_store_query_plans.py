@@ -170,7 +170,7 @@ def add_waiting_tasks(connection: sqlite3.Connection, caller: str, count: int) -
 def test_count_of_a_caller_looks_at_its_open_operations_only(connection: sqlite3.Connection) -> None:
     """Neither at those that have ended nor at those of other callers."""
     (step,) = plan(connection, operations.COUNT_OPEN_OF_CALLER)
-    assert step.endswith("operations_open_by_endpoint (endpoint=? AND caller=?)")
+    assert step.endswith("operations_open_by_caller (endpoint=? AND caller=?)")
 
 
 def test_lease_costs_the_same_when_the_backlog_grows(connection: sqlite3.Connection) -> None:

@@ -78,7 +78,8 @@ Index("operations_by_handler", operations.c.handler, operations.c.position)
 Index("operations_by_endpoint", operations.c.endpoint, operations.c.position)
 is_open = operations.c.next_timeout_at.is_not(None)
 _partial("operations_by_timeout", operations.c.next_timeout_at, where=is_open)
-_partial("operations_open_by_endpoint", operations.c.endpoint, operations.c.caller, where=is_open)
+_partial("operations_open_by_endpoint", operations.c.endpoint, where=is_open)
+_partial("operations_open_by_caller", operations.c.endpoint, operations.c.caller, where=is_open)
 
 envelopes = Table(
     "envelopes",

@@ -1,7 +1,7 @@
 """Limits of each caller at an endpoint, and an index of open operations by endpoint and caller.
 
-Revision: 0003. A gateway of schema 0002 that still runs goes on: the new columns have defaults, and the index
-by endpoint becomes one by endpoint and caller under the same name, which serves its queries as well.
+Revision: 0003. A gateway of schema 0002 that still runs goes on: the new columns have defaults, and the new
+index is the database's own matter.
 """
 
 from typing import Any
@@ -22,12 +22,11 @@ def _where(condition: str) -> dict[str, Any]:
 
 
 def upgrade() -> None:
-    """Add the columns and widen the index."""
+    """Add the columns and the index."""
     for name in ("max_operations_per_second", "max_open_operations"):
         op.add_column("endpoints", sa.Column(name, _NUMBER, nullable=False, server_default="0"))
-    op.drop_index("operations_open_by_endpoint", "operations")
     op.create_index(
-        "operations_open_by_endpoint",
+        "operations_open_by_caller",
         "operations",
         ["endpoint", "caller"],
         **_where("next_timeout_at IS NOT NULL"),
