@@ -1,0 +1,70 @@
+"""What the use cases need of the world, as protocols with documented promises.
+
+The store is the only truth. A command is a plain function ``command(unit_of_work, …) -> result`` without I/O
+of its own: everything goes through the unit of work. One contract test suite holds every store to this.
+"""
+
+from isthmus.gateway.ports.reader import (
+    AuditFilter,
+    ListedOperation,
+    OperationFilter,
+    Reader,
+    StoredAuditEvent,
+)
+from isthmus.gateway.ports.signals import (
+    AuditAppended,
+    OperationClosed,
+    RegistryChanged,
+    Signal,
+    TaskInterrupted,
+    TasksReady,
+)
+from isthmus.gateway.ports.store import Store
+from isthmus.gateway.ports.unit_of_work import (
+    AuditUnit,
+    Command,
+    OperationUnit,
+    RegistryUnit,
+    TaskUnit,
+    UnitOfWork,
+)
+from isthmus.gateway.ports.values import (
+    EnvelopeSlot,
+    Namespace,
+    QueueKey,
+    StoredKeyset,
+    Task,
+    TaskKind,
+    WorkerSession,
+)
+from isthmus.gateway.ports.world import Clock, Randomness
+
+__all__ = [
+    "AuditAppended",
+    "AuditFilter",
+    "AuditUnit",
+    "Clock",
+    "Command",
+    "EnvelopeSlot",
+    "ListedOperation",
+    "Namespace",
+    "OperationClosed",
+    "OperationFilter",
+    "OperationUnit",
+    "QueueKey",
+    "Randomness",
+    "Reader",
+    "RegistryChanged",
+    "RegistryUnit",
+    "Signal",
+    "Store",
+    "StoredAuditEvent",
+    "StoredKeyset",
+    "Task",
+    "TaskInterrupted",
+    "TaskKind",
+    "TaskUnit",
+    "TasksReady",
+    "UnitOfWork",
+    "WorkerSession",
+]

@@ -1,0 +1,117 @@
+"""What a query may read: a snapshot of what is committed."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.core.operation import Operation, OperationKey, State
+from isthmus.gateway.core.value import Value
+from isthmus.gateway.ports.values import EnvelopeSlot, Namespace, QueueKey, StoredKeyset, WorkerSession
+
+
+class OperationFilter(Value):
+    """Which operations to list; newest first. ``before`` continues after the last one of a page."""
+
+    caller: str = ""
+    handler: str = ""
+    endpoint: str = ""
+    states: frozenset[State] = frozenset()
+    before: int | None = None
+    limit: int = 50
+
+
+class ListedOperation(Value):
+    """An operation and its place in the listing order."""
+
+    position: int
+    operation: Operation
+
+
+class AuditFilter(Value):
+    """Which audit records; oldest first, positions greater than ``after``.
+
+    A namespace finds what it called, handles or did. ``since`` (inclusive) and ``until`` (exclusive) are in
+    the time of the log, which never runs backwards: a record whose clock was behind counts as of the one
+    before it.
+    """
+
+    namespace: str = ""
+    endpoint: str = ""
+    operation_id: bytes = b""
+    since: datetime | None = None
+    until: datetime | None = None
+    types: frozenset[str] = frozenset()
+    after: int = 0
+    limit: int = 100
+
+
+class StoredAuditEvent(Value):
+    """A record at its place in the log: the exact bytes that were committed."""
+
+    position: int
+    event: bytes
+
+
+class Reader(Protocol):
+    """A consistent snapshot of what is committed."""
+
+    def operation(self, key: OperationKey) -> Operation | None:
+        """Return an operation."""
+        ...
+
+    def operations_handled(self, handler: str, operation_id: bytes) -> Sequence[Operation]:
+        """Return the operations with this id that a namespace handles, whoever called; at most two."""
+        ...
+
+    def envelope(self, key: OperationKey, slot: EnvelopeSlot) -> bytes | None:
+        """Return a sealed message."""
+        ...
+
+    def list_operations(self, wanted: OperationFilter) -> Sequence[ListedOperation]:
+        """Return a page of operations."""
+        ...
+
+    def open_operations(self, endpoint: str, after: int, limit: int) -> Sequence[ListedOperation]:
+        """Return operations of an endpoint that are not terminal, oldest first, from beyond a position."""
+        ...
+
+    def worker_session(self, session_id: bytes) -> WorkerSession | None:
+        """Return a session."""
+        ...
+
+    def has_ready_tasks(self, queue: QueueKey, now: datetime) -> bool:
+        """Whether the queue has a task that could go out now."""
+        ...
+
+    def next_ready_at(self, queue: QueueKey) -> datetime | None:
+        """When the next waiting task of the queue becomes ready; None when none waits."""
+        ...
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        """Return an endpoint, a deleted one too."""
+        ...
+
+    def list_endpoints(self, namespace: str, after: str, limit: int) -> Sequence[Endpoint]:
+        """Return endpoints that are not deleted, by name; of all namespaces when namespace is empty."""
+        ...
+
+    def namespace(self, name: str) -> Namespace | None:
+        """Return a namespace."""
+        ...
+
+    def list_namespaces(self, after: str, limit: int) -> Sequence[Namespace]:
+        """Return namespaces by name."""
+        ...
+
+    def keyset(self, namespace: str) -> StoredKeyset | None:
+        """Return the newest keyset of a namespace."""
+        ...
+
+    def audit_events(self, wanted: AuditFilter) -> Sequence[StoredAuditEvent]:
+        """Return a page of the audit log."""
+        ...
+
+    def last_audit_position(self) -> int:
+        """Return the position of the newest audit record, 0 when there is none."""
+        ...

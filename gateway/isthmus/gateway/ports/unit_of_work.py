@@ -1,0 +1,180 @@
+"""What a command may read and write: all of it is committed together, or nothing."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.core.audit_record import AuditRecord
+from isthmus.gateway.core.operation import Operation, OperationKey
+from isthmus.gateway.ports.signals import Signal
+from isthmus.gateway.ports.values import (
+    EnvelopeSlot,
+    Namespace,
+    QueueKey,
+    StoredKeyset,
+    Task,
+    TaskKind,
+    WorkerSession,
+)
+
+T = TypeVar("T")
+
+
+class OperationUnit(Protocol):
+    """Operations and their sealed messages."""
+
+    def operation(self, key: OperationKey) -> Operation | None:
+        """Return the operation, with every change that this unit of work made so far."""
+        ...
+
+    def insert_operation(self, operation: Operation, request: bytes) -> None:
+        """Add an operation that does not exist, with its sealed request.
+
+        Raises:
+            AlreadyExistsError: it exists.
+        """
+        ...
+
+    def update_operation(self, operation: Operation) -> None:
+        """Replace what can change of an operation that exists.
+
+        Raises:
+            NotFoundError: it does not exist.
+            PreconditionError: identity, route, request or timeouts differ: an operation is born with them.
+        """
+        ...
+
+    def envelope(self, key: OperationKey, slot: EnvelopeSlot) -> bytes | None:
+        """Return a sealed message."""
+        ...
+
+    def put_envelope(self, key: OperationKey, slot: EnvelopeSlot, envelope: bytes) -> None:
+        """Write a sealed message, replacing the one in that slot.
+
+        Raises:
+            NotFoundError: the operation does not exist.
+        """
+        ...
+
+    def overdue_operations(self, now: datetime, limit: int) -> Sequence[OperationKey]:
+        """Return open operations whose next timeout has elapsed, longest overdue first."""
+        ...
+
+    def count_open_operations(self, endpoint: str) -> int:
+        """Return how many operations of an endpoint are not terminal, counting no further than 1000."""
+        ...
+
+    def count_open_operations_of(self, endpoint: str, caller: str) -> int:
+        """Return how many operations of a caller at an endpoint are not terminal; counted once, then kept."""
+        ...
+
+
+class TaskUnit(Protocol):
+    """Task queues and worker sessions."""
+
+    def put_task(self, task: Task) -> None:
+        """Add a task or replace the one of the same operation and kind.
+
+        Raises:
+            NotFoundError: the operation does not exist.
+        """
+        ...
+
+    def task(self, key: OperationKey, kind: TaskKind) -> Task | None:
+        """Return the task of an operation."""
+        ...
+
+    def remove_task(self, key: OperationKey, kind: TaskKind) -> None:
+        """Remove a task, if it is there."""
+        ...
+
+    def callers_in_line(self, queue: QueueKey, now: datetime, *, after: str, limit: int) -> Sequence[str]:
+        """Return callers that have a task in the queue that nobody leased and that is ready, each once.
+
+        By name (code points), from the first that is greater than ``after`` and going round: ``after`` itself
+        would be the last. What it costs does not grow with the tasks that wait.
+        """
+        ...
+
+    def ready_tasks(self, queue: QueueKey, caller: str, now: datetime, limit: int) -> Sequence[Task]:
+        """Return a caller's tasks in the queue that nobody leased and that are ready, as they became ready.
+
+        Those that became ready at the same moment come in the order in which their operations were started.
+        """
+        ...
+
+    def session_tasks(self, session_id: bytes) -> Sequence[Task]:
+        """Return the tasks that a session leased, oldest operation first."""
+        ...
+
+    def worker_session(self, session_id: bytes) -> WorkerSession | None:
+        """Return a session."""
+        ...
+
+    def put_worker_session(self, session: WorkerSession) -> None:
+        """Add or replace a session."""
+        ...
+
+    def remove_worker_session(self, session_id: bytes) -> None:
+        """Forget a session."""
+        ...
+
+    def expired_sessions(self, now: datetime, limit: int) -> Sequence[WorkerSession]:
+        """Return sessions whose lease ran out, longest ago first."""
+        ...
+
+
+class RegistryUnit(Protocol):
+    """Namespaces, endpoints and keysets."""
+
+    def namespace(self, name: str) -> Namespace | None:
+        """Return a namespace."""
+        ...
+
+    def insert_namespace(self, namespace: Namespace) -> None:
+        """Add a namespace that does not exist.
+
+        Raises:
+            AlreadyExistsError: it exists.
+        """
+        ...
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        """Return an endpoint; a deleted one too, because its name stays reserved."""
+        ...
+
+    def put_endpoint(self, endpoint: Endpoint) -> None:
+        """Add or replace an endpoint."""
+        ...
+
+    def keyset(self, namespace: str) -> StoredKeyset | None:
+        """Return the newest keyset of a namespace."""
+        ...
+
+    def insert_keyset(self, keyset: StoredKeyset) -> None:
+        """Add a keyset; older versions are kept.
+
+        Raises:
+            PreconditionError: its version is not higher than that of the newest.
+        """
+        ...
+
+
+class AuditUnit(Protocol):
+    """The audit log."""
+
+    def append_audit(self, record: AuditRecord) -> None:
+        """Append a record; its position follows the order of commits. The commit signals AuditAppended."""
+        ...
+
+
+class UnitOfWork(OperationUnit, TaskUnit, RegistryUnit, AuditUnit, Protocol):
+    """All of one command: committed together or not at all."""
+
+    def signal(self, signal: Signal) -> None:
+        """Tell this process something, after the commit and only then."""
+        ...
+
+
+Command = Callable[[UnitOfWork], T]

@@ -1,0 +1,83 @@
+"""What the store keeps besides operations, and audit records."""
+
+from datetime import datetime
+from enum import Enum
+
+from isthmus.gateway.core.operation import OperationKey
+from isthmus.gateway.core.value import Value
+from isthmus.wire.names import NamespaceName
+
+
+class EnvelopeSlot(Enum):
+    """Which sealed message of an operation: each slot holds at most one, as it came over the wire."""
+
+    REQUEST = "request"
+    OUTCOME = "outcome"
+    CANCEL = "cancel"
+    STARTED = "started"
+    LAST_FAILURE = "last_failure"
+
+    # Members are singletons; Enum's own hash is a Python function, and these are looked up often.
+    __hash__ = object.__hash__
+
+
+class TaskKind(Enum):
+    """What a worker is asked to do."""
+
+    START = "start"
+    CANCEL = "cancel"
+
+    # Members are singletons; Enum's own hash is a Python function, and these are looked up often.
+    __hash__ = object.__hash__
+
+
+class QueueKey(Value):
+    """A task queue belongs to the namespace that serves it."""
+
+    namespace: NamespaceName
+    task_queue: str
+
+
+class Task(Value):
+    """Work that waits in a queue (no session) or is leased to a worker session.
+
+    At most one task of each kind exists for an operation. ``attempt`` is the attempt under way when it is
+    leased, and the number of attempts so far while it waits.
+    """
+
+    key: OperationKey
+    kind: TaskKind
+    queue: QueueKey
+    attempt: int
+    ready_at: datetime
+    session_id: bytes | None = None
+
+
+class WorkerSession(Value):
+    """A worker process, across its reconnects. Leases live exactly as long as the session."""
+
+    session_id: bytes
+    queue: QueueKey
+    principal: str
+    identity: str
+    version: str
+    expires_at: datetime
+
+
+class Namespace(Value):
+    """A team's isolation unit."""
+
+    name: NamespaceName
+    description: str
+    created_at: datetime
+
+
+class StoredKeyset(Value):
+    """A signed keyset as its namespace published it; the gateway checked version, root and signature."""
+
+    namespace: NamespaceName
+    version: int
+    keyset: bytes
+    root_public_key: bytes
+    signature: bytes
+    published_at: datetime
