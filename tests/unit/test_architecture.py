@@ -51,7 +51,7 @@ VIOLATIONS = {
         "from google.protobuf import message",
     ),
     "ports_import_generated_code": Violation(
-        "The domain imports no transport", "gateway/isthmus/gateway/ports.py", "import isthmus.v1"
+        "The domain imports no transport", "gateway/isthmus/gateway/ports/store.py", "import isthmus.v1"
     ),
     "endpoints_import_grpc": Violation(
         "The domain imports no transport", "endpoints/isthmus/endpoints/__init__.py", "import grpc.aio"
