@@ -24,7 +24,10 @@ from isthmus.gateway.authn.failed_attempts import FailedAttempts
 from isthmus.gateway.config.settings import GatewayConfig
 from isthmus.gateway.loops.lost_sessions import LostSessions
 from isthmus.gateway.loops.timeouts import Timeouts
+from isthmus.gateway.metrics.exposition import Exposition
+from isthmus.gateway.metrics.instruments import Instruments
 from isthmus.gateway.ports import Namespace, RegistryChanged, Signal, StoredKeyset, UnitOfWork
+from isthmus.gateway.server import exposition_of
 from isthmus.gateway.statement_key import StatementKey
 from isthmus.gateway.store.sqlite import SqliteStore
 from isthmus.gateway.system import Surroundings
@@ -50,6 +53,7 @@ class RunningGateway:
     assembly: Assembly
     timeouts: Timeouts
     lost_sessions: LostSessions
+    metrics: Exposition
     signer: StatementKey
     issuer: DevelopmentIssuer
     address: str
@@ -214,12 +218,16 @@ async def running_gateway(
         surroundings=Surroundings(clock=clock, timers=timers, randomness=FixedRandomness()),
     )
     store.subscribe(assembly.on_signals)
+    instruments = Instruments()
+    store.subscribe(instruments.on_signals)
+    store.watch_commits(instruments.committed)
     interceptor = AuthenticationInterceptor(
         table=ACCESS,
         authenticator=Authenticator([issuer.profile()], clock),
         failed=FailedAttempts(),
         store=store,
         clock=clock,
+        refusals=instruments.refused.add,
     )
     server = grpc.aio.server(interceptors=[interceptor])
     for service in assembly.services:
@@ -235,6 +243,7 @@ async def running_gateway(
         lost_sessions=LostSessions(
             store, clock=clock, randomness=FixedRandomness(), drop=assembly.dispatcher.drop
         ),
+        metrics=exposition_of(assembly, instruments, store=store, clock=clock, is_ready=lambda: True),
         signer=signer,
         issuer=issuer,
         address=f"127.0.0.1:{port}",

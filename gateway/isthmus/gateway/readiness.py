@@ -25,7 +25,13 @@ class Readiness:
         self._store = store
         self._services = ("", *services)
         self._ready: bool | None = None
+        self._draining = False
         self.servicer = aio.HealthServicer()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the gateway takes calls now."""
+        return bool(self._ready) and not self._draining
 
     async def step(self) -> bool:
         """Look whether the store answers and commits, and say so."""
@@ -40,6 +46,7 @@ class Readiness:
 
     async def drain(self) -> None:
         """Not serving any more, for good."""
+        self._draining = True
         await self.servicer.enter_graceful_shutdown()
 
     def loop(self) -> RepeatingLoop:

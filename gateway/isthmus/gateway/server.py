@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Self
 
@@ -13,7 +14,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from isthmus.gateway.api.access import ACCESS, check_access
 from isthmus.gateway.api.authentication import AuthenticationInterceptor
-from isthmus.gateway.assembly import Assembly, ServedService, assemble
+from isthmus.gateway.assembly import Assembly, ServedService, assemble, own_version
 from isthmus.gateway.authn.authenticator import Authenticator
 from isthmus.gateway.authn.configured_issuers import configured_issuers
 from isthmus.gateway.authn.failed_attempts import FailedAttempts
@@ -26,7 +27,11 @@ from isthmus.gateway.loops.failed_authentications import FailedAuthentications
 from isthmus.gateway.loops.lost_sessions import LostSessions
 from isthmus.gateway.loops.repeating import RepeatingLoop
 from isthmus.gateway.loops.timeouts import Timeouts
-from isthmus.gateway.ports import Store
+from isthmus.gateway.metrics.backlog import BacklogCache
+from isthmus.gateway.metrics.exposition import Exposition, Parts
+from isthmus.gateway.metrics.http import MetricsServer
+from isthmus.gateway.metrics.instruments import Instruments
+from isthmus.gateway.ports import Clock, Store
 from isthmus.gateway.readiness import Readiness
 from isthmus.gateway.server_options import server_credentials, server_options
 from isthmus.gateway.statement_key import StatementKey
@@ -42,6 +47,7 @@ class Gateway:
     """A gateway that serves. Made by ``start``, ended by ``stop``.
 
     ``address`` is where it really listens: with the port that it got, when the configuration says port 0.
+    ``metrics_address`` is the same for its metrics, empty when they are off.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class Gateway:
         assembly: Assembly,
         readiness: Readiness,
         failed: FailedAuthentications,
+        metrics: MetricsServer | None,
         loops: list[RepeatingLoop],
     ) -> None:
         self.config = config
@@ -63,6 +70,7 @@ class Gateway:
         self._assembly = assembly
         self._readiness = readiness
         self._failed = failed
+        self._metrics = metrics
         self._loops = loops
         self._running = [asyncio.create_task(loop.run()) for loop in loops]
         self._stopping: asyncio.Task[None] | None = None
@@ -73,7 +81,7 @@ class Gateway:
 
         Raises:
             ConfigurationError: the configuration is unsafe or incomplete, or a key or the store does not fit
-            it. UnavailableError: another gateway has the store, or something else the address.
+            it. UnavailableError: another gateway has the store, or something else an address.
         """
         refuse(config_problems(config))
         around = surroundings or real_surroundings()
@@ -86,14 +94,34 @@ class Gateway:
             undo.push_async_callback(store.close)
             assembly = assemble(config, store=store, signer=signer, surroundings=around)
             store.subscribe(assembly.on_signals)
+            instruments = Instruments()
+            store.subscribe(instruments.on_signals)
+            store.watch_commits(instruments.committed)
             readiness = Readiness(store, [service.descriptor.full_name for service in assembly.services])
             attempts = FailedAttempts()
             interceptor = AuthenticationInterceptor(
-                table=ACCESS, authenticator=authenticator, failed=attempts, store=store, clock=around.clock
+                table=ACCESS,
+                authenticator=authenticator,
+                failed=attempts,
+                store=store,
+                clock=around.clock,
+                refusals=instruments.refused.add,
             )
             services = served_services(assembly, readiness, with_reflection=config.reflection)
             server = build_server(config, services, interceptor)
             address = bind(server, config)
+            metrics = None
+            if config.metrics.enabled:
+                exposition = exposition_of(
+                    assembly,
+                    instruments,
+                    store=store,
+                    clock=around.clock,
+                    is_ready=lambda: readiness.is_ready,
+                )
+                metrics = MetricsServer(exposition.render, lambda: readiness.is_ready)
+                await metrics.start(config.metrics.address)
+                undo.push_async_callback(metrics.close)
             await readiness.step()
             await server.start()
             failed = FailedAuthentications(store, clock=around.clock, failed=attempts)
@@ -118,8 +146,14 @@ class Gateway:
                 assembly=assembly,
                 readiness=readiness,
                 failed=failed,
+                metrics=metrics,
                 loops=loops,
             )
+
+    @property
+    def metrics_address(self) -> str:
+        """Where its metrics are served."""
+        return "" if self._metrics is None else self._metrics.address
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Drain, finish what is under way within the grace time, cut off the rest, close the store.
@@ -150,8 +184,32 @@ class Gateway:
         await asyncio.gather(*self._running)
         await self._assembly.dispatcher.close()
         await self._failed.finish()
+        if self._metrics is not None:
+            await self._metrics.close()
         await self._store.close()
         _LOG.info("stopped")
+
+
+def exposition_of(
+    assembly: Assembly,
+    instruments: Instruments,
+    *,
+    store: Store,
+    clock: Clock,
+    is_ready: Callable[[], bool],
+) -> Exposition:
+    """Return what renders everything that the parts of a gateway say of themselves."""
+    dispatcher = assembly.dispatcher
+    parts = Parts(
+        clock=clock,
+        started=dispatcher.started.counts,
+        connected=dispatcher.connected,
+        streams=assembly.streams,
+        waiters=assembly.waiters,
+        is_ready=is_ready,
+        version=own_version(),
+    )
+    return Exposition(instruments, BacklogCache(store, clock=clock, pollers=dispatcher.pollers), parts)
 
 
 def served_services(

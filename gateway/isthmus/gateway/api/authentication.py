@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from isthmus.gateway.api.access import Access
-from isthmus.gateway.api.caller import enter_rpc
+from isthmus.gateway.api.caller import CountRefusal, count_refusal, enter_rpc
 from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.api.guarded_handler import Context, Handler, guarded_handler, refusing_handler
 from isthmus.gateway.api.members import Members
@@ -38,13 +38,16 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
         failed: FailedAttempts,
         store: Store,
         clock: Clock,
+        refusals: CountRefusal,
     ) -> None:
+        """Have ``refusals`` count what is refused, here and by what runs within an RPC."""
         self._table = table
         self._authenticator = authenticator
         self._failed = failed
         self._members = Members(store)
         self._denials = DenialLog(store, clock=clock)
         self._clock = clock
+        self._refusals = refusals
         self._handlers: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -61,7 +64,7 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
                 return None
             handler = self._handlers[method] = guarded_handler(found)
         access = self._table.get(method)
-        enter_rpc(method, None)
+        enter_rpc(method, None, refusals=self._refusals)
         if access is Access.PUBLIC:
             return handler
         try:
@@ -70,7 +73,7 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
             return self._refuse_credential(error)
         except Exception as error:  # noqa: BLE001 - an error while authenticating lets nobody in
             return _refuse(error)
-        enter_rpc(method, principal)
+        enter_rpc(method, principal, refusals=self._refusals)
         try:
             await self._check(access, method, principal)
         except AccessDeniedError as error:
@@ -98,7 +101,8 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
 
     def _refuse_credential(self, error: UnauthenticatedError) -> Handler:
         async def refuse(context: Context) -> None:
-            # Counted and logged in aggregate: a flood must not fill the log either.
+            # Logged in aggregate: a flood must not fill the log either.
+            count_refusal(error.reason)
             self._failed.note(source=source_of(context.peer()), reason=error.reason, now=self._clock.now())
             await abort_with(context, refusal_of(error))
 

@@ -4,6 +4,7 @@ A context variable, because gRPC gives interceptors no place in the handler's ow
 handler starts inherit it.
 """
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from isthmus.gateway.authn.principal import Principal
@@ -11,6 +12,16 @@ from isthmus.gateway.core.errors import UnauthenticatedError
 
 _PRINCIPAL: ContextVar[Principal | None] = ContextVar("isthmus_principal", default=None)
 _METHOD: ContextVar[str] = ContextVar("isthmus_method", default="")
+
+CountRefusal = Callable[[str], None]
+"""Takes the reason of a refusal."""
+
+
+def _nobody_counts(_reason: str) -> None:
+    return
+
+
+_COUNT_REFUSAL: ContextVar[CountRefusal] = ContextVar("isthmus_count_refusal", default=_nobody_counts)
 
 
 def current_principal() -> Principal:
@@ -36,7 +47,13 @@ def current_method() -> str:
     return _METHOD.get()
 
 
-def enter_rpc(method: str, principal: Principal | None) -> None:
-    """Say whose RPC this task serves from now on."""
+def count_refusal(reason: str) -> None:
+    """Count a refusal of the RPC that this task serves."""
+    _COUNT_REFUSAL.get()(reason)
+
+
+def enter_rpc(method: str, principal: Principal | None, *, refusals: CountRefusal = _nobody_counts) -> None:
+    """Say whose RPC this task serves from now on, and who counts its refusals."""
     _METHOD.set(method)
     _PRINCIPAL.set(principal)
+    _COUNT_REFUSAL.set(refusals)

@@ -17,7 +17,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
-from isthmus.gateway.api.caller import current_method, current_principal_name
+from isthmus.gateway.api.caller import count_refusal, current_method, current_principal_name
 from isthmus.gateway.core.errors import Code, GatewayError
 from isthmus.wire.errors import UnknownSuiteError, WireFormatError
 
@@ -87,17 +87,17 @@ def refusal_of(error: BaseException) -> Refusal:
 
 
 def status_bytes(error: BaseException) -> bytes:
-    """Return a serialized ``google.rpc.Status``, as frames carry errors, and log the refusal."""
+    """Return a serialized ``google.rpc.Status``, as frames carry errors; log and count the refusal."""
     refusal = refusal_of(error)
-    log_refusal(refusal)
+    note_refusal(refusal)
     serialized: bytes = refusal.status().SerializeToString()
     return serialized
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
-    """End an RPC with the status of an error, and log the refusal."""
+    """End an RPC with the status of an error; log and count the refusal."""
     refusal = refusal_of(error)
-    log_refusal(refusal)
+    note_refusal(refusal)
     await abort_with(context, refusal)
 
 
@@ -107,8 +107,9 @@ async def abort_with(context: grpc.aio.ServicerContext[Any, Any], refusal: Refus
     await context.abort(refusal.code, refusal.message, details)
 
 
-def log_refusal(refusal: Refusal) -> None:
-    """Write the one line that an operator needs to help somebody who was refused."""
+def note_refusal(refusal: Refusal) -> None:
+    """Count it, and write the one line that an operator needs to help somebody who was refused."""
+    count_refusal(refusal.reason)
     _LOG.info(
         "refused: %s",
         refusal.message,

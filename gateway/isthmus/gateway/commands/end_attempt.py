@@ -14,7 +14,7 @@ from isthmus.gateway.core.events import AttemptEnded, TaskReturned
 from isthmus.gateway.core.operation import AttemptEnd, Operation, OperationKey, State
 from isthmus.gateway.core.retry import RetryPolicy
 from isthmus.gateway.core.value import Value
-from isthmus.gateway.ports import EnvelopeSlot, TaskKind, TasksReady, UnitOfWork
+from isthmus.gateway.ports import AttemptFailed, EnvelopeSlot, TaskKind, TasksReady, UnitOfWork
 
 
 class FailedAttempt(Value):
@@ -59,6 +59,7 @@ def end_attempt(uow: UnitOfWork, failed: FailedAttempt, *, now: datetime, jitter
         uow.put_envelope(operation.key, slot, failed.failure)
     after = transition(uow, operation, event, now, failed.actor)
     _audit(uow, after, failed, now)
+    uow.signal(AttemptFailed(operation=after, end=failed.end))
     return after
 
 

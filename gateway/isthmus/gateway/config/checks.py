@@ -25,6 +25,7 @@ def config_problems(config: GatewayConfig) -> list[Problem]:
     return [
         *_basic_problems(config),
         *_listen_problems(config),
+        *_metrics_problems(config),
         *_limit_problems(config),
         *issuer_problems(config.issuers),
         *_data_dir_problems(config.data_dir),
@@ -90,6 +91,16 @@ def _exposure_problems(config: GatewayConfig, address: ListenAddress) -> Iterato
             message="the development issuer is for loopback only",
             fix="Listen on 127.0.0.1, or configure a real issuer.",
         )
+
+
+def _metrics_problems(config: GatewayConfig) -> Iterator[Problem]:
+    try:
+        address = parse_listen_address(config.metrics.address)
+    except ValueError:
+        yield Problem(option="metrics.address", message="it is host:port", fix="For example 127.0.0.1:7244.")
+    else:
+        if config.metrics.enabled and address.port and config.metrics.address == config.listen.address:
+            yield Problem(option="metrics.address", message="it is the address of the gateway itself")
 
 
 def _limit_problems(config: GatewayConfig) -> Iterator[Problem]:

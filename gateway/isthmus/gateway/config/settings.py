@@ -22,6 +22,17 @@ class ListenSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """Where metrics and probes are served, when they are: plain HTTP, readable by whoever reaches it.
+
+    ``address`` is ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz``; port 0 takes any free one.
+    """
+
+    enabled: bool = False
+    address: str = "127.0.0.1:7244"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
     """How much one gateway process takes on.
 
@@ -93,6 +104,7 @@ class GatewayConfig:
     drain_seconds: int = 30
     reflection: bool = True
     listen: ListenSettings = field(default_factory=ListenSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     log: LogSettings = field(default_factory=LogSettings)
     issuers: tuple[IssuerSettings, ...] = ()

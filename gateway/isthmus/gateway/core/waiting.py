@@ -64,7 +64,10 @@ def waiting_for(
     """
     if operation.state.is_terminal:
         return None
-    cause = _cause(operation, pollers, now)
+    is_delayed = operation.next_attempt_at is not None and operation.next_attempt_at > now
+    cause = waiting_cause(
+        operation.state, is_delayed=is_delayed, last_attempt_end=operation.last_attempt_end, pollers=pollers
+    )
     since, until = operation.state_since, operation.next_timeout[1]
     if operation.state is State.SCHEDULED and operation.next_attempt_at is not None:
         if operation.next_attempt_at > now:
@@ -76,8 +79,18 @@ def waiting_for(
     )
 
 
-def _cause(operation: Operation, pollers: int, now: datetime) -> WaitingCause:
-    match operation.state:
+def waiting_cause(
+    state: State, *, is_delayed: bool, last_attempt_end: AttemptEnd | None, pollers: int
+) -> WaitingCause:
+    """Return the one cause of an open operation.
+
+    Args:
+        state: its state.
+        is_delayed: whether its next attempt has its time, and that lies ahead.
+        last_attempt_end: how its last attempt ended, if it ended without an outcome.
+        pollers: how many worker sessions are connected to its task queue.
+    """
+    match state:
         case State.DISPATCHED:
             return WaitingCause.RUNNING
         case State.STARTED:
@@ -90,9 +103,8 @@ def _cause(operation: Operation, pollers: int, now: datetime) -> WaitingCause:
             return WaitingCause.PARKED
         case _:
             pass
-    if operation.next_attempt_at is not None and operation.next_attempt_at > now:
-        rejected = operation.last_attempt_end is AttemptEnd.REJECTED
-        return WaitingCause.REJECTED if rejected else WaitingCause.BACKOFF
+    if is_delayed:
+        return WaitingCause.REJECTED if last_attempt_end is AttemptEnd.REJECTED else WaitingCause.BACKOFF
     return WaitingCause.FAIR_SHARE if pollers else WaitingCause.NO_POLLER
 
 

@@ -8,7 +8,7 @@ this process is mended when the session comes back or its lease runs out.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,6 +25,7 @@ from isthmus.gateway.dispatch.interrupt_box import InterruptBox
 from isthmus.gateway.dispatch.live_session import LiveSession
 from isthmus.gateway.dispatch.pump import Pump
 from isthmus.gateway.dispatch.rate_limits import RateLimits
+from isthmus.gateway.dispatch.tally import Tally
 from isthmus.gateway.dispatch.task_queue import TaskQueue
 from isthmus.gateway.dispatch.timers import Timers
 from isthmus.gateway.ports import (
@@ -71,6 +72,8 @@ class Dispatcher:
         self._jobs: set[asyncio.Task[object]] = set()
         self._rates = RateLimits()
         self.interrupts = InterruptBox()
+        # Operations that began, by endpoint.
+        self.started = Tally()
 
     # --- sessions -----------------------------------------------------------------------------------------
 
@@ -132,6 +135,10 @@ class Dispatcher:
         """How many sessions of a queue are connected."""
         served = self._served.get(queue)
         return 0 if served is None else len(served.queue)
+
+    def connected(self) -> Mapping[QueueKey, int]:
+        """How many sessions of each queue are connected."""
+        return {key: len(served.queue) for key, served in self._served.items()}
 
     async def close(self) -> None:
         """Lease nothing more, and wait for what is under way."""
@@ -201,6 +208,9 @@ class Dispatcher:
         results: Sequence[StartResult | BaseException | None]
         results = [None] * len(lives) if job.cancelled() else job.result()
         self._rates.settle(requests, waits, results)
+        for request, result in zip(requests, results, strict=True):
+            if isinstance(result, StartResult) and not result.attached:
+                self.started.add(request.endpoint.name)
         leased = [
             (result.leased,) if isinstance(result, StartResult) and result.leased is not None else ()
             for result in results

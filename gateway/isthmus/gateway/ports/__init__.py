@@ -4,6 +4,7 @@ The store is the only truth. A command is a plain function ``command(unit_of_wor
 of its own: everything goes through the unit of work. One contract test suite holds every store to this.
 """
 
+from isthmus.gateway.ports.backlog import WaitingGroup
 from isthmus.gateway.ports.reader import (
     AuditFilter,
     ListedOperation,
@@ -12,6 +13,7 @@ from isthmus.gateway.ports.reader import (
     StoredAuditEvent,
 )
 from isthmus.gateway.ports.signals import (
+    AttemptFailed,
     AuditAppended,
     OperationClosed,
     RegistryChanged,
@@ -19,7 +21,7 @@ from isthmus.gateway.ports.signals import (
     TaskInterrupted,
     TasksReady,
 )
-from isthmus.gateway.ports.store import Store
+from isthmus.gateway.ports.store import CommitWatcher, Store
 from isthmus.gateway.ports.unit_of_work import (
     AuditUnit,
     Command,
@@ -40,11 +42,13 @@ from isthmus.gateway.ports.values import (
 from isthmus.gateway.ports.world import Clock, Randomness
 
 __all__ = [
+    "AttemptFailed",
     "AuditAppended",
     "AuditFilter",
     "AuditUnit",
     "Clock",
     "Command",
+    "CommitWatcher",
     "EnvelopeSlot",
     "ListedOperation",
     "Namespace",
@@ -66,5 +70,6 @@ __all__ = [
     "TaskUnit",
     "TasksReady",
     "UnitOfWork",
+    "WaitingGroup",
     "WorkerSession",
 ]

@@ -7,6 +7,7 @@ from typing import Protocol
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.operation import Operation, OperationKey, State
 from isthmus.gateway.core.value import Value
+from isthmus.gateway.ports.backlog import WaitingGroup
 from isthmus.gateway.ports.values import EnvelopeSlot, Namespace, QueueKey, StoredKeyset, WorkerSession
 
 
@@ -74,6 +75,17 @@ class Reader(Protocol):
 
     def open_operations(self, endpoint: str, after: int, limit: int) -> Sequence[ListedOperation]:
         """Return operations of an endpoint that are not terminal, oldest first, from beyond a position."""
+        ...
+
+    def busy_endpoints(self, after: str, limit: int) -> Sequence[str]:
+        """Return endpoints that have open operations, by name (code points), from beyond a name.
+
+        What it costs does not grow with the operations.
+        """
+        ...
+
+    def waiting_groups(self, endpoint: str, now: datetime, limit: int) -> Sequence[WaitingGroup]:
+        """Return the open operations of an endpoint, in groups; it looks at ``limit`` of them at most."""
         ...
 
     def worker_session(self, session_id: bytes) -> WorkerSession | None:

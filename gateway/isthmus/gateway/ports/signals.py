@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from isthmus.gateway.core.operation import Operation, OperationKey
+from isthmus.gateway.core.operation import AttemptEnd, Operation, OperationKey
 from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports.values import QueueKey
 
@@ -30,6 +30,13 @@ class OperationClosed(Value):
     outcome: bytes | None
 
 
+class AttemptFailed(Value):
+    """An attempt ended without an outcome. ``operation`` is as it is since."""
+
+    operation: Operation
+    end: AttemptEnd
+
+
 class RegistryChanged(Value):
     """A namespace, an endpoint or a keyset changed: caches of it are stale."""
 
@@ -41,4 +48,4 @@ class AuditAppended(Value):
     """The audit log has new records."""
 
 
-Signal = TasksReady | TaskInterrupted | OperationClosed | RegistryChanged | AuditAppended
+Signal = TasksReady | TaskInterrupted | OperationClosed | AttemptFailed | RegistryChanged | AuditAppended

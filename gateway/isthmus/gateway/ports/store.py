@@ -11,6 +11,9 @@ from isthmus.gateway.ports.unit_of_work import Command
 
 T = TypeVar("T")
 
+CommitWatcher = Callable[[int, float], None]
+"""Takes how many commands shared a commit, and how many seconds it took from the first one's turn on."""
+
 
 class Store(Protocol):
     """The one durable thing. Commands of concurrent callers share commits."""
@@ -60,6 +63,10 @@ class Store(Protocol):
 
     def subscribe(self, listener: Callable[[Sequence[Signal]], None]) -> None:
         """Call the listener with the signals of each commit, on the event loop that runs the store."""
+        ...
+
+    def watch_commits(self, watcher: CommitWatcher) -> None:
+        """Call the watcher after each commit that succeeded, on whichever thread made it."""
         ...
 
     async def open(self) -> None:

@@ -17,9 +17,10 @@ from isthmus.gateway.ports import (
     Reader,
     StoredAuditEvent,
     StoredKeyset,
+    WaitingGroup,
     WorkerSession,
 )
-from isthmus.gateway.store import audit_events, operations, registry, tasks
+from isthmus.gateway.store import audit_events, backlog, operations, registry, tasks
 from isthmus.gateway.store.moments import from_microseconds
 from isthmus.gateway.store.operations import StoredOperation
 from isthmus.gateway.store.statements import Row
@@ -74,6 +75,15 @@ class SnapshotReader:
     def open_operations(self, endpoint: str, after: int, limit: int) -> Sequence[ListedOperation]:
         """Return operations of an endpoint that are not terminal, oldest first, from beyond a position."""
         return operations.listed(self._all(operations.SELECT_OPEN, (endpoint, after, limit)))
+
+    def busy_endpoints(self, after: str, limit: int) -> Sequence[str]:
+        """Return endpoints that have open operations, by name, from beyond a name."""
+        return [endpoint for (endpoint,) in self._all(backlog.SELECT_BUSY_ENDPOINTS, (after, limit))]
+
+    def waiting_groups(self, endpoint: str, now: datetime, limit: int) -> Sequence[WaitingGroup]:
+        """Return the open operations of an endpoint, in groups; it looks at ``limit`` of them at most."""
+        rows = self._all(backlog.SELECT_GROUPS, backlog.group_parameters(endpoint, now, limit))
+        return [backlog.group_from_row(endpoint, row) for row in rows]
 
     def worker_session(self, session_id: bytes) -> WorkerSession | None:
         """Return a session."""

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 from isthmus.gateway.core.errors import ConfigurationError, ExhaustedError, UnavailableError
 from isthmus.gateway.core.operation import OperationKey
-from isthmus.gateway.ports import Command, Reader, Signal
+from isthmus.gateway.ports import Command, CommitWatcher, Reader, Signal
 from isthmus.gateway.store.connection import READER_SETTINGS, WRITER_SETTINGS, connect
 from isthmus.gateway.store.database_file import FileLock, prepare_file
 from isthmus.gateway.store.migrate import migrate
@@ -47,7 +47,8 @@ class SqliteStore:
         self._listeners: list[Callable[[Sequence[Signal]], None]] = []
         self._lock = FileLock(path)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._writer = Writer(lambda: connect(path, WRITER_SETTINGS), self._deliver_soon)
+        self._watchers: list[CommitWatcher] = []
+        self._writer = Writer(lambda: connect(path, WRITER_SETTINGS), self._deliver_soon, self._committed)
         self._readers = ReaderPool(
             lambda: connect(path, READER_SETTINGS), size=readers, most_waiting=most_waiting
         )
@@ -123,6 +124,10 @@ class SqliteStore:
         """Call the listener with the signals of each commit, on the event loop that opened the store."""
         self._listeners.append(listener)
 
+    def watch_commits(self, watcher: CommitWatcher) -> None:
+        """Call the watcher after each commit that succeeded, on the writer thread."""
+        self._watchers.append(watcher)
+
     async def open(self) -> None:
         """Take the file, migrate it, and check that its connections are durable.
 
@@ -162,6 +167,10 @@ class SqliteStore:
         self._writer.stop()
         self._readers.stop()
         self._lock.release()
+
+    def _committed(self, commands: int, seconds: float) -> None:
+        for watcher in self._watchers:
+            watcher(commands, seconds)
 
     def _deliver_soon(
         self, signals: Sequence[Signal], outcomes: Sequence[tuple[object, list[Outcome]]]

@@ -4,6 +4,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 from isthmus.gateway.core.errors import GatewayError, UnavailableError
 from isthmus.gateway.core.operation import OperationKey
-from isthmus.gateway.ports import AuditAppended, Command, Signal
+from isthmus.gateway.ports import AuditAppended, Command, CommitWatcher, Signal
 from isthmus.gateway.store.changes import Known, Line
 from isthmus.gateway.store.commit_trouble import CommitTrouble
 from isthmus.gateway.store.flush import Sequences
@@ -62,9 +63,12 @@ class Writer:
     next group begins on a new connection, so that the store works again as soon as the disk does.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], deliver: Deliver) -> None:
+    def __init__(
+        self, connect: Callable[[], sqlite3.Connection], deliver: Deliver, watch: CommitWatcher
+    ) -> None:
         self._connect = connect
         self._deliver = deliver
+        self._watch = watch
         self._queue: queue.SimpleQueue[Sequence[Submission] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="isthmus-store-writer", daemon=True)
         self._connection: sqlite3.Connection | None = None
@@ -154,6 +158,7 @@ class Writer:
         return [], [[failure] * len(submission.commands) for submission in submissions]
 
     def _commit(self, submissions: Sequence[Submission]) -> tuple[Sequence[Signal], list[list[Outcome]]]:
+        began = time.perf_counter()
         connection, sequences = self._reconnect()
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -176,6 +181,7 @@ class Writer:
         self._open_counts = group.known.open_counts
         self._recent = group.known.recent_operations(MOST_RECENT_OPERATIONS)
         self.trouble.succeeded()
+        self._watch(sum(len(results) for results in outcomes), time.perf_counter() - began)
         if group.has_audit:
             group.signals.append(AuditAppended())
         return group.signals, outcomes

@@ -231,3 +231,15 @@ def test_address_is_refused_when_it_is_not_host_and_port(text: str) -> None:
     """A typing error is found before anything listens."""
     with pytest.raises(ValueError):  # noqa: PT011 - whatever it says
         parse_listen_address(text)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ('address = "7244"', "metrics.address: it is host:port"),
+        ('enabled = true\naddress = "127.0.0.1:7243"', "metrics.address: it is the address of the gateway"),
+    ],
+)
+def test_metrics_are_refused_when_their_address_is_none(tmp_path: Path, metrics: str, expected: str) -> None:
+    """Known before the start, not when the port is taken."""
+    assert expected in problems(tmp_path, f"{SAFE}\n[metrics]\n{metrics}\n")
