@@ -124,6 +124,7 @@ def endpoint(name: str = ENDPOINT, **changes: Any) -> Endpoint:
         "fair_weights": (FairWeight(namespace=CALLER, weight=5),),
         "max_operations_per_second": 7_000,
         "max_open_operations": 9_000,
+        "retention": timedelta(days=90),
         "etag": "e1",
         "created_at": NOW,
         "updated_at": NOW + seconds(1),

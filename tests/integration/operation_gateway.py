@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.integration.sealed_messages import CALLER, ENDPOINT, HANDLER, TASK_QUEUE, TRUST_DOMAIN
 from tests.unit.gateway.manual_time import START, FixedRandomness, ManualClock, ManualTimers
 
-from isthmus.endpoints.endpoint import AllowRule, Endpoint, RetrySettings
+from isthmus.endpoints.endpoint import DEFAULT_RETENTION, AllowRule, Endpoint, RetrySettings
 from isthmus.gateway.api.access import ACCESS
 from isthmus.gateway.api.authentication import AuthenticationInterceptor
 from isthmus.gateway.assembly import Assembly, assemble
@@ -23,6 +23,7 @@ from isthmus.gateway.authn.development import DevelopmentIssuer
 from isthmus.gateway.authn.failed_attempts import FailedAttempts
 from isthmus.gateway.config.settings import GatewayConfig
 from isthmus.gateway.loops.lost_sessions import LostSessions
+from isthmus.gateway.loops.retention import Retention
 from isthmus.gateway.loops.timeouts import Timeouts
 from isthmus.gateway.metrics.exposition import Exposition
 from isthmus.gateway.metrics.instruments import Instruments
@@ -63,7 +64,7 @@ class RunningGateway:
     def client(self, namespace: str) -> "Client":
         """Connect as a namespace."""
         token = self.issuer.mint(
-            namespace=namespace, subject=SUBJECT, now=START, lifetime=timedelta(hours=12)
+            namespace=namespace, subject=SUBJECT, now=self.clock.at, lifetime=timedelta(hours=12)
         )
         channel = grpc.aio.insecure_channel(self.address)
         self.stop.push_async_callback(channel.close)
@@ -72,6 +73,12 @@ class RunningGateway:
     def advance(self, **duration: float) -> None:
         """Move the time."""
         self.timers.advance(timedelta(**duration))
+
+    async def retire(self) -> None:
+        """Delete everything whose retention is over, as the loop does from time to time."""
+        retention = Retention(self.store, clock=self.clock)
+        while await retention.step():
+            pass
 
     async def put_endpoint(
         self,
@@ -82,6 +89,7 @@ class RunningGateway:
         max_payload_bytes: int = 0,
         max_operations_per_second: int = 0,
         max_open_operations: int = 0,
+        retention: timedelta = DEFAULT_RETENTION,
     ) -> None:
         """Register an endpoint of the handler."""
         endpoint = Endpoint(
@@ -93,6 +101,7 @@ class RunningGateway:
             max_payload_bytes=max_payload_bytes,
             max_operations_per_second=max_operations_per_second,
             max_open_operations=max_open_operations,
+            retention=retention,
             etag="1",
             created_at=START,
             updated_at=START,

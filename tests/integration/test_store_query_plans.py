@@ -10,20 +10,20 @@ from tests.contract.samples import NOW
 
 from isthmus.gateway.core.operation import State
 from isthmus.gateway.ports import AuditFilter, OperationFilter, QueueKey
-from isthmus.gateway.store import audit_events, backlog, operations, registry, tasks
+from isthmus.gateway.store import audit_events, backlog, operations, registry, retention, tasks
 from isthmus.gateway.store.migrate import migrate
 from isthmus.gateway.store.statements import ManyRows, Row
 from isthmus.wire.names import NamespaceName
 
 KEYED = {
     f"{module.__name__.rpartition('.')[2]}.{name}": text
-    for module in (operations, tasks, registry, audit_events, backlog)
+    for module in (operations, tasks, registry, audit_events, backlog, retention)
     for name, text in vars(module).items()
     if name.isupper() and isinstance(text, str) and text.startswith(("SELECT", "WITH"))
 }
 WRITES = {
     f"{module.__name__.rpartition('.')[2]}.{name}": statement
-    for module in (operations, tasks, registry, audit_events)
+    for module in (operations, tasks, registry, audit_events, retention)
     for name, statement in vars(module).items()
     if isinstance(statement, ManyRows)
 }
@@ -112,6 +112,30 @@ def test_write_uses_the_key_when_it_is_planned(
 ) -> None:
     """Updates and deletes of many rows look each one up."""
     assert slow_steps(plan(connection, statement.text(rows))) == []
+
+
+def test_retention_costs_the_same_when_more_is_kept(connection: sqlite3.Connection) -> None:
+    """Neither what is kept nor what was retired before has to be looked at again."""
+
+    def add_events(first: int, count: int, endpoint: str) -> None:
+        connection.executemany(
+            "INSERT INTO audit_events VALUES (?, ?, 'operation_ended', '', '', '', ?, ?, NULL, x'')",
+            ((number, number, endpoint, number) for number in range(first, first + count)),
+        )
+
+    def cost() -> list[int]:
+        return [
+            steps_taken(connection, retention.SELECT_MARK, ("invoices",)),
+            steps_taken(connection, retention.SELECT_FIRST_AFTER, (1_010, 1)),
+            steps_taken(connection, retention.SELECT_EVENTS, ("invoices", 1_000, 1_011, 512)),
+        ]
+
+    add_events(1_001, 20, "invoices")
+    before = cost()
+    add_events(1, 1_000, "invoices")
+    add_events(2_000, 20_000, "invoices")
+    add_events(30_000, 20_000, "reports")
+    assert cost() == before
 
 
 @pytest.mark.parametrize("wanted", LISTINGS, ids=repr)

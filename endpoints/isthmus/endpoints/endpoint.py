@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 
 from isthmus.wire.names import EndpointName, NamespaceName
 
+DEFAULT_RETENTION = timedelta(days=30)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllowRule:
@@ -53,7 +55,8 @@ class Endpoint:
     """A named route, owned by one namespace. ``etag`` changes with every update.
 
     A caller without an entry in ``fair_weights`` has the weight 1. ``max_operations_per_second`` and
-    ``max_open_operations`` are what each caller may have; 0 means no limit.
+    ``max_open_operations`` are what each caller may have; 0 means no limit. ``retention`` is how long
+    payloads and outcomes are kept after the end of their operation.
     """
 
     name: EndpointName
@@ -67,6 +70,7 @@ class Endpoint:
     fair_weights: tuple[FairWeight, ...] = ()
     max_operations_per_second: int = 0
     max_open_operations: int = 0
+    retention: timedelta = DEFAULT_RETENTION
     etag: str
     created_at: datetime
     updated_at: datetime

@@ -4,7 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from isthmus.endpoints.endpoint import AllowRule, Endpoint, FairWeight, RetrySettings
+from isthmus.endpoints.endpoint import (
+    DEFAULT_RETENTION,
+    AllowRule,
+    Endpoint,
+    FairWeight,
+    RetrySettings,
+)
 from isthmus.wire import limits
 from isthmus.wire.errors import WireFormatError
 from isthmus.wire.names import check_namespace, check_service, check_task_queue
@@ -13,6 +19,8 @@ MAX_DESCRIPTION_CHARS = 4096
 MAX_ALLOW_RULES = 1000
 MAX_FAIR_WEIGHT = 100
 MAX_CALLER_LIMIT = 100_000
+MIN_RETENTION = timedelta(hours=1)
+MAX_RETENTION = timedelta(days=365)
 _LONGEST_LIFE = timedelta(milliseconds=limits.MAX_SCHEDULE_TO_CLOSE_MS)
 
 
@@ -29,6 +37,7 @@ class EndpointSettings:
     fair_weights: tuple[FairWeight, ...] = ()
     max_operations_per_second: int = 0
     max_open_operations: int = 0
+    retention: timedelta = DEFAULT_RETENTION
 
     def problems(self) -> Iterator[str]:
         """Yield what does not make sense, each as one sentence."""
@@ -51,6 +60,8 @@ class EndpointSettings:
             yield f"a caller's operations per second are 0 (no limit) to {MAX_CALLER_LIMIT}"
         if not 0 <= self.max_open_operations <= MAX_CALLER_LIMIT:
             yield f"a caller's open operations are 0 (no limit) to {MAX_CALLER_LIMIT}"
+        if not MIN_RETENTION <= self.retention <= MAX_RETENTION:
+            yield f"the retention is 1 hour to {MAX_RETENTION.days} days"
         yield from self._weight_problems()
 
     def _allow_problems(self) -> Iterator[str]:
@@ -97,6 +108,7 @@ def settings_of(endpoint: Endpoint) -> EndpointSettings:
         fair_weights=endpoint.fair_weights,
         max_operations_per_second=endpoint.max_operations_per_second,
         max_open_operations=endpoint.max_open_operations,
+        retention=endpoint.retention,
     )
 
 

@@ -26,6 +26,7 @@ from isthmus.gateway.core.errors import UnavailableError
 from isthmus.gateway.loops.failed_authentications import FailedAuthentications
 from isthmus.gateway.loops.lost_sessions import LostSessions
 from isthmus.gateway.loops.repeating import RepeatingLoop
+from isthmus.gateway.loops.retention import Retention
 from isthmus.gateway.loops.timeouts import Timeouts
 from isthmus.gateway.metrics.backlog import BacklogCache
 from isthmus.gateway.metrics.exposition import Exposition, Parts
@@ -133,6 +134,7 @@ class Gateway:
                     randomness=around.randomness,
                     drop=assembly.dispatcher.drop,
                 ).loop(),
+                Retention(store, clock=around.clock).loop(),
                 failed.loop(),
                 readiness.loop(),
             ]

@@ -43,6 +43,12 @@ FairWeight = Annotated[
     ),
 ]
 
+Retention = Annotated[
+    str | None,
+    typer.Option(
+        help="How long payloads are kept after the end of an operation, for example 90d.", metavar="TIME"
+    ),
+]
 MaxPerSecond = Annotated[
     int | None,
     typer.Option("--max-per-second", min=0, help="Starts of each caller in a second; 0: no limit."),
@@ -66,6 +72,7 @@ def create(
     fair_weight: FairWeight = None,
     max_per_second: MaxPerSecond = None,
     max_open: MaxOpen = None,
+    retention: Retention = None,
 ) -> None:
     """Create an endpoint of your namespace. Nobody may call it until --allow says so."""
     from isthmus.v1 import endpoint_service_pb2
@@ -82,6 +89,7 @@ def create(
         fair_weights=_parse_weights(fair_weight),
         max_per_second=max_per_second,
         max_open=max_open,
+        retention=retention,
     )
     request = endpoint_service_pb2.CreateEndpointRequest(endpoint=endpoint)
     _show(ctx, _call(ctx, "CreateEndpoint", request).endpoint)
@@ -135,6 +143,7 @@ def update(
     fair_weight: FairWeight = None,
     max_per_second: MaxPerSecond = None,
     max_open: MaxOpen = None,
+    retention: Retention = None,
 ) -> None:
     """Change what is given and leave the rest. --allow and --fair-weight replace the whole list."""
     from isthmus.v1 import endpoint_service_pb2
@@ -153,6 +162,7 @@ def update(
         fair_weights=_parse_weights(fair_weight),
         max_per_second=max_per_second,
         max_open=max_open,
+        retention=retention,
     )
     if not fields:
         raise CliError("nothing to change: give at least one option, see isthmus endpoint update --help")
@@ -189,6 +199,7 @@ def _fill(
     fair_weights: dict[str, int],
     max_per_second: int | None,
     max_open: int | None,
+    retention: str | None,
 ) -> list[str]:
     """Put what is given into an endpoint; return the paths of the fields that were."""
     from isthmus.cli.allow_rule import parse_allow_rule
@@ -221,6 +232,9 @@ def _fill(
     if max_time is not None:
         endpoint.max_schedule_to_close_ms = round(parse_duration(max_time).total_seconds() * 1000)
         fields.append("max_schedule_to_close_ms")
+    if retention is not None:
+        endpoint.retention_ms = round(parse_duration(retention).total_seconds() * 1000)
+        fields.append("retention_ms")
     fields += _fill_limits(endpoint, fair_weights, max_per_second, max_open)
     return fields
 
@@ -308,6 +322,7 @@ def readable(document: dict[str, Any]) -> dict[str, Any]:
             "retry": lines,
             "max_payload_bytes": document["max_payload_bytes"] or "default (the gateway's limit)",
             "max_schedule_to_close_ms": document["max_schedule_to_close_ms"] or "default (24h)",
+            "retention_ms": _days(document["retention_ms"]),
             "fair_weights": [f"{entry['namespace']}={entry['weight']}" for entry in document["fair_weights"]]
             or "none (callers take equal turns)",
             "max_operations_per_second": document["max_operations_per_second"] or "no limit",
@@ -327,6 +342,10 @@ def _readable_backlog(document: dict[str, Any]) -> dict[str, Any]:
         "waiting": [f"{number} {cause.replace('_', ' ')}" for cause, number in document["waiting"].items()],
         "oldest_operation": why(oldest) if oldest else None,
     }
+
+
+def _days(milliseconds: int) -> str:
+    return f"{milliseconds / 86_400_000:g} days" if milliseconds else "default (30 days)"
 
 
 def _seconds(milliseconds: int) -> str:

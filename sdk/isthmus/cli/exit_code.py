@@ -73,6 +73,7 @@ _BY_NAME = {
     "KeyringError": ExitCode.USAGE,
     "NotFoundError": ExitCode.NOT_FOUND,
     "OperationError": ExitCode.FAILED,
+    "OperationExpiredError": ExitCode.NOT_FOUND,
     "PayloadTooLargeError": ExitCode.USAGE,
     "PermissionDeniedError": ExitCode.DENIED,
     "PreconditionFailedError": ExitCode.CONFLICT,

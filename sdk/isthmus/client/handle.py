@@ -37,6 +37,7 @@ class OperationHandle(Generic[OutputT_co]):
             nexusrpc.HandlerError: the handler could not handle it.
             UnprovenOutcomeError: only the gateway says that it ended.
             UnverifiedAnswerError: what the gateway shows is not authentic.
+            OperationExpiredError: it ended so long ago that its result is not kept any more.
             DeadlineExceededError: the timeout was over first; the operation goes on.
         """
         output: OutputT_co = await self._outbound.get_result(HandleInput(known=self._known, wait=timeout))

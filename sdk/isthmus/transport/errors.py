@@ -109,6 +109,12 @@ class PreconditionFailedError(GatewayError):
     advice = "look at the operation's state first"
 
 
+class OperationExpiredError(PreconditionFailedError):
+    """The operation ended so long ago that the gateway keeps nothing but its id; it is not started again."""
+
+    advice = "use another id if it is to run again; how it ended is in the audit log"
+
+
 class ResourceExhaustedError(GatewayError):
     """A limit is reached."""
 

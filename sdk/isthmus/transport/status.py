@@ -32,6 +32,7 @@ _BY_CODE: Final[dict[int, type[errors.GatewayError]]] = {
 }
 _BY_REASON: Final[dict[str, type[errors.GatewayError]]] = {
     "CONFLICT": errors.ConflictError,
+    "OPERATION_EXPIRED": errors.OperationExpiredError,
     "KEY_RETIRED": errors.KeyRetiredError,
     # Signed with a key that was just replaced: the keyring knows the new one, or soon will.
     "SENDER_KEY_UNKNOWN": errors.KeyRetiredError,

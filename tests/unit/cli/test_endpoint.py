@@ -6,7 +6,7 @@ from isthmus.cli.endpoint import readable
 from isthmus.cli.resource import document_of
 from isthmus.v1 import endpoint_service_pb2
 
-LIMITS = ("max_operations_per_second", "max_open_operations")
+LIMITS = ("max_operations_per_second", "max_open_operations", "retention_ms")
 
 
 def shown(endpoint: endpoint_service_pb2.Endpoint) -> dict[str, object]:
@@ -28,6 +28,7 @@ def test_default_is_named_when_a_limit_is_zero(retry: endpoint_service_pb2.Retry
         "fair_weights": "none (callers take equal turns)",
         "max_operations_per_second": "no limit",
         "max_open_operations": "no limit",
+        "retention_ms": "default (30 days)",
     }
 
 
@@ -38,6 +39,7 @@ def test_limits_are_sentences_when_they_are_set() -> None:
         max_schedule_to_close_ms=5000,
         max_operations_per_second=20,
         max_open_operations=300,
+        retention_ms=129_600_000,
     )
     endpoint.retry.max_attempts = 3
     endpoint.retry.on_exhausted = endpoint_service_pb2.ON_EXHAUSTED_FAIL
@@ -50,4 +52,5 @@ def test_limits_are_sentences_when_they_are_set() -> None:
         "fair_weights": ["data-team=5"],
         "max_operations_per_second": 20,
         "max_open_operations": 300,
+        "retention_ms": "1.5 days",
     }

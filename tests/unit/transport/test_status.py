@@ -70,6 +70,15 @@ def test_retired_key_has_an_error_of_its_own_when_reported() -> None:
             assert type(error_from_status(status(code, info))) is errors.KeyRetiredError
 
 
+def test_expired_operation_has_an_error_of_its_own_when_reported() -> None:
+    """Whoever minds it only as a state that does not allow it need not know of it."""
+    info = error_details_pb2.ErrorInfo(reason="OPERATION_EXPIRED", domain="isthmus")
+    error = error_from_status(status(grpc.StatusCode.FAILED_PRECONDITION, info))
+    assert type(error) is errors.OperationExpiredError
+    assert isinstance(error, errors.PreconditionFailedError)
+    assert not error.retryable
+
+
 def test_garbage_is_an_internal_error_when_received() -> None:
     """A gateway can send anything."""
     assert type(error_from_status(b"\xff\xff")) is errors.GatewayInternalError

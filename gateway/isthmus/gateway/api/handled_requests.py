@@ -1,7 +1,7 @@
 """Requests that a namespace handles: fetched and completed by whichever of its processes knows the id."""
 
 from isthmus.gateway.api.operation_messages import STATES
-from isthmus.gateway.api.operation_status import operation_not_found
+from isthmus.gateway.api.operation_status import no_operation, operation_not_found
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.core.errors import PreconditionError
@@ -26,6 +26,7 @@ class HandledRequests:
 
         Raises:
             NotFoundError: there is none.
+            OperationExpiredError: its retention is over.
             PreconditionError: two callers use the same id.
         """
         operation_id = check_operation_id(request.operation_id)
@@ -44,7 +45,11 @@ class HandledRequests:
                     reason="AMBIGUOUS_OPERATION",
                     fix="name the caller's namespace",
                 )
-            sealed = reader.envelope(operations[0].key, EnvelopeSlot.REQUEST) if operations else None
+            if not operations:
+                identity = reader.identity_handled(handler, operation_id)
+                is_named = identity is not None and caller in {"", identity.key.caller}
+                raise no_operation(identity if is_named else None)
+            sealed = reader.envelope(operations[0].key, EnvelopeSlot.REQUEST)
             if sealed is None:
                 raise operation_not_found()
             return operations[0], sealed

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.endpoints.visibility import is_visible
 from isthmus.gateway.api.authorization import Authorization
-from isthmus.gateway.api.operation_status import operation_not_found
+from isthmus.gateway.api.operation_status import no_operation, operation_not_found
 from isthmus.gateway.api.operation_views import OperationViews, View, view
 from isthmus.gateway.api.paging import page_size, page_start_position, page_token
 from isthmus.gateway.api.registry_cache import RegistryCache
@@ -106,7 +106,7 @@ class OperationControl:
         def query(reader: Reader) -> View:
             operation = reader.operation(key)
             if operation is None:
-                raise operation_not_found()
+                raise no_operation(reader.identity(key))
             return view(reader, operation)
 
         return await self._store.read(query)

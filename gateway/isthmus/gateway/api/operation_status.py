@@ -1,7 +1,8 @@
 """What start, execute and wait answer: where an operation is, how it ended, and what proves its request."""
 
 from isthmus.gateway.api.operation_messages import STATES, Endings, request_proof
-from isthmus.gateway.core.errors import NotFoundError
+from isthmus.gateway.core.errors import GatewayError, NotFoundError
+from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey, Statement
 from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import EnvelopeSlot, OperationClosed, Reader, Store
@@ -29,6 +30,7 @@ class StatusAnswers:
 
         Raises:
             NotFoundError: there is none.
+        OperationExpiredError: its retention is over.
         """
         return await self._store.read(lambda reader: _snapshot(reader, key, with_request=with_request))
 
@@ -64,10 +66,15 @@ def operation_not_found() -> NotFoundError:
     )
 
 
+def no_operation(identity: Identity | None) -> GatewayError:
+    """Return the answer where an operation is not found: to those who took part in it, that it expired."""
+    return operation_not_found() if identity is None else identity.expired
+
+
 def _snapshot(reader: Reader, key: OperationKey, *, with_request: bool) -> Snapshot:
     operation = reader.operation(key)
     if operation is None:
-        raise operation_not_found()
+        raise no_operation(reader.identity(key))
     is_attested = operation.state.is_terminal and operation.statement is None
     is_canceled = operation.statement is Statement.CANCELED
     return Snapshot(

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from isthmus.gateway.api.operation_messages import operation_message
-from isthmus.gateway.api.operation_status import operation_not_found
+from isthmus.gateway.api.operation_status import no_operation, operation_not_found
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.transition import queue_of
 from isthmus.gateway.core.errors import PreconditionError
+from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.core.value import Value
 from isthmus.gateway.core.waiting import Runner, Side, Waiting, waiting_for
@@ -39,12 +40,15 @@ class OperationViews:
 
         Raises:
             NotFoundError: there is none; to everybody else it does not exist.
+            OperationExpiredError: its retention is over.
             PreconditionError: several callers use the same id, and none was named.
         """
 
         def query(reader: Reader) -> View:
             operation = _named(reader, principal.namespace, caller, operation_id)
-            if operation is None or principal.namespace not in {operation.key.caller, operation.handler}:
+            if operation is None:
+                raise no_operation(_expired(reader, principal.namespace, caller, operation_id))
+            if principal.namespace not in {operation.key.caller, operation.handler}:
                 raise operation_not_found()
             return view(reader, operation)
 
@@ -104,3 +108,15 @@ def _named(reader: Reader, namespace: str, caller: str, operation_id: OperationI
             fix="name the caller's namespace",
         )
     return handled[0] if handled else None
+
+
+def _expired(reader: Reader, namespace: str, caller: str, operation_id: OperationId) -> Identity | None:
+    """Return what stays of a retired operation that the namespace called or handled."""
+    try:
+        own = OperationKey(caller=check_namespace(caller or namespace), operation_id=operation_id)
+    except WireFormatError:
+        return None
+    identity = reader.identity(own)
+    if identity is None and not caller:
+        return reader.identity_handled(namespace, operation_id)
+    return identity if identity is not None and namespace in {own.caller, identity.handler} else None

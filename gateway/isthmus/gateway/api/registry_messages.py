@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
-from isthmus.endpoints.endpoint import AllowRule, Endpoint, FairWeight, RetrySettings
+from isthmus.endpoints.endpoint import DEFAULT_RETENTION, AllowRule, Endpoint, FairWeight, RetrySettings
 from isthmus.endpoints.settings import EndpointSettings
 from isthmus.gateway.api.moments import timestamp
 from isthmus.gateway.core.errors import InvalidRequestError
@@ -27,6 +27,7 @@ UPDATABLE: Mapping[str, str] = {
     "fair_weights": "fair_weights",
     "max_operations_per_second": "max_operations_per_second",
     "max_open_operations": "max_open_operations",
+    "retention_ms": "retention",
 }
 """Paths of an update mask, and the settings that they name."""
 
@@ -73,6 +74,7 @@ def endpoint_message(endpoint: Endpoint) -> endpoint_service_pb2.Endpoint:
         ],
         max_operations_per_second=endpoint.max_operations_per_second,
         max_open_operations=endpoint.max_open_operations,
+        retention_ms=endpoint.retention // _MILLISECOND,
         etag=endpoint.etag,
         created_at=timestamp(endpoint.created_at),
         updated_at=timestamp(endpoint.updated_at),
@@ -101,9 +103,6 @@ def endpoint_settings(message: endpoint_service_pb2.Endpoint) -> EndpointSetting
     Raises:
         InvalidRequestError: a value is none that the field has a meaning for.
     """
-    life_ms = message.max_schedule_to_close_ms
-    if abs(life_ms) > _MOST_MS:
-        raise InvalidRequestError("max_schedule_to_close_ms is out of range", reason="ENDPOINT_SETTINGS")
     return EndpointSettings(
         task_queue=message.task_queue,
         description=message.description,
@@ -113,13 +112,14 @@ def endpoint_settings(message: endpoint_service_pb2.Endpoint) -> EndpointSetting
         ),
         retry=_retry(message.retry),
         max_payload_bytes=message.max_payload_bytes,
-        max_schedule_to_close=timedelta(milliseconds=life_ms) if life_ms else _DEFAULT_LIFE,
+        max_schedule_to_close=_duration(message, "max_schedule_to_close_ms", _DEFAULT_LIFE),
         fair_weights=tuple(
             FairWeight(namespace=NamespaceName(entry.namespace), weight=entry.weight)
             for entry in message.fair_weights
         ),
         max_operations_per_second=message.max_operations_per_second,
         max_open_operations=message.max_open_operations,
+        retention=_duration(message, "retention_ms", DEFAULT_RETENTION),
     )
 
 
@@ -138,6 +138,14 @@ def changed_settings(paths: Iterable[str]) -> frozenset[str]:
             fix=f"It may name: {', '.join(UPDATABLE)}.",
         )
     return frozenset(UPDATABLE[path] for path in named)
+
+
+def _duration(message: endpoint_service_pb2.Endpoint, field: str, default: timedelta) -> timedelta:
+    """Return a duration in milliseconds that may be absent."""
+    milliseconds: int = getattr(message, field)
+    if abs(milliseconds) > _MOST_MS:
+        raise InvalidRequestError(f"{field} is out of range", reason="ENDPOINT_SETTINGS")
+    return timedelta(milliseconds=milliseconds) if milliseconds else default
 
 
 def _retry(message: endpoint_service_pb2.RetryPolicy) -> RetrySettings:

@@ -24,6 +24,7 @@ from isthmus.gateway.core.audit_record import (
     OperationEnded,
     OperationRedriven,
     OperationRef,
+    OperationsExpired,
     OperationStarted,
     RequestDenied,
     TaskDispatched,
@@ -150,6 +151,14 @@ def _late_outcome_refused(event: AuditEvent, happening: LateOutcomeRefused) -> N
     message.outcome_digest = happening.outcome_digest
 
 
+def _operations_expired(event: AuditEvent, happening: OperationsExpired) -> None:
+    message = event.operations_expired
+    message.endpoint = happening.endpoint
+    message.namespace = happening.namespace
+    message.operations = happening.operations
+    message.closed_until_ms = _milliseconds(happening.closed_until)
+
+
 def _namespace_created(event: AuditEvent, happening: NamespaceCreated) -> None:
     event.namespace_created.namespace = happening.namespace
 
@@ -189,6 +198,7 @@ _FILL: Mapping[type[Happening], Callable[[AuditEvent, Any], None]] = {
     OperationEnded: _operation_ended,
     OperationRedriven: _operation_redriven,
     LateOutcomeRefused: _late_outcome_refused,
+    OperationsExpired: _operations_expired,
     NamespaceCreated: _namespace_created,
     EndpointChanged: _endpoint_changed,
     KeysetPublished: _keyset_published,

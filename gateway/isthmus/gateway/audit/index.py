@@ -14,6 +14,7 @@ from isthmus.gateway.core.audit_record import (
     NamespaceCreated,
     OperationEnded,
     OperationRedriven,
+    OperationsExpired,
     OperationStarted,
     RequestDenied,
     TaskDispatched,
@@ -32,6 +33,7 @@ TYPES = {
     OperationEnded: "operation_ended",
     OperationRedriven: "operation_redriven",
     LateOutcomeRefused: "late_outcome_refused",
+    OperationsExpired: "operations_expired",
     NamespaceCreated: "namespace_created",
     EndpointChanged: "endpoint_changed",
     KeysetPublished: "keyset_published",
@@ -86,7 +88,7 @@ def index_audit_record(record: AuditRecord) -> AuditIndex:
                 endpoint=happening.endpoint,
                 operation=_denied_operation(record, happening),
             )
-        case EndpointChanged():
+        case EndpointChanged() | OperationsExpired():
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor, endpoint=happening.endpoint)
         case NamespaceCreated() | KeysetPublished():
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor)

@@ -49,6 +49,7 @@ def create_endpoint(
         fair_weights=settings.fair_weights,
         max_operations_per_second=settings.max_operations_per_second,
         max_open_operations=settings.max_open_operations,
+        retention=settings.retention,
         etag=etag,
         created_at=now,
         updated_at=now,

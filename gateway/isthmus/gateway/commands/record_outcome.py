@@ -8,9 +8,17 @@ from datetime import datetime
 
 from isthmus.gateway.commands.transition import perform
 from isthmus.gateway.core import machine
-from isthmus.gateway.core.audit_record import Actor, AuditRecord, HandlerStarted, LateOutcomeRefused, ref
-from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError, PreconditionError
+from isthmus.gateway.core.audit_record import (
+    Actor,
+    AuditRecord,
+    HandlerStarted,
+    LateOutcomeRefused,
+    OperationRef,
+    ref,
+)
+from isthmus.gateway.core.errors import GatewayError, InvalidRequestError, NotFoundError, PreconditionError
 from isthmus.gateway.core.events import AsyncStarted, OutcomeReceived
+from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey, State
 from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import EnvelopeSlot, UnitOfWork
@@ -29,15 +37,21 @@ class SealedOutcome(Value):
 
 
 class Recorded(Value):
-    """Whether the answer was recorded; a late one is audited instead, and refused by whoever asked."""
+    """Whether the answer was recorded; a late one is audited instead, and refused by whoever asked.
 
-    operation: Operation
+    One that came after the retention, too, finds no operation any more.
+    """
+
+    operation: Operation | None
     late: bool = False
+    identity: Identity | None = None
 
     @property
-    def refusal(self) -> PreconditionError | None:
+    def refusal(self) -> GatewayError | None:
         """What to answer to one that came after the end."""
-        if not self.late:
+        if self.identity is not None:
+            return self.identity.expired
+        if not self.late or self.operation is None:
             return None
         msg = f"the operation had already ended: {self.operation.state.value}"
         return PreconditionError(msg, reason="OPERATION_ENDED", fix="nothing: its first outcome stands")
@@ -50,20 +64,14 @@ def record_outcome(uow: UnitOfWork, outcome: SealedOutcome, *, now: datetime) ->
         NotFoundError: there is no such operation, or another namespace handles it.
         InvalidRequestError: the answer is about another request, or is no answer.
     """
-    operation = handled_operation(uow, outcome.key, outcome.actor.namespace)
+    operation = uow.operation(outcome.key)
+    if operation is None or operation.handler != outcome.actor.namespace:
+        return _refuse_missing(uow, outcome, now)
     check_answers(operation, outcome.header)
     if operation.outcome_digest == outcome.digest:
         return Recorded(operation=operation)
     if operation.state.is_terminal or operation.state is State.REVIEW:
-        uow.append_audit(
-            AuditRecord(
-                occurred_at=now,
-                actor=outcome.actor,
-                happening=LateOutcomeRefused(
-                    operation=ref(operation), attempt=outcome.attempt, outcome_digest=outcome.digest
-                ),
-            ),
-        )
+        _audit_late(uow, ref(operation), outcome, now)
         return Recorded(operation=operation, late=True)
     if outcome.header.direction is Direction.STARTED:
         return Recorded(operation=_start_async(uow, operation, outcome, now))
@@ -81,12 +89,48 @@ def record_outcome(uow: UnitOfWork, outcome: SealedOutcome, *, now: datetime) ->
 
 
 def handled_operation(uow: UnitOfWork, key: OperationKey, handler: str) -> Operation:
-    """Return an operation that the namespace handles; to others it does not exist. Raises NotFoundError."""
+    """Return an operation that the namespace handles; to others it does not exist.
+
+    Raises:
+        NotFoundError: there is none.
+        OperationExpiredError: it existed, and its retention is over.
+    """
     operation = uow.operation(key)
     if operation is None or operation.handler != handler:
-        msg = "there is no such operation among those that this namespace handles"
-        raise NotFoundError(msg, reason="OPERATION_NOT_FOUND")
+        identity = _identity(uow, key, handler)
+        raise _not_handled() if identity is None else identity.expired
     return operation
+
+
+def _refuse_missing(uow: UnitOfWork, outcome: SealedOutcome, now: datetime) -> Recorded:
+    identity = _identity(uow, outcome.key, outcome.actor.namespace)
+    if identity is None:
+        raise _not_handled()
+    _audit_late(uow, identity.ref, outcome, now)
+    return Recorded(operation=None, late=True, identity=identity)
+
+
+def _identity(uow: UnitOfWork, key: OperationKey, handler: str) -> Identity | None:
+    """Return what stays of a retired operation that the namespace handled."""
+    identity = uow.identity(key)
+    return identity if identity is not None and identity.handler == handler else None
+
+
+def _not_handled() -> NotFoundError:
+    msg = "there is no such operation among those that this namespace handles"
+    return NotFoundError(msg, reason="OPERATION_NOT_FOUND")
+
+
+def _audit_late(uow: UnitOfWork, operation: OperationRef, outcome: SealedOutcome, now: datetime) -> None:
+    uow.append_audit(
+        AuditRecord(
+            occurred_at=now,
+            actor=outcome.actor,
+            happening=LateOutcomeRefused(
+                operation=operation, attempt=outcome.attempt, outcome_digest=outcome.digest
+            ),
+        ),
+    )
 
 
 def check_answers(operation: Operation, header: Header) -> None:

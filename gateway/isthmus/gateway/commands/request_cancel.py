@@ -26,12 +26,17 @@ def request_cancel(uow: UnitOfWork, request: RequestCancel, *, now: datetime) ->
     """Record the cancel. A repeated one, or one after the end, changes nothing.
 
     Raises:
+        OperationExpiredError: it existed, and its retention is over.
         NotFoundError: the caller's namespace has no such operation.
         InvalidRequestError: the cancel is about another request.
     """
     header = request.header
-    operation = uow.operation(OperationKey(caller=header.sender_namespace, operation_id=header.operation_id))
+    key = OperationKey(caller=header.sender_namespace, operation_id=header.operation_id)
+    operation = uow.operation(key)
     if operation is None:
+        identity = uow.identity(key)
+        if identity is not None:
+            raise identity.expired
         msg = "there is no such operation"
         raise NotFoundError(msg, reason="OPERATION_NOT_FOUND")
     target = (

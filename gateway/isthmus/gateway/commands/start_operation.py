@@ -70,6 +70,7 @@ def start_operation(
         wait_seconds: if its caller starts too many at the moment: how long it has to wait.
 
     Raises:
+        OperationExpiredError: it existed, and its retention is over.
         ExhaustedError: the caller starts operations too fast, or has too many of them open.
         AlreadyExistsError: it exists and the reuse policy is REJECT.
         ConflictError: it exists and is another call: other target, or other input under the same request id.
@@ -80,6 +81,9 @@ def start_operation(
     if existing is not None:
         _check_reuse(existing, request)
         return StartResult(operation=existing, attached=True)
+    identity = uow.identity(key)
+    if identity is not None:
+        raise identity.expired
     _check_limits(uow, request, wait_seconds)
     operation, effects = machine.start(
         _new_operation(request, key, now), session_id=None if session is None else session.session_id

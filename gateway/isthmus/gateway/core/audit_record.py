@@ -128,6 +128,15 @@ class LateOutcomeRefused(Value):
     outcome_digest: bytes
 
 
+class OperationsExpired(Value):
+    """The retention of operations was over: their payloads were deleted, their identities are kept."""
+
+    endpoint: str
+    namespace: str
+    operations: int
+    closed_until: datetime
+
+
 class NamespaceCreated(Value):
     """A namespace was created."""
 
@@ -170,6 +179,7 @@ Happening = (
     | OperationEnded
     | OperationRedriven
     | LateOutcomeRefused
+    | OperationsExpired
     | NamespaceCreated
     | EndpointChanged
     | KeysetPublished

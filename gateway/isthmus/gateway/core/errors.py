@@ -106,6 +106,13 @@ class IllegalEventError(PreconditionError):
     default_reason = "ILLEGAL_EVENT"
 
 
+class OperationExpiredError(GatewayError):
+    """The operation ended so long ago that its payloads are gone; it is never silently started again."""
+
+    code = Code.FAILED_PRECONDITION
+    default_reason = "OPERATION_EXPIRED"
+
+
 class ExhaustedError(GatewayError):
     """A limit is reached; nothing was done."""
 

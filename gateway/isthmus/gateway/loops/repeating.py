@@ -16,14 +16,18 @@ Step = Callable[[], Awaitable[bool]]
 class RepeatingLoop:
     """Runs a step again and again until it is stopped.
 
-    ``pause_seconds`` is the time between two steps when nothing waits. After errors the pause doubles, up to
+    ``pause_seconds`` is the time between two steps when nothing waits, ``busy_pause_seconds`` when more does.
+    After errors the pause doubles, up to
     five seconds; the first success resets it.
     """
 
-    def __init__(self, name: str, step: Step, *, pause_seconds: float) -> None:
+    def __init__(
+        self, name: str, step: Step, *, pause_seconds: float, busy_pause_seconds: float = 0.0
+    ) -> None:
         self._name = name
         self._step = step
         self._pause_seconds = pause_seconds
+        self._busy_pause_seconds = busy_pause_seconds
         self._stopping = asyncio.Event()
         self._troubles = 0
 
@@ -49,7 +53,7 @@ class RepeatingLoop:
             _LOG.exception("%s failed and goes on", self._name)
         else:
             self._troubles = 0
-            return 0.0 if more else self._pause_seconds
+            return self._busy_pause_seconds if more else self._pause_seconds
         self._troubles += 1
         return float(min(self._pause_seconds * 2 ** min(self._troubles, 10), MAX_TROUBLE_SECONDS))
 

@@ -12,6 +12,7 @@ from isthmus.gateway.ports.reader import (
     Reader,
     StoredAuditEvent,
 )
+from isthmus.gateway.ports.retention import RetentionUnit, Retired
 from isthmus.gateway.ports.signals import (
     AttemptFailed,
     AuditAppended,
@@ -60,6 +61,8 @@ __all__ = [
     "Reader",
     "RegistryChanged",
     "RegistryUnit",
+    "RetentionUnit",
+    "Retired",
     "Signal",
     "Store",
     "StoredAuditEvent",

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey, State
 from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports.backlog import WaitingGroup
@@ -65,6 +66,14 @@ class Reader(Protocol):
         """Return the operations with this id that a namespace handles, whoever called; at most two."""
         ...
 
+    def identity(self, key: OperationKey) -> Identity | None:
+        """Return what stays of a retired operation."""
+        ...
+
+    def identity_handled(self, handler: str, operation_id: bytes) -> Identity | None:
+        """Return what stays of a retired operation with this id that a namespace handled, whoever called."""
+        ...
+
     def envelope(self, key: OperationKey, slot: EnvelopeSlot) -> bytes | None:
         """Return a sealed message."""
         ...
@@ -106,6 +115,14 @@ class Reader(Protocol):
 
     def list_endpoints(self, namespace: str, after: str, limit: int) -> Sequence[Endpoint]:
         """Return endpoints that are not deleted, by name; of all namespaces when namespace is empty."""
+        ...
+
+    def list_every_endpoint(self, after: str, limit: int) -> Sequence[Endpoint]:
+        """Return endpoints by name, deleted ones too."""
+        ...
+
+    def is_retention_due(self, endpoint: str, closed_until: datetime) -> bool:
+        """Whether an endpoint may have operations to retire that closed until a moment."""
         ...
 
     def namespace(self, name: str) -> Namespace | None:

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.audit_record import AuditRecord
 from isthmus.gateway.core.operation import Operation, OperationKey
+from isthmus.gateway.ports.retention import RetentionUnit
 from isthmus.gateway.ports.signals import Signal
 from isthmus.gateway.ports.values import (
     EnvelopeSlot,
@@ -169,7 +170,7 @@ class AuditUnit(Protocol):
         ...
 
 
-class UnitOfWork(OperationUnit, TaskUnit, RegistryUnit, AuditUnit, Protocol):
+class UnitOfWork(OperationUnit, TaskUnit, RegistryUnit, RetentionUnit, AuditUnit, Protocol):
     """All of one command: committed together or not at all."""
 
     def signal(self, signal: Signal) -> None:

@@ -16,6 +16,7 @@ from isthmus.gateway.store.schema import (
     has_endpoint,
     has_operation,
     has_unknown_operation,
+    identities,
     is_by_actor,
     is_by_caller,
     is_by_handler,
@@ -27,6 +28,7 @@ _COLUMN = audit_events.c
 
 INSERT = insert_many(audit_events, without=["position"])
 LAST_POSITION = compile_query(select(func.max(_COLUMN.position)))
+LAST_OPERATION_POSITION = compile_query(select(func.max(_COLUMN.operation)).where(has_operation))
 LAST_RECORDED_AT = compile_query(select(func.max(_COLUMN.recorded_at)))
 
 
@@ -105,7 +107,10 @@ def events(rows: Sequence[Row]) -> list[StoredAuditEvent]:
 
 
 def _by_operation(wanted: AuditFilter) -> list[tuple[ColumnElement[bool], ...]]:
-    known = select(operations.c.position).where(operations.c.operation_id == wanted.operation_id)
+    known = union_all(
+        select(operations.c.position).where(operations.c.operation_id == wanted.operation_id),
+        select(identities.c.position).where(identities.c.operation_id == wanted.operation_id),
+    )
     return [
         (has_operation, _COLUMN.operation.in_(known)),
         (has_unknown_operation, _COLUMN.operation_id == wanted.operation_id),

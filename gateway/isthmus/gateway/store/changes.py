@@ -3,6 +3,7 @@
 from itertools import islice
 
 from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.ports import Namespace, StoredKeyset, Task, WorkerSession
 from isthmus.gateway.store.audit_events import PendingEvent
 from isthmus.gateway.store.operations import Ident, StoredOperation
@@ -22,6 +23,7 @@ class Known:
     __slots__ = (
         "endpoints",
         "envelopes",
+        "identities",
         "keysets",
         "namespaces",
         "open_counts",
@@ -36,6 +38,8 @@ class Known:
         open_counts: dict[Line, int] | None = None,
     ) -> None:
         self.operations: dict[Ident, StoredOperation | None] = {} if operations is None else operations
+        # Only of ids that name no operation: those of a repeated start, if any.
+        self.identities: dict[Ident, Identity | None] = {}
         self.envelopes: dict[int, bytes | None] = {}
         self.tasks: dict[int, Task | None] = {}
         self.sessions: dict[bytes, WorkerSession | None] = {}

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from isthmus.gateway.store import audit_events, operations, registry, tasks
+from isthmus.gateway.store import audit_events, operations, registry, retention, tasks
 from isthmus.gateway.store.audit_events import PendingEvent
 from isthmus.gateway.store.changes import Changes, Known
 from isthmus.gateway.store.statements import Row
@@ -14,11 +14,17 @@ class Sequences:
     A group that fails leaves gaps between places and the time ahead; neither matters.
     """
 
-    __slots__ = ("_last_position", "_recorded_at")
+    __slots__ = ("_last_position", "_recorded_at", "has_identities")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._last_position = _number(connection, operations.LAST_POSITION)
+        # A retired operation leaves its place to the audit records that are filed under it.
+        self._last_position = max(
+            _number(connection, operations.LAST_POSITION),
+            _number(connection, audit_events.LAST_OPERATION_POSITION),
+        )
         self._recorded_at = _number(connection, audit_events.LAST_RECORDED_AT)
+        # Until something is retired, nobody has to look whether it was.
+        self.has_identities = _number(connection, retention.SELECT_FIRST_END) > 0
 
     def next_position(self) -> int:
         """Return a place behind every operation."""

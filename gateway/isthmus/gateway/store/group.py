@@ -8,12 +8,15 @@ buffers.
 
 import sqlite3
 from collections.abc import Sequence
+from datetime import datetime
 
+from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import OperationKey
-from isthmus.gateway.ports import Signal
-from isthmus.gateway.store import operations
+from isthmus.gateway.ports import Retired, Signal
+from isthmus.gateway.store import operations, retention
 from isthmus.gateway.store.changes import Changes, Known
 from isthmus.gateway.store.flush import Sequences, write_changes
+from isthmus.gateway.store.moments import to_microseconds
 from isthmus.gateway.store.operations import Ident, StoredOperation
 from isthmus.gateway.store.statements import Row
 
@@ -39,6 +42,16 @@ class Group:
             stored = operations.from_row(row)
             idents[stored.operation.key.caller, stored.operation.key.operation_id] = stored
         known.update(idents)
+        if self.sequences.has_identities:
+            self._look_up_identities([ident for ident, found in idents.items() if found is None])
+
+    def _look_up_identities(self, idents: Sequence[Ident]) -> None:
+        found: dict[Ident, Identity | None] = dict.fromkeys(idents)
+        rows = [(operation_id, caller) for caller, operation_id in idents]
+        for row in retention.SELECT_MANY.select(self.connection, rows):
+            identity = retention.from_row(row)
+            found[identity.key.caller, identity.key.operation_id] = identity
+        self.known.identities.update(found)
 
     def add(self, changes: Changes, signals: list[Signal]) -> None:
         """Take over what a command wrote."""
@@ -81,6 +94,31 @@ class Buffer:
         row: Row | None = self._group.connection.execute(query, parameters).fetchone()
         return row
 
+    @property
+    def has_identities(self) -> bool:
+        """Whether any operation was ever retired."""
+        return self._group.sequences.has_identities
+
+    def retire(self, endpoint: str, closed_until: datetime, limit: int) -> Retired:
+        """Make identities of closed operations: in the database at once, it is many rows and rare."""
+        retired, gone = retention.retire(self._written(), endpoint, closed_until, limit)
+        for ident in gone:
+            self.known.operations.pop(ident, None)
+            self.known.identities.pop(ident, None)
+        self._group.sequences.has_identities |= bool(gone)
+        return retired
+
+    def forget_identities(self, closed_until: datetime, limit: int) -> int:
+        """Delete identities, and return how many."""
+        connection = self._written()
+        rows = connection.execute(
+            retention.SELECT_FORGOTTEN, (to_microseconds(closed_until), limit)
+        ).fetchall()
+        retention.DELETE_IDENTITIES.run(connection, [(position,) for position, _, _ in rows])
+        for _, caller, operation_id in rows:
+            self.known.identities.pop((caller, operation_id), None)
+        return len(rows)
+
     def scan(self, query: str, parameters: Row) -> list[Row]:
         """Return the rows of a query that sees every change so far."""
         self._group.flush()
@@ -103,10 +141,22 @@ class Buffer:
             self._group.connection.execute("ROLLBACK TO command")
             self._group.connection.execute("RELEASE command")
 
-    def _write_behind_savepoint(self) -> None:
+    def _written(self) -> sqlite3.Connection:
+        """Return the connection with all changes so far; what follows is undone if the command raises."""
+        self._group.flush()
+        self.pending = self._group.pending
+        self._begin_savepoint()
+        if self.changes:
+            self._write_behind_savepoint()
+        return self._group.connection
+
+    def _begin_savepoint(self) -> None:
         if not self._has_savepoint:
             self._group.connection.execute("SAVEPOINT command")
             self._has_savepoint = True
+
+    def _write_behind_savepoint(self) -> None:
+        self._begin_savepoint()
         write_changes(self._group.connection, self.changes, self.known, self._group.sequences)
         # Counts are dear to find out again, unlike the rest.
         known = Known(open_counts=dict(self.known.open_counts))

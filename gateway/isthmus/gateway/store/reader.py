@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.ports import (
     AuditFilter,
@@ -20,7 +21,7 @@ from isthmus.gateway.ports import (
     WaitingGroup,
     WorkerSession,
 )
-from isthmus.gateway.store import audit_events, backlog, operations, registry, tasks
+from isthmus.gateway.store import audit_events, backlog, operations, registry, retention, tasks
 from isthmus.gateway.store.moments import from_microseconds
 from isthmus.gateway.store.operations import StoredOperation
 from isthmus.gateway.store.statements import Row
@@ -59,6 +60,16 @@ class SnapshotReader:
         """Return the operations with this id that a namespace handles, whoever called; at most two."""
         rows = self._all(operations.SELECT_HANDLED, operations.handled_parameters(handler, operation_id))
         return [operations.from_row(row).operation for row in rows]
+
+    def identity(self, key: OperationKey) -> Identity | None:
+        """Return what stays of a retired operation."""
+        row = self._one(retention.SELECT, (key.operation_id, key.caller))
+        return None if row is None else retention.from_row(row)
+
+    def identity_handled(self, handler: str, operation_id: bytes) -> Identity | None:
+        """Return what stays of a retired operation with this id that a namespace handled, whoever called."""
+        row = self._one(retention.SELECT_HANDLED, (operation_id, handler, 1))
+        return None if row is None else retention.from_row(row)
 
     def envelope(self, key: OperationKey, slot: EnvelopeSlot) -> bytes | None:
         """Return a sealed message."""
@@ -112,6 +123,15 @@ class SnapshotReader:
         else:
             rows = self._all(registry.LIST_ENDPOINTS, (after, limit))
         return [registry.endpoint_from_row(row) for row in rows]
+
+    def list_every_endpoint(self, after: str, limit: int) -> Sequence[Endpoint]:
+        """Return endpoints by name, deleted ones too."""
+        rows = self._all(registry.LIST_EVERY_ENDPOINT, (after, limit))
+        return [registry.endpoint_from_row(row) for row in rows]
+
+    def is_retention_due(self, endpoint: str, closed_until: datetime) -> bool:
+        """Whether an endpoint may have operations to retire that closed until a moment."""
+        return retention.is_due(self._one, endpoint, closed_until)
 
     def namespace(self, name: str) -> Namespace | None:
         """Return a namespace."""

@@ -40,6 +40,16 @@ _CURRENT = (
     .offset(FROM_THE_FIRST)
 )
 LIST_ENDPOINTS = compile_query(_CURRENT, "after", "most")
+# Deleted ones too: what was started there is kept for its time.
+LIST_EVERY_ENDPOINT = compile_query(
+    select(endpoints)
+    .where(endpoints.c.name > bindparam("after"))
+    .order_by(endpoints.c.name)
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST),
+    "after",
+    "most",
+)
 LIST_ENDPOINTS_OF_NAMESPACE = compile_query(
     _CURRENT.where(endpoints.c.namespace == bindparam("namespace")), "after", "namespace", "most"
 )
@@ -92,6 +102,7 @@ def endpoint_row(endpoint: Endpoint) -> Row:
         json.dumps(weights, separators=(",", ":")),
         endpoint.max_operations_per_second,
         endpoint.max_open_operations,
+        duration_to_microseconds(endpoint.retention),
     )
 
 
@@ -116,6 +127,7 @@ def endpoint_from_row(row: Row) -> Endpoint:
         fair_weights,
         max_operations_per_second,
         max_open_operations,
+        retention,
     ) = row
     return Endpoint(
         name=EndpointName(name),
@@ -144,6 +156,7 @@ def endpoint_from_row(row: Row) -> Endpoint:
         ),
         max_operations_per_second=max_operations_per_second,
         max_open_operations=max_open_operations,
+        retention=timedelta(microseconds=retention),
     )
 
 

@@ -81,6 +81,35 @@ _partial("operations_by_timeout", operations.c.next_timeout_at, where=is_open)
 _partial("operations_open_by_endpoint", operations.c.endpoint, where=is_open)
 _partial("operations_open_by_caller", operations.c.endpoint, operations.c.caller, where=is_open)
 
+# What stays of operations when their retention is over. Small, and written then, not when they start.
+identities = Table(
+    "identities",
+    metadata,
+    # That of the operation: what its audit events are filed under.
+    Column("position", Number, primary_key=True, autoincrement=False),
+    Column("caller", Text, nullable=False),
+    Column("operation_id", LargeBinary, nullable=False),
+    Column("handler", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("request_digest", LargeBinary, nullable=False),
+    Column("outcome_digest", LargeBinary, nullable=False),
+    Column("closed_at", Number, nullable=False),
+)
+Index("identities_by_id", identities.c.operation_id, identities.c.caller, unique=True)
+Index("identities_by_end", identities.c.closed_at)
+
+# How far the audit log of an endpoint was gone through for operations whose retention is over.
+retention_marks = Table(
+    "retention_marks",
+    metadata,
+    Column("endpoint", Text, primary_key=True),
+    Column("position", Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 envelopes = Table(
     "envelopes",
     metadata,
@@ -172,6 +201,8 @@ endpoints = Table(
     # Of each caller; 0: no limit.
     Column("max_operations_per_second", Number, nullable=False, server_default="0"),
     Column("max_open_operations", Number, nullable=False, server_default="0"),
+    # Microseconds; 30 days.
+    Column("retention", Number, nullable=False, server_default="2592000000000"),
     sqlite_with_rowid=False,
 )
 is_current = endpoints.c.deleted_at.is_(None)

@@ -12,18 +12,20 @@ from typing import Final, TypeVar
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.audit_record import AuditRecord
 from isthmus.gateway.core.errors import AlreadyExistsError, NotFoundError, PreconditionError
+from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.ports import (
     EnvelopeSlot,
     Namespace,
     QueueKey,
+    Retired,
     Signal,
     StoredKeyset,
     Task,
     TaskKind,
     WorkerSession,
 )
-from isthmus.gateway.store import audit_events, operations, registry, tasks
+from isthmus.gateway.store import audit_events, operations, registry, retention, tasks
 from isthmus.gateway.store.group import Buffer
 from isthmus.gateway.store.moments import to_microseconds
 from isthmus.gateway.store.operations import MOST_COUNTED, StoredOperation
@@ -185,6 +187,29 @@ class BufferedUnitOfWork:
         if stored is None:
             raise NotFoundError(f"operation {format_operation_id(key.operation_id)} does not exist")
         return stored
+
+    # --- retention ------------------------------------------------------------------------------------------
+
+    def identity(self, key: OperationKey) -> Identity | None:
+        """Return what stays of a retired operation."""
+        buffer = self._buffer
+        if not buffer.has_identities:
+            return None
+        known, ident = buffer.known.identities, (key.caller, key.operation_id)
+        found = known.get(ident, _MISSING)
+        if found is not _MISSING:
+            return found
+        row = buffer.select_one(retention.SELECT, (key.operation_id, key.caller))
+        identity = known[ident] = None if row is None else retention.from_row(row)
+        return identity
+
+    def retire_operations(self, endpoint: str, *, closed_until: datetime, limit: int) -> Retired:
+        """Delete operations of an endpoint that closed until a moment, but for their identities."""
+        return self._buffer.retire(endpoint, closed_until, limit)
+
+    def forget_identities(self, *, closed_until: datetime, limit: int) -> int:
+        """Delete identities of operations that closed until a moment; return how many."""
+        return self._buffer.forget_identities(closed_until, limit)
 
     # --- tasks and worker sessions --------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ class AuditEvent(google.protobuf.message.Message):
     KEYSET_PUBLISHED_FIELD_NUMBER: builtins.int
     AUTHENTICATION_FAILED_FIELD_NUMBER: builtins.int
     OPERATION_REDRIVEN_FIELD_NUMBER: builtins.int
+    OPERATIONS_EXPIRED_FIELD_NUMBER: builtins.int
     occurred_at_ms: builtins.int
     """When, Unix milliseconds, by the gateway's clock."""
     actor: builtins.str
@@ -95,6 +96,10 @@ class AuditEvent(google.protobuf.message.Message):
     def operation_redriven(self) -> global___OperationRedriven:
         """A parked operation got new attempts."""
 
+    @property
+    def operations_expired(self) -> global___OperationsExpired:
+        """Payloads of operations were deleted, because their retention was over."""
+
     def __init__(
         self,
         *,
@@ -114,10 +119,11 @@ class AuditEvent(google.protobuf.message.Message):
         keyset_published: global___KeysetPublished | None = ...,
         authentication_failed: global___AuthenticationFailed | None = ...,
         operation_redriven: global___OperationRedriven | None = ...,
+        operations_expired: global___OperationsExpired | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "request_denied", b"request_denied", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "request_denied", b"request_denied", "task_dispatched", b"task_dispatched"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven"] | None: ...
+    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "task_dispatched", b"task_dispatched"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven", "operations_expired"] | None: ...
 
 global___AuditEvent = AuditEvent
 
@@ -478,6 +484,36 @@ class LateOutcomeRefused(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "operation", b"operation", "outcome_digest", b"outcome_digest"]) -> None: ...
 
 global___LateOutcomeRefused = LateOutcomeRefused
+
+@typing.final
+class OperationsExpired(google.protobuf.message.Message):
+    """The retention of operations was over: their payloads were deleted, their identities and digests are kept."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    OPERATIONS_FIELD_NUMBER: builtins.int
+    CLOSED_UNTIL_MS_FIELD_NUMBER: builtins.int
+    endpoint: builtins.str
+    """Endpoint that they were started on."""
+    namespace: builtins.str
+    """Its owner."""
+    operations: builtins.int
+    """How many were deleted in this transaction."""
+    closed_until_ms: builtins.int
+    """The last of them ended then or before, Unix milliseconds."""
+    def __init__(
+        self,
+        *,
+        endpoint: builtins.str = ...,
+        namespace: builtins.str = ...,
+        operations: builtins.int = ...,
+        closed_until_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["closed_until_ms", b"closed_until_ms", "endpoint", b"endpoint", "namespace", b"namespace", "operations", b"operations"]) -> None: ...
+
+global___OperationsExpired = OperationsExpired
 
 @typing.final
 class NamespaceCreated(google.protobuf.message.Message):

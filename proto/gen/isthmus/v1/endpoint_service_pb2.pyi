@@ -144,6 +144,7 @@ class Endpoint(google.protobuf.message.Message):
     FAIR_WEIGHTS_FIELD_NUMBER: builtins.int
     MAX_OPERATIONS_PER_SECOND_FIELD_NUMBER: builtins.int
     MAX_OPEN_OPERATIONS_FIELD_NUMBER: builtins.int
+    RETENTION_MS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Unique name, for example payments."""
     namespace: builtins.str
@@ -162,6 +163,10 @@ class Endpoint(google.protobuf.message.Message):
     """How many operations each caller may start in a second, 1 to 100000; 0 means no limit."""
     max_open_operations: builtins.int
     """How many operations each caller may have open, 1 to 100000; 0 means no limit."""
+    retention_ms: builtins.int
+    """How long payloads and outcomes of its operations are kept after their end, milliseconds: 1 hour to 365 days;
+    0 means 30 days.
+    """
     @property
     def allow(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AllowRule]:
         """Who may call; empty means nobody."""
@@ -199,9 +204,10 @@ class Endpoint(google.protobuf.message.Message):
         fair_weights: collections.abc.Iterable[global___FairWeight] | None = ...,
         max_operations_per_second: builtins.int = ...,
         max_open_operations: builtins.int = ...,
+        retention_ms: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created_at", b"created_at", "retry", b"retry", "updated_at", b"updated_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["allow", b"allow", "created_at", b"created_at", "description", b"description", "etag", b"etag", "fair_weights", b"fair_weights", "max_open_operations", b"max_open_operations", "max_operations_per_second", b"max_operations_per_second", "max_payload_bytes", b"max_payload_bytes", "max_schedule_to_close_ms", b"max_schedule_to_close_ms", "name", b"name", "namespace", b"namespace", "retry", b"retry", "task_queue", b"task_queue", "updated_at", b"updated_at"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allow", b"allow", "created_at", b"created_at", "description", b"description", "etag", b"etag", "fair_weights", b"fair_weights", "max_open_operations", b"max_open_operations", "max_operations_per_second", b"max_operations_per_second", "max_payload_bytes", b"max_payload_bytes", "max_schedule_to_close_ms", b"max_schedule_to_close_ms", "name", b"name", "namespace", b"namespace", "retention_ms", b"retention_ms", "retry", b"retry", "task_queue", b"task_queue", "updated_at", b"updated_at"]) -> None: ...
 
 global___Endpoint = Endpoint
 
@@ -414,7 +420,7 @@ class UpdateEndpointRequest(google.protobuf.message.Message):
     @property
     def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
         """Which fields change: task_queue, description, allow, retry, max_payload_bytes, max_schedule_to_close_ms,
-        fair_weights, max_operations_per_second, max_open_operations.
+        fair_weights, max_operations_per_second, max_open_operations, retention_ms.
         """
 
     def __init__(

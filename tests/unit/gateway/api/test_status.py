@@ -20,6 +20,7 @@ CODES: dict[type[GatewayError], grpc.StatusCode] = {
     errors.ConflictError: grpc.StatusCode.ABORTED,
     errors.PreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.IllegalEventError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.OperationExpiredError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
 }

@@ -25,6 +25,7 @@ from isthmus.gateway.core.audit_record import (
     OperationEnded,
     OperationRedriven,
     OperationRef,
+    OperationsExpired,
     OperationStarted,
     RequestDenied,
     TaskDispatched,
@@ -81,6 +82,7 @@ HAPPENINGS: list[Happening] = [
     ),
     OperationRedriven(operation=REF, attempts=4, error_type="UNAVAILABLE"),
     LateOutcomeRefused(operation=REF, attempt=4, outcome_digest=b"o" * 32),
+    OperationsExpired(endpoint="invoices", namespace="billing", operations=200, closed_until=AT),
     NamespaceCreated(namespace="data"),
     EndpointChanged(endpoint="invoices", namespace="billing", change="updated", fields=("allow", "retry")),
     KeysetPublished(namespace="data", version=7, keyset_hash=b"h" * 32, root_fingerprint=b"r" * 32),
@@ -184,7 +186,7 @@ def test_record_is_indexed_by_whom_it_concerns_when_it_is_stored(happening: Happ
             assert index.operation == KEY
         case NamespaceCreated() | KeysetPublished():
             assert (index.caller, index.handler, index.endpoint) == ("data", "", "")
-        case EndpointChanged():
+        case EndpointChanged() | OperationsExpired():
             assert (index.caller, index.handler, index.endpoint) == ("billing", "", "invoices")
         case AuthenticationFailed():
             assert (index.caller, index.handler, index.endpoint, index.operation) == ("", "", "", None)

@@ -34,6 +34,14 @@ async def test_loop_does_not_pause_when_more_waits() -> None:
     assert await loop.turn() == 0.5
 
 
+async def test_loop_pauses_a_little_when_more_waits_and_it_is_told_to() -> None:
+    """Work that can wait leaves room for work that cannot."""
+    step = ScriptedStep(MORE, NOTHING)
+    loop = RepeatingLoop("test", step, pause_seconds=0.5, busy_pause_seconds=0.01)
+    assert await loop.turn() == 0.01
+    assert await loop.turn() == 0.5
+
+
 @pytest.mark.parametrize("error", [UnavailableError("no disk"), RuntimeError("a bug")])
 async def test_pause_grows_when_step_fails(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """Trouble is logged, repeated more slowly, and forgotten with the first success."""
