@@ -13,6 +13,7 @@ from isthmus.cli.moment import parse_duration
 
 if TYPE_CHECKING:
     from isthmus.client.client import Client
+    from isthmus.client.request import ReusePolicy
 
 
 def call(
@@ -35,6 +36,14 @@ def call(
         str | None,
         typer.Option("--id", help="Your idempotency key: repeated, it attaches to the same operation."),
     ] = None,
+    reuse: Annotated[
+        str,
+        typer.Option(
+            help="What to do when the --id was used before: attach to that operation, reject the call, or "
+            "restart-if-failed: start it again if its handler's team signed that it failed.",
+            metavar="attach|reject|restart-if-failed",
+        ),
+    ] = "attach",
     wait: Annotated[bool, typer.Option("--wait/--detach", help="Wait for the result, or only start.")] = True,
     timeout: Annotated[
         str | None, typer.Option(help="Wait at most so long; the operation goes on.", metavar="TIME")
@@ -53,7 +62,7 @@ def call(
     output = invocation(ctx).output
     value = read_input(input_, set_ or [])
     waiting = None if timeout is None else parse_duration(timeout)
-    options = StartKeywords(id=id_)
+    options = StartKeywords(id=id_, reuse_policy=_reuse_policy(reuse, id_))
     if schedule_to_close is not None:
         options["schedule_to_close_timeout"] = parse_duration(schedule_to_close)
 
@@ -67,7 +76,10 @@ def call(
             raise _not_acknowledged(id_) from None
         left = None if waiting is None else waiting - timedelta(seconds=time.monotonic() - began)
         if not wait:
-            output.document({"operation_id": handle.operation_id, "state": "running"})
+            document: dict[str, object] = {"operation_id": handle.operation_id, "state": "running"}
+            if handle.generation is not None:
+                document["generation"] = handle.generation
+            output.document(document)
             return
         advice = "--timeout limits the wait, --detach only starts" if left is None else ""
         await print_ending(
@@ -77,6 +89,20 @@ def call(
         )
 
     run_with_client(ctx, work)
+
+
+def _reuse_policy(text: str, id_: str | None) -> "ReusePolicy":
+    policies: dict[str, ReusePolicy] = {
+        "attach": "attach",
+        "reject": "reject",
+        "restart-if-failed": "restart_if_failed",
+    }
+    policy = policies.get(text.replace("_", "-"))
+    if policy is None:
+        raise CliError(f"--reuse is {', '.join(policies)}, not {text!r}")
+    if policy != "attach" and id_ is None:
+        raise CliError(f"--reuse {text} needs an --id: without one every call is a new operation")
+    return policy
 
 
 def _not_acknowledged(id_: str | None) -> CliError:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-from isthmus.blobs.claim_checks import Content
 from isthmus.client.answer import (
     KnownRequest,
     Outcome,
@@ -15,21 +14,15 @@ from isthmus.client.answer import (
     verify_ending,
     verify_proof,
 )
-from isthmus.client.errors import AlreadyExistsError, KeyRetiredError, UnverifiedAnswerError
-from isthmus.client.large_payloads import Block, packed_input
-from isthmus.client.operation_spec import OperationSpec
+from isthmus.client.errors import KeyRetiredError, UnverifiedAnswerError
+from isthmus.client.large_payloads import Block
 from isthmus.client.request import (
     Caller,
     Prepared,
-    StartOptions,
-    milliseconds,
-    operation_id_of,
     seal_cancel,
-    seal_request,
 )
 from isthmus.envelope.errors import KeyUnavailableError
 from isthmus.envelope.expected import VerifiedKeys
-from isthmus.envelope.identity import random_operation_id
 from isthmus.envelope.seal import RecipientKey
 from isthmus.keys.errors import TrustError
 from isthmus.transport.errors import DeadlineExceededError
@@ -94,7 +87,6 @@ class Pause:
 Effect = Send | FetchKeys | FindOwner | Pause | Block
 Flow = Generator[Effect, Any, T]
 # Named, because the annotations of an inner function are evaluated each time that it is defined.
-_Sent = Flow[tuple[Prepared, operation_pb2.OperationStatus]]
 _Done = Flow[None]
 
 
@@ -113,6 +105,8 @@ class Started:
     request: KnownRequest
     outcome: Outcome | None
     """How it ended, when it had by then."""
+    generation: int | None = None
+    """The how manieth operation under its request id; None when only its own id was given."""
 
     @property
     def operation_id(self) -> OperationId:
@@ -120,78 +114,7 @@ class Started:
         return self.request.header.operation_id
 
 
-def start_flow(
-    caller: Caller, spec: OperationSpec, content: Content, options: StartOptions, clock: Clock, *, wait: bool
-) -> Flow[Started]:
-    """Start an operation, or attach to the one that exists under the id; with ``wait``, see it end.
-
-    Raises:
-        AlreadyExistsError, ConflictError and other errors of the gateway; UnverifiedAnswerError; TrustError;
-            BlobError and OSError when the content goes through an object store.
-    """
-    recipient = yield from _owner(caller, spec.endpoint)
-    generation = 1
-    while True:
-        started, created = yield from _start_generation(
-            caller, spec, content, options, clock, recipient=recipient, generation=generation, wait=wait
-        )
-        failed = started.outcome is not None and started.outcome.attested_failure
-        if created or not failed or options.reuse_policy != "restart_if_failed":
-            return started
-        generation += 1  # only an attested failure of this generation permits the next
-
-
-def _start_generation(
-    caller: Caller,
-    spec: OperationSpec,
-    content: Content,
-    options: StartOptions,
-    clock: Clock,
-    *,
-    recipient: str,
-    generation: int,
-    wait: bool,
-) -> Flow[tuple[Started, bool]]:
-    """Start one generation; tell whether it was this very start that created it."""
-    operation_id = random_operation_id()
-    if options.id is not None:
-        operation_id = operation_id_of(caller, spec, options.id, generation=generation)
-    packed = yield from packed_input(
-        caller,
-        spec,
-        content,
-        options,
-        recipient=recipient,
-        operation_id=operation_id,
-        now_ms=clock.now_ms(),
-    )
-    life_seconds = milliseconds(options.schedule_to_close_timeout) / 1000 + _GRACE_SECONDS
-    timeout_seconds = life_seconds if wait else min(START_TIMEOUT_SECONDS, life_seconds)
-
-    def attempt(keys: PeerKeys) -> _Sent:
-        prepared = seal_request(
-            caller,
-            spec,
-            packed.payload,
-            options,
-            recipient=keys.sealing_key(),
-            now_ms=clock.now_ms(),
-            operation_id=operation_id,
-            fingerprint=packed.fingerprint,
-        )
-        envelope = prepared.sealed.envelope
-        call = _start_call(envelope, options, wait=wait)
-        try:
-            reply = yield Send(call=call, timeout_seconds=timeout_seconds, size_bytes=len(envelope))
-        except AlreadyExistsError:
-            return prepared, (yield from _created_by_lost_answer(caller, prepared, clock))
-        return prepared, reply.execute.status if wait else reply.start.status
-
-    prepared, status = yield from _with_current_keys(caller, recipient, attempt)
-    return (yield from _accept(caller, prepared, status, clock, timeout_seconds=timeout_seconds, wait=wait))
-
-
-def _with_current_keys(caller: Caller, namespace: str, attempt: Callable[[PeerKeys], Flow[T]]) -> Flow[T]:
+def with_current_keys(caller: Caller, namespace: str, attempt: Callable[[PeerKeys], Flow[T]]) -> Flow[T]:
     """Seal and send; seal again with fresh keys when one went out of use between look-up and arrival."""
     for pause_seconds in _REFRESH_PAUSES_SECONDS:
         keys = yield FetchKeys(namespace=namespace)
@@ -212,7 +135,7 @@ def _look_for_new_keys(
     yield FetchKeys(namespace=namespace, key_id=key_id)
 
 
-def _owner(caller: Caller, endpoint: str) -> Flow[str]:
+def pinned_owner(caller: Caller, endpoint: str) -> Flow[str]:
     """Return the namespace that an endpoint is pinned to. Raises TrustError."""
     try:
         return caller.pins.namespace_of_endpoint(endpoint)
@@ -225,66 +148,13 @@ def _owner(caller: Caller, endpoint: str) -> Flow[str]:
     return caller.pins.namespace_of_endpoint(endpoint)
 
 
-def _start_call(envelope: bytes, options: StartOptions, *, wait: bool) -> operation_service_pb2.SessionCall:
-    policy = operation_service_pb2.REUSE_POLICY_ATTACH
-    if options.reuse_policy == "reject":
-        policy = operation_service_pb2.REUSE_POLICY_REJECT
-    call = operation_service_pb2.SessionCall()
-    if wait:
-        execute = call.execute
-        execute.wait_ms = WAIT_MS
-        start_request = execute.start
-    else:
-        start_request = call.start
-    start_request.envelope = envelope
-    start_request.reuse_policy = policy
-    return call
-
-
-def _created_by_lost_answer(
-    caller: Caller, prepared: Prepared, clock: Clock
-) -> Flow[operation_pb2.OperationStatus]:
-    """Tell a stranger's operation from one's own, whose answer was lost before the start was repeated."""
-    status = yield from _look(prepared.operation_id)
-    known = yield from _known_request(caller, status, prepared.operation_id, clock)
-    if known.digest != prepared.sealed.digest:
-        raise AlreadyExistsError(
-            f"{format_operation_id(prepared.operation_id)} exists under this id", reason="ALREADY_EXISTS"
-        )
-    return status
-
-
-def _accept(
-    caller: Caller,
-    prepared: Prepared,
-    status: operation_pb2.OperationStatus,
-    clock: Clock,
-    *,
-    timeout_seconds: float,
-    wait: bool,
-) -> Flow[tuple[Started, bool]]:
-    check_operation_id(status, prepared.operation_id)
-    request = KnownRequest(header=prepared.sealed.header, digest=prepared.sealed.digest)
-    if status.attached:
-        request = yield from _known_request(caller, status, prepared.operation_id, clock, prepared=prepared)
-    created = request.digest == prepared.sealed.digest
-    if status.HasField("ending"):
-        return Started(
-            request=request, outcome=(yield from _outcome(caller, status, request, clock))
-        ), created
-    if not wait:
-        return Started(request=request, outcome=None), created
-    outcome = yield from outcome_flow(caller, request, clock, timeout_seconds=timeout_seconds)
-    return Started(request=request, outcome=outcome), created
-
-
 def find_flow(caller: Caller, operation_id: OperationId, clock: Clock) -> Flow[Started]:
     """Take up an operation of this namespace again, from any process, and verify that it is one."""
-    status = yield from _look(operation_id)
-    request = yield from _known_request(caller, status, operation_id, clock)
+    status = yield from look(operation_id)
+    request = yield from known_request(caller, status, operation_id, clock)
     outcome = None
     if status.HasField("ending"):
-        outcome = yield from _outcome(caller, status, request, clock)
+        outcome = yield from verified_outcome(caller, status, request, clock)
     return Started(request=request, outcome=outcome)
 
 
@@ -312,7 +182,7 @@ def outcome_flow(
         status = reply.wait.status
         check_operation_id(status, operation_id)
         if status.HasField("ending"):
-            return (yield from _outcome(caller, status, request, clock))
+            return (yield from verified_outcome(caller, status, request, clock))
 
 
 def cancel_flow(caller: Caller, request: KnownRequest, clock: Clock) -> Flow[None]:
@@ -327,7 +197,7 @@ def cancel_flow(caller: Caller, request: KnownRequest, clock: Clock) -> Flow[Non
         reply = yield Send(call=call, timeout_seconds=START_TIMEOUT_SECONDS, size_bytes=len(sealed.envelope))
         check_operation_id(reply.cancel.status, request.header.operation_id)
 
-    yield from _with_current_keys(caller, request.header.recipient_namespace, attempt)
+    yield from with_current_keys(caller, request.header.recipient_namespace, attempt)
 
 
 def describe_flow(operation_id: OperationId) -> Flow[operation_pb2.Operation]:
@@ -338,7 +208,8 @@ def describe_flow(operation_id: OperationId) -> Flow[operation_pb2.Operation]:
     return operation
 
 
-def _look(operation_id: OperationId) -> Flow[operation_pb2.OperationStatus]:
+def look(operation_id: OperationId) -> Flow[operation_pb2.OperationStatus]:
+    """Ask for an operation of this namespace, with the proof of its request."""
     wait = operation_service_pb2.WaitOperationRequest(operation_id=operation_id, include_request=True)
     reply = yield Send(
         call=operation_service_pb2.SessionCall(wait=wait), timeout_seconds=START_TIMEOUT_SECONDS
@@ -348,7 +219,7 @@ def _look(operation_id: OperationId) -> Flow[operation_pb2.OperationStatus]:
     return status
 
 
-def _known_request(
+def known_request(
     caller: Caller,
     status: operation_pb2.OperationStatus,
     operation_id: OperationId,
@@ -374,7 +245,7 @@ def _known_request(
     raise AssertionError
 
 
-def _outcome(
+def verified_outcome(
     caller: Caller, status: operation_pb2.OperationStatus, request: KnownRequest, clock: Clock
 ) -> Flow[Outcome]:
     """Verify an ending; again after a refresh when a key is new here."""

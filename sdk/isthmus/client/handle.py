@@ -26,6 +26,11 @@ class OperationHandle(Generic[OutputT_co]):
         """``op-…``: URL-safe, valid in every process of the namespace, nothing secret."""
         return self._known.shown_id
 
+    @property
+    def generation(self) -> int | None:
+        """The how manieth operation under its request id; None when the handle was made of its own id."""
+        return self._known.generation
+
     async def result(self, *, timeout: timedelta | None = None) -> OutputT_co:  # noqa: ASYNC109
         """Wait for the result and return it.
 

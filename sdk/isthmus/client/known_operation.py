@@ -15,10 +15,16 @@ class KnownOperation:
     """An operation with what was verified about it: its request, then its outcome."""
 
     def __init__(
-        self, operation_id: OperationId, output_type: object, started: Started | None = None
+        self,
+        operation_id: OperationId,
+        output_type: object,
+        started: Started | None = None,
+        *,
+        generation: int | None = None,
     ) -> None:
         self.operation_id = operation_id
         self.output_type = output_type
+        self.generation = generation if started is None else started.generation
         self._request: KnownRequest | None = None if started is None else started.request
         self._outcome: Outcome | None = None if started is None else started.outcome
 

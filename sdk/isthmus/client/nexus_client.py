@@ -87,13 +87,19 @@ class NexusClient(Generic[ServiceT]):
         return OperationHandle(self._outbound, known)
 
     def get_operation_handle(
-        self, operation: Any, *, id: str | None = None, operation_id: str | None = None
+        self,
+        operation: Any,
+        *,
+        id: str | None = None,
+        generation: int = 1,
+        operation_id: str | None = None,
     ) -> OperationHandle[Any]:
         """Return a handle of an operation that was started before, here or in another process.
 
         Args:
             operation: an attribute of the service, a method of a service handler, or a name.
-            id: the id that it was started with (its first generation), or
+            id: the id that it was started with, or
+            generation: which of the operations under that id; ``restart_if_failed`` starts more than one.
             operation_id: ``op-…``.
 
         Raises:
@@ -105,9 +111,13 @@ class NexusClient(Generic[ServiceT]):
             raise ConfigurationError("pass id= or operation_id=, one of them")
         if operation_id is not None:
             number = parse_operation_id(operation_id)
+            known = KnownOperation(number, spec.output_type)
         else:
-            number = operation_id_of(self._engine.caller, spec, id or "")
-        return OperationHandle(self._outbound, KnownOperation(number, spec.output_type))
+            if generation < 1:
+                raise ConfigurationError("generations are counted from 1")
+            number = operation_id_of(self._engine.caller, spec, id or "", generation=generation)
+            known = KnownOperation(number, spec.output_type, generation=generation)
+        return OperationHandle(self._outbound, known)
 
     def _start_input(self, operation: Any, value: Any, options: StartOptions) -> StartInput:
         spec = self._specs.of(operation)

@@ -79,6 +79,8 @@ class StartOptions:
     id: str | None = None
     """The caller's idempotency key. Without it every start is a new operation."""
     reuse_policy: ReusePolicy = "attach"
+    """If the id was used before: ``attach`` to the operation, ``reject`` the start, or ``restart_if_failed``:
+    the next generation if the handler's team signed that the newest failed, else attach."""
     schedule_to_start_timeout: timedelta | None = None
     """Longest wait for the first worker."""
     start_to_close_timeout: timedelta | None = None

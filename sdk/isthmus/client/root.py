@@ -9,10 +9,11 @@ from isthmus.blobs.file import File
 from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.description import OperationDescription, describe
 from isthmus.client.engine import AsyncEngine
-from isthmus.client.flows import Started, cancel_flow, describe_flow, start_flow
+from isthmus.client.flows import Started, cancel_flow, describe_flow
 from isthmus.client.interceptor import ClientOutbound, HandleInput, StartInput
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.large_payloads import unpacked_result
+from isthmus.client.starting import start_flow
 from isthmus.payload.converter import PayloadConverter
 from isthmus.payload.payload import Payload
 

@@ -14,7 +14,7 @@ from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.assembly import assemble
 from isthmus.client.description import OperationDescription, describe
 from isthmus.client.engine import SyncEngine
-from isthmus.client.flows import Started, cancel_flow, describe_flow, start_flow
+from isthmus.client.flows import Started, cancel_flow, describe_flow
 from isthmus.client.interceptor import HandleInput, Interceptor, StartInput, SyncClientOutbound, layered_sync
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.large_payloads import unpacked_result
@@ -22,6 +22,7 @@ from isthmus.client.operation_spec import OperationSpecs, service_name
 from isthmus.client.profile import Profile
 from isthmus.client.request import StartKeywords, StartOptions, operation_id_of, start_options
 from isthmus.client.root import content_of, payload_of, value_of
+from isthmus.client.starting import start_flow
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.trust import TrustStore
 from isthmus.payload.converter import DefaultPayloadConverter, PayloadConverter
@@ -170,7 +171,12 @@ class SyncNexusClient(Generic[ServiceT]):
         return SyncOperationHandle(self._outbound, known)
 
     def get_operation_handle(
-        self, operation: Any, *, id: str | None = None, operation_id: str | None = None
+        self,
+        operation: Any,
+        *,
+        id: str | None = None,
+        generation: int = 1,
+        operation_id: str | None = None,
     ) -> "SyncOperationHandle[Any]":
         """Return a handle of an operation that was started before; as in ``NexusClient``."""
         spec = self._specs.of(operation)
@@ -178,9 +184,13 @@ class SyncNexusClient(Generic[ServiceT]):
             raise ConfigurationError("pass id= or operation_id=, one of them")
         if operation_id is not None:
             number = parse_operation_id(operation_id)
+            known = KnownOperation(number, spec.output_type)
         else:
-            number = operation_id_of(self._engine.caller, spec, id or "")
-        return SyncOperationHandle(self._outbound, KnownOperation(number, spec.output_type))
+            if generation < 1:
+                raise ConfigurationError("generations are counted from 1")
+            number = operation_id_of(self._engine.caller, spec, id or "", generation=generation)
+            known = KnownOperation(number, spec.output_type, generation=generation)
+        return SyncOperationHandle(self._outbound, known)
 
     def _start_input(self, operation: Any, value: Any, options: StartOptions) -> StartInput:
         spec = self._specs.of(operation)
@@ -198,6 +208,11 @@ class SyncOperationHandle(Generic[OutputT_co]):
     def operation_id(self) -> str:
         """``op-…``: URL-safe, valid in every process of the namespace, nothing secret."""
         return self._known.shown_id
+
+    @property
+    def generation(self) -> int | None:
+        """The how manieth operation under its request id; None when the handle was made of its own id."""
+        return self._known.generation
 
     def result(self, *, timeout: timedelta | None = None) -> OutputT_co:
         """Wait for the result and return it; as ``OperationHandle.result``."""

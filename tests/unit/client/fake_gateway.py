@@ -91,6 +91,8 @@ class FakeGateway:
     """So many streams break after a start was recorded and before it is answered."""
     drains: int = 0
     """So many streams drain instead of answering."""
+    expired: set[bytes] = field(default_factory=set)
+    """Operations that are not kept any more."""
     streams_work: bool = True
     streams: int = 0
     waits: int = 0
@@ -116,6 +118,7 @@ class FakeGateway:
             raise self.refusals.popleft()
         sealed = parse_envelope(request.envelope)
         operation_id = sealed.header.operation_id
+        self._refuse_expired(operation_id)
         known = self.operations.get(operation_id)
         if known is not None:
             if request.reuse_policy == operation_service_pb2.REUSE_POLICY_REJECT:
@@ -130,6 +133,7 @@ class FakeGateway:
         self, operation_id: bytes, wait_ms: int, *, include_request: bool
     ) -> operation_pb2.OperationStatus:
         """Wait for the ending."""
+        self._refuse_expired(operation_id)
         if operation_id not in self.operations:
             raise RefusalError(grpc.StatusCode.NOT_FOUND, "OPERATION_NOT_FOUND")
         operation = self.operations[operation_id]
@@ -235,6 +239,10 @@ class FakeGateway:
         if self.tamper is not None:
             self.tamper(status)
         return status
+
+    def _refuse_expired(self, operation_id: bytes) -> None:
+        if operation_id in self.expired:
+            raise RefusalError(grpc.StatusCode.FAILED_PRECONDITION, "OPERATION_EXPIRED")
 
     def _handle(self, operation: FakeOperation) -> None:
         handler = self.handlers.get(operation.header.operation)
