@@ -2,18 +2,26 @@
 
 import re
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, event
+from tests.contract.samples import endpoint
 
+from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.errors import ConfigurationError
+from isthmus.gateway.ports import Reader
 from isthmus.gateway.store import registry
-from isthmus.gateway.store.migrate import migrate, migration_config
+from isthmus.gateway.store.migrate import migrate, migrate_strictly, pending_migrations, schema_state
+from isthmus.gateway.store.migrations.revisions import migration_config, oldest_gateway
 from isthmus.gateway.store.schema import metadata
+from isthmus.gateway.store.sqlite import SqliteStore
+from isthmus.wire.names import EndpointName
 
 
 def described(database: Path) -> dict[str, str]:
@@ -96,3 +104,124 @@ def test_migration_changes_nothing_when_it_runs_again(tmp_path: Path) -> None:
     before = described(tmp_path / "isthmus.db")
     migrate(f"sqlite:///{tmp_path}/isthmus.db")
     assert described(tmp_path / "isthmus.db") == before
+
+
+def leave_to_a_newer_release(database: Path, *, oldest: str | None) -> None:
+    """Make a database look as a newer release would leave it; it says, or not, who may serve it."""
+    migrate(f"sqlite:///{database}")
+    connection = sqlite3.connect(database)
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.execute("DELETE FROM meta WHERE name = 'oldest_gateway'")
+    if oldest is not None:
+        connection.execute("INSERT INTO meta VALUES ('oldest_gateway', ?)", (oldest,))
+    connection.execute("ALTER TABLE endpoints ADD COLUMN of_the_future TEXT NOT NULL DEFAULT ''")
+    connection.commit()
+    connection.close()
+
+
+async def test_gateway_of_the_release_before_starts_when_the_newer_schema_lets_it(tmp_path: Path) -> None:
+    """Replacing gateways one by one, and going back: neither is stopped by a migration that came before."""
+    database = tmp_path / "isthmus.db"
+    leave_to_a_newer_release(database, oldest=schema_state(f"sqlite:///{database}").newest)
+    database.chmod(0o600)
+    before = described(database)
+    store = SqliteStore(database)
+    await store.open()
+    await store.transact(lambda unit: unit.put_endpoint(endpoint()))
+    await store.close()
+    assert described(database) == before
+
+
+@pytest.mark.parametrize("oldest", [None, "9998"])
+def test_start_is_refused_when_the_newer_schema_does_not_let_it(tmp_path: Path, oldest: str | None) -> None:
+    """Whoever cannot know what a newer release wrote does not touch it."""
+    leave_to_a_newer_release(tmp_path / "isthmus.db", oldest=oldest)
+    with pytest.raises(ConfigurationError, match=r"a newer release of Isthmus.*schema 9999") as refused:
+        migrate(f"sqlite:///{tmp_path}/isthmus.db")
+    assert refused.value.reason == "STORE_SCHEMA_TOO_NEW"
+
+
+@pytest.mark.parametrize("ask", [migrate_strictly, pending_migrations])
+def test_newer_schema_is_refused_when_a_migration_is_asked_for(
+    tmp_path: Path, ask: Callable[[str], object]
+) -> None:
+    """Even one that lets this release serve: whoever asks runs the wrong release."""
+    leave_to_a_newer_release(tmp_path / "isthmus.db", oldest="0001")
+    with pytest.raises(ConfigurationError) as refused:
+        ask(f"sqlite:///{tmp_path}/isthmus.db")
+    assert refused.value.reason == "STORE_SCHEMA_TOO_NEW"
+
+
+def test_every_release_so_far_may_serve_when_nothing_was_taken_away() -> None:
+    """A migration that raises this number ends somebody's rolling upgrade: that is decided here, too."""
+    assert oldest_gateway(ScriptDirectory.from_config(migration_config())) == "0001"
+
+
+@pytest.mark.parametrize("current", ["", "0001"])
+def test_pending_migrations_are_those_that_run_when_it_is_migrated(tmp_path: Path, current: str) -> None:
+    """A dry run says the very statements, and writes nothing."""
+    database = tmp_path / "isthmus.db"
+    if current:
+        migrate_to(database, current)
+    before = database.read_bytes() if current else None
+    promised = pending_migrations(f"sqlite:///{database}")
+    assert (database.read_bytes() if database.exists() else None) == before
+    ran = statements_of_upgrade(database)
+    assert promised[0].revision == ("0002" if current else "0001")
+    assert all(step.purpose for step in promised)
+    shown = [normal(statement) for step in promised for statement in step.statements]
+    assert [statement for statement in shown if "alembic_version" not in statement] == ran
+    assert pending_migrations(f"sqlite:///{database}") == ()
+    assert migrate_strictly(f"sqlite:///{database}") == ()
+
+
+def statements_of_upgrade(database: Path) -> list[str]:
+    """Migrate, and return the statements that changed the schema."""
+    ran: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if statement.lstrip().startswith(("CREATE", "ALTER", "DROP")) and "alembic_version" not in statement:
+            ran.append(normal(statement))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        migrate_strictly(f"sqlite:///{database}")
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    return ran
+
+
+def normal(statement: str) -> str:
+    """Return a statement without regard to spacing."""
+    return re.sub(r"\s+", " ", statement).strip()
+
+
+async def test_gateway_of_the_release_before_goes_on_when_the_database_is_migrated_beside_it(
+    tmp_path: Path,
+) -> None:
+    """The schema changes between two commits of a store that is open; nobody has to stop for it."""
+    database = tmp_path / "isthmus.db"
+    store = SqliteStore(database)
+    await store.open()
+    await store.transact(lambda unit: unit.put_endpoint(endpoint("before")))
+    await store.read(lambda reader: reader.endpoint(EndpointName("before")))
+    migrate_beside(database)
+    await store.transact(lambda unit: unit.put_endpoint(endpoint("after")))
+    assert await store.read(endpoints_of) == [endpoint("before"), endpoint("after")]
+    await store.close()
+
+
+def endpoints_of(reader: Reader) -> list[Endpoint | None]:
+    """Return what was written before and after."""
+    return [reader.endpoint(EndpointName(name)) for name in ("before", "after")]
+
+
+def migrate_beside(database: Path) -> None:
+    """Do what a migration of the future does, in its own transaction: a column, an index and a table more."""
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("ALTER TABLE endpoints ADD COLUMN of_the_future TEXT NOT NULL DEFAULT ''")
+    connection.execute("CREATE INDEX of_the_future ON operations (service, position)")
+    connection.execute("CREATE TABLE future (name TEXT PRIMARY KEY)")
+    connection.execute("COMMIT")
+    connection.close()

@@ -29,6 +29,15 @@ def load_or_create_key(path: Path) -> Ed25519PrivateKey:
     """
     if not path.exists():
         _create(path)
+    return read_key(path)
+
+
+def read_key(path: Path) -> Ed25519PrivateKey:
+    """Read a private key that is there.
+
+    Raises:
+        ConfigurationError: others may read the file, or it holds no Ed25519 key.
+    """
     if not is_private(path):
         raise ConfigurationError(
             f"{path} is open to others than its owner",

@@ -21,7 +21,7 @@ def demo(
 ) -> None:
     """Two teams call each other through a gateway, a worker is killed on the way, and nothing is lost."""
     from isthmus.cli.demo_display import show_demo
-    from isthmus.cli.gateway import require_gateway
+    from isthmus.cli.gateway_config import require_gateway
 
     require_gateway()
     show_demo(input_=input_, batch_rows=batch_rows, keep=keep, output=invocation(ctx).output)

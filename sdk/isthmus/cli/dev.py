@@ -22,7 +22,7 @@ def dev(
     demo_teams: Annotated[bool, typer.Option(help="Run the two demo teams' workers.")] = True,
 ) -> None:
     """Run a gateway with SQLite and two demo teams, for development on this machine, until Ctrl-C."""
-    from isthmus.cli.gateway import require_gateway
+    from isthmus.cli.gateway_config import require_gateway
     from isthmus.demo.development import run
 
     require_gateway()

@@ -1,29 +1,18 @@
 """``isthmus gateway``: the relay that a platform team operates."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
 import typer
 
+from isthmus.cli import gateway_migrate
 from isthmus.cli.exit_code import CliError, ExitCode
+from isthmus.cli.gateway_config import NO_FILE, Config, default_file, load, require_gateway
 from isthmus.cli.invocation import invocation
 
-if TYPE_CHECKING:
-    from isthmus.gateway.config.settings import GatewayConfig
-
-app = typer.Typer(no_args_is_help=True, help="The gateway: run it, check its configuration.")
+app = typer.Typer(
+    no_args_is_help=True, help="The gateway: check its configuration, run it, migrate its database."
+)
 _TAKEN = frozenset({"STORE_IN_USE", "ADDRESS_IN_USE"})
-_NO_FILE = "There is no isthmus.toml here; give --config."
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        envvar="ISTHMUS_GATEWAY_CONFIG",
-        help="Its TOML file; default: isthmus.toml if it is there, and the environment.",
-        dir_okay=False,
-    ),
-]
+
+app.command()(gateway_migrate.migrate)
 
 
 @app.command()
@@ -43,16 +32,23 @@ def run(config: Config = None) -> None:
 
 @app.command("check-config")
 def check_config(ctx: typer.Context, config: Config = None) -> None:
-    """Say everything that is wrong with a configuration, and start nothing."""
+    """Say everything that is wrong with a configuration, each with what mends it; start and write nothing.
+
+    It is read as `gateway run` reads it, with the variables of the environment over the file.
+    Keys, certificates and the place of the database are looked at, too.
+
+    Exit codes: 0 `gateway run` would accept it, 2 it has problems.
+    """
     import os
+    from datetime import UTC, datetime
 
     require_gateway()
-    from isthmus.gateway.authn.configured_issuers import issuer_key_problems
     from isthmus.gateway.config.loading import check_config as problems_of
+    from isthmus.gateway.named_files import file_problems
 
-    problems = problems_of(config or _default_file(), os.environ)
+    problems = problems_of(config or default_file(), os.environ)
     if not problems:
-        problems = tuple(issuer_key_problems(load(config)))
+        problems = tuple(file_problems(load(config), datetime.now(UTC)))
     output = invocation(ctx).output
     if output.is_json:
         output.json(
@@ -64,34 +60,6 @@ def check_config(ctx: typer.Context, config: Config = None) -> None:
         if not problems:
             typer.echo("The configuration is fine.")
     if problems:
-        if config is None and _default_file() is None:
-            output.note(_NO_FILE)
+        if config is None and default_file() is None:
+            output.note(NO_FILE)
         raise typer.Exit(ExitCode.USAGE)
-
-
-def load(config: Path | None) -> "GatewayConfig":
-    """Return a checked configuration. Raises CliError, which lists every problem."""
-    import os
-
-    from isthmus.gateway.config.loading import load_config
-    from isthmus.gateway.core.errors import ConfigurationError
-
-    try:
-        return load_config(config or _default_file(), os.environ)
-    except ConfigurationError as error:
-        missing = config is None and _default_file() is None
-        raise CliError(f"{error}\n{_NO_FILE}" if missing else str(error)) from None
-
-
-def require_gateway() -> None:
-    """Raise CliError when what a gateway needs is not installed."""
-    import importlib.util
-
-    if importlib.util.find_spec("sqlalchemy") is None or importlib.util.find_spec("jwt") is None:
-        raise CliError("running a gateway needs more: pip install 'isthmus[gateway]'")
-
-
-def _default_file() -> Path | None:
-    from isthmus.gateway.config.loading import DEFAULT_FILE
-
-    return DEFAULT_FILE if DEFAULT_FILE.exists() else None

@@ -35,7 +35,8 @@ def issuer_key_problems(config: GatewayConfig) -> Iterator[Problem]:
             _profile(settings)
         except ConfigurationError as error:
             option = "key_file" if settings.jwks_file is None else "jwks_file"
-            yield Problem(option=f"issuers[{index}].{option}", message=error.message)
+            fix = error.fix or "Put a public key of the issuer's algorithm there, as its issuer publishes it."
+            yield Problem(option=f"issuers[{index}].{option}", message=error.message, fix=fix)
 
 
 def _profile(settings: IssuerSettings) -> JwtIssuer:

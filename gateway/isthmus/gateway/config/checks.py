@@ -36,7 +36,11 @@ def _basic_problems(config: GatewayConfig) -> Iterator[Problem]:
     try:
         check_trust_domain(config.trust_domain)
     except WireFormatError as error:
-        yield Problem(option="trust_domain", message=str(error))
+        yield Problem(
+            option="trust_domain",
+            message=str(error),
+            fix="A DNS name of your organization, such as calls.example.com.",
+        )
     if config.lease_seconds not in _LEASE_SECONDS:
         yield Problem(
             option="lease_seconds",
@@ -44,11 +48,11 @@ def _basic_problems(config: GatewayConfig) -> Iterator[Problem]:
             fix="A shorter one is lost to every pause of a worker, and its tasks run twice.",
         )
     if config.drain_seconds not in _DRAIN_SECONDS:
-        yield Problem(option="drain_seconds", message="draining takes 0 to 3600 seconds")
+        yield Problem(option="drain_seconds", message="draining takes 0 to 3600 seconds", fix="Mostly 30.")
     if config.log.level not in _LEVELS:
-        yield Problem(option="log.level", message=f"it is one of {', '.join(sorted(_LEVELS))}")
+        yield Problem(option="log.level", message="there is no such level", fix=_one_of(_LEVELS))
     if config.log.format not in _FORMATS:
-        yield Problem(option="log.format", message=f"it is one of {', '.join(sorted(_FORMATS))}")
+        yield Problem(option="log.format", message="there is no such format", fix=_one_of(_FORMATS))
 
 
 def _listen_problems(config: GatewayConfig) -> Iterator[Problem]:
@@ -60,13 +64,17 @@ def _listen_problems(config: GatewayConfig) -> Iterator[Problem]:
     else:
         yield from _exposure_problems(config, address)
     if (listen.tls_certificate_file is None) != (listen.tls_key_file is None):
-        yield Problem(option="listen", message="TLS needs both tls_certificate_file and tls_key_file")
+        yield Problem(
+            option="listen",
+            message="TLS needs both tls_certificate_file and tls_key_file",
+            fix="Set both of them, or neither.",
+        )
     for option, path in (
         ("listen.tls_certificate_file", listen.tls_certificate_file),
         ("listen.tls_key_file", listen.tls_key_file),
     ):
         if path is not None and not path.is_file():
-            yield Problem(option=option, message=f"{path} is no file")
+            yield Problem(option=option, message=f"{path} is no file", fix="Paths start beside this file.")
     key = listen.tls_key_file
     if key is not None and key.is_file() and not is_private(key):
         yield Problem(
@@ -100,7 +108,11 @@ def _metrics_problems(config: GatewayConfig) -> Iterator[Problem]:
         yield Problem(option="metrics.address", message="it is host:port", fix="For example 127.0.0.1:7244.")
     else:
         if config.metrics.enabled and address.port and config.metrics.address == config.listen.address:
-            yield Problem(option="metrics.address", message="it is the address of the gateway itself")
+            yield Problem(
+                option="metrics.address",
+                message="it is the address of the gateway itself",
+                fix="Choose another port.",
+            )
 
 
 def _limit_problems(config: GatewayConfig) -> Iterator[Problem]:
@@ -109,17 +121,26 @@ def _limit_problems(config: GatewayConfig) -> Iterator[Problem]:
         yield Problem(
             option="limits.max_frame_bytes",
             message=f"a frame is {_FRAME_BYTES[0]} to {_FRAME_BYTES[-1]} bytes",
+            fix="Leave it out: the largest one is the default.",
         )
     for name in ("max_waiters", "max_in_flight", "max_streams_per_connection"):
         if getattr(limits_, name) < 1:
-            yield Problem(option=f"limits.{name}", message="it is at least 1")
+            yield Problem(
+                option=f"limits.{name}", message="it is at least 1", fix="Leave it out for the default."
+            )
+
+
+def _one_of(names: frozenset[str]) -> str:
+    return f"It is one of {', '.join(sorted(names))}."
 
 
 def _data_dir_problems(data_dir: Path) -> Iterator[Problem]:
     if not data_dir.exists():
         return  # it is made at the first start, for its owner only
     if not data_dir.is_dir():
-        yield Problem(option="data_dir", message=f"{data_dir} is no directory")
+        yield Problem(
+            option="data_dir", message=f"{data_dir} is no directory", fix="Name a folder, or a new one."
+        )
     elif data_dir.stat().st_mode & 0o022:
         yield Problem(
             option="data_dir",

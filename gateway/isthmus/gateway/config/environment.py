@@ -39,14 +39,14 @@ def overlay(values: Mapping[str, Any], environ: Mapping[str, str], problems: lis
             # Without the prefix, which alone would make everything look alike.
             options = [variable.removeprefix(PREFIX) for variable in known]
             close = difflib.get_close_matches(name.removeprefix(PREFIX), options, n=1)
-            fix = f"Did you mean {PREFIX}{close[0]}?" if close else ""
+            fix = f"Did you mean {PREFIX}{close[0]}?" if close else "Remove the variable."
             problems.append(Problem(option=name, message="there is no such option", fix=fix))
             continue
         path, wanted = known[name]
         try:
             value = _read(wanted, environ[name])
         except ValueError:
-            problems.append(Problem(option=name, message="it cannot be read"))
+            problems.append(Problem(option=name, message="it cannot be read", fix=_written(wanted)))
             continue
         table = merged
         for section in path[:-1]:
@@ -68,6 +68,12 @@ def _options(settings: type, path: tuple[str, ...]) -> Iterator[tuple[tuple[str,
             yield from _options(wanted, here)
         else:
             yield here, wanted
+
+
+def _written(wanted: Any) -> str:  # noqa: ANN401 - whatever the option takes
+    if wanted is int:
+        return "It is a whole number."
+    return "It is true or false." if wanted is bool else "It is JSON."
 
 
 def _read(wanted: Any, text: str) -> Any:  # noqa: ANN401 - whatever the option takes

@@ -29,23 +29,39 @@ def issuer_problems(issuers: Sequence[IssuerSettings]) -> Iterator[Problem]:
         path = f"issuers[{index}]"
         if issuer.kind == DEVELOPMENT:
             if issuer != IssuerSettings(kind=DEVELOPMENT):
-                yield Problem(option=path, message="the development issuer has no further options")
+                yield Problem(
+                    option=path,
+                    message="the development issuer has no further options",
+                    fix='Leave only kind = "development".',
+                )
         elif issuer.kind == JWT:
             yield from _jwt_problems(issuer, path)
             yield from _subject_problems(issuer, path)
         else:
-            yield Problem(option=f"{path}.kind", message=f"it is {JWT} or {DEVELOPMENT}")
+            yield Problem(
+                option=f"{path}.kind", message="there is no such kind", fix=f"It is {JWT} or {DEVELOPMENT}."
+            )
     names = Counter(DEVELOPMENT if issuer.kind == DEVELOPMENT else issuer.issuer for issuer in issuers)
     for name, count in names.items():
         if count > 1:
-            yield Problem(option="issuers", message=f"{name!r} is there {count} times")
+            yield Problem(
+                option="issuers", message=f"{name!r} is there {count} times", fix="Put its subjects together."
+            )
 
 
 def _jwt_problems(issuer: IssuerSettings, path: str) -> Iterator[Problem]:
     if not issuer.issuer:
-        yield Problem(option=f"{path}.issuer", message="it is missing: the iss claim of its tokens")
+        yield Problem(
+            option=f"{path}.issuer",
+            message="it is missing",
+            fix="It is the iss claim of its tokens.",
+        )
     if issuer.algorithm not in ALGORITHMS:
-        yield Problem(option=f"{path}.algorithm", message=f"it is one of {', '.join(sorted(ALGORITHMS))}")
+        yield Problem(
+            option=f"{path}.algorithm",
+            message="it is no algorithm that is believed",
+            fix=f"It is one of {', '.join(sorted(ALGORITHMS))}.",
+        )
     if not issuer.audience:
         yield Problem(
             option=f"{path}.audience",
@@ -53,16 +69,36 @@ def _jwt_problems(issuer: IssuerSettings, path: str) -> Iterator[Problem]:
             fix="Without one, tokens for other services would open this one.",
         )
     if not issuer.types:
-        yield Problem(option=f"{path}.types", message="at least one type is needed, JWT as a rule")
+        yield Problem(
+            option=f"{path}.types",
+            message="at least one type is needed",
+            fix="Leave it out for JWT.",
+        )
     if issuer.max_lifetime_seconds not in _LIFETIME_SECONDS:
-        yield Problem(option=f"{path}.max_lifetime_seconds", message="tokens live 1 to 86400 seconds")
+        yield Problem(
+            option=f"{path}.max_lifetime_seconds",
+            message="tokens live 1 to 86400 seconds",
+            fix="Allow what the issuer gives, and not more: a token that was stolen works that long.",
+        )
     if issuer.leeway_seconds not in _LEEWAY_SECONDS:
-        yield Problem(option=f"{path}.leeway_seconds", message="clocks differ by 0 to 300 seconds")
+        yield Problem(
+            option=f"{path}.leeway_seconds",
+            message="clocks differ by 0 to 300 seconds",
+            fix="Mend the clocks if they differ by more.",
+        )
     if (issuer.key_file is None) == (issuer.jwks_file is None):
-        yield Problem(option=path, message="its keys are in exactly one of key_file and jwks_file")
+        yield Problem(
+            option=path,
+            message="its keys are in exactly one of key_file and jwks_file",
+            fix="key_file is one public key (PEM), jwks_file the document that an issuer publishes.",
+        )
     for option, file in (("key_file", issuer.key_file), ("jwks_file", issuer.jwks_file)):
         if file is not None and not file.is_file():
-            yield Problem(option=f"{path}.{option}", message=f"{file} is no file")
+            yield Problem(
+                option=f"{path}.{option}",
+                message=f"{file} is no file",
+                fix="Paths start beside this file.",
+            )
         elif file is not None and file.stat().st_mode & 0o022:
             yield Problem(
                 option=f"{path}.{option}",
@@ -84,12 +120,20 @@ def _subject_problems(issuer: IssuerSettings, path: str) -> Iterator[Problem]:
         yield from _rule_problems(rule, f"{path}.subjects[{index}]")
     for subject, count in Counter(rule.subject for rule in issuer.subjects).items():
         if count > 1:
-            yield Problem(option=f"{path}.subjects", message=f"{subject!r} is there {count} times")
+            yield Problem(
+                option=f"{path}.subjects",
+                message=f"{subject!r} is there {count} times",
+                fix="A subject is of one namespace: keep one of the rules.",
+            )
 
 
 def _rule_problems(rule: SubjectRule, path: str) -> Iterator[Problem]:
     if not rule.subject or "*" in rule.subject[:-1]:
-        yield Problem(option=f"{path}.subject", message="it is exact, or ends with one *")
+        yield Problem(
+            option=f"{path}.subject",
+            message="it is exact, or ends with one *",
+            fix="Write out the sub claim, or its beginning and *.",
+        )
     if rule.platform and rule.subject.endswith("*"):
         yield Problem(
             option=f"{path}.platform",
@@ -103,4 +147,4 @@ def _namespace_problems(namespace: str, option: str) -> Iterator[Problem]:
     try:
         check_namespace(namespace)
     except WireFormatError as error:
-        yield Problem(option=option, message=str(error))
+        yield Problem(option=option, message=str(error), fix="Name the namespace as its team does.")

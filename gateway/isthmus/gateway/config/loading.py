@@ -49,10 +49,18 @@ def _read(file: Path | None, environ: Mapping[str, str], problems: list[Problem]
         try:
             values = tomllib.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
-            problems.append(Problem(option=str(file), message=f"it cannot be read: {error.strerror}"))
+            problems.append(
+                Problem(
+                    option=str(file),
+                    message=f"it cannot be read: {error.strerror}",
+                    fix="Name another file with --config.",
+                )
+            )
             return None
         except ValueError as error:
-            problems.append(Problem(option=str(file), message=f"it is no TOML: {error}"))
+            problems.append(
+                Problem(option=str(file), message=f"it is no TOML: {error}", fix="Mend that place.")
+            )
             return None
     merged = overlay(values, environ, problems)
     folder = Path() if file is None else file.parent

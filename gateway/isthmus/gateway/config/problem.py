@@ -12,11 +12,11 @@ class Problem:
 
     option: str
     message: str
-    fix: str = ""
+    fix: str
 
     def __str__(self) -> str:
         """The problem in one line, for people."""
-        return f"{self.option}: {self.message}." + (f" {self.fix}" if self.fix else "")
+        return f"{self.option}: {self.message}. {self.fix}"
 
 
 def refuse(problems: Sequence[Problem]) -> None:

@@ -47,13 +47,13 @@ class _Reader:
         for name, field in known.items():
             if name not in values:
                 if field.default is MISSING and field.default_factory is MISSING:
-                    self._problem(path + name, "it is missing")
+                    self._problem(path + name, "it is missing", "Add it: it has no default.")
                     complete = False
                 continue
             try:
                 read[name] = self._value(hints[name], values[name], path + name)
             except _UnreadableError as error:
-                self._problem(path + name, str(error))
+                self._problem(path + name, str(error), "Write it as that.")
                 complete = False
         return settings(**read) if complete else None
 
@@ -78,7 +78,7 @@ class _Reader:
         # What is wrong inside is reported there; the whole is refused, so a hole in it does no harm.
         return self.table(wanted, value, f"{path}.")
 
-    def _problem(self, option: str, message: str, fix: str = "") -> None:
+    def _problem(self, option: str, message: str, fix: str) -> None:
         self._problems.append(Problem(option=option, message=message, fix=fix))
 
 

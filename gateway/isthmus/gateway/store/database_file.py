@@ -39,13 +39,7 @@ def prepare_file(path: Path) -> None:
     Raises:
         ConfigurationError: it cannot be made, others may read it, or it lies on a network file system.
     """
-    file_system = _file_system(path.parent)
-    if file_system in _NETWORK_FILE_SYSTEMS:
-        raise ConfigurationError(
-            f"{path} lies on a network file system ({file_system}), where SQLite loses data",
-            reason="STORE_NOT_DURABLE",
-            fix="Keep it on a local disk, or use PostgreSQL.",
-        )
+    check_file(path)
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE))
     except OSError as error:
@@ -53,7 +47,23 @@ def prepare_file(path: Path) -> None:
             f"{path} cannot be opened: {error.strerror}",
             fix="The directory must exist, and belong to the user that runs the gateway.",
         ) from error
-    mode = stat.S_IMODE(path.stat().st_mode)
+    check_file(path)
+
+
+def check_file(path: Path) -> None:
+    """Look at where the file is, or will be, without touching it.
+
+    Raises:
+        ConfigurationError: others may read it, or it lies on a network file system.
+    """
+    file_system = _file_system(path.parent)
+    if file_system in _NETWORK_FILE_SYSTEMS:
+        raise ConfigurationError(
+            f"{path} lies on a network file system ({file_system}), where SQLite loses data",
+            reason="STORE_NOT_DURABLE",
+            fix="Keep it on a local disk, or use PostgreSQL.",
+        )
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else _PRIVATE
     if mode & _OTHERS:
         raise ConfigurationError(
             f"{path} is open to other users (mode {mode:03o})", fix=f"Run: chmod 600 {path}"

@@ -1,24 +1,40 @@
-"""Bring a database to the schema of this release."""
+"""Bring a database to the schema of this release.
+
+A migration leaves gateways of the release before it running, and lets them start again: they find a schema
+that they do not know, and in it the oldest revision that a gateway has to know to serve it. So an upgrade
+is: migrate, replace the gateways one by one; and going back is replacing them again.
+"""
 
 import logging
 import sqlite3
-from importlib import resources
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from isthmus.gateway.core.errors import ConfigurationError
+from isthmus.gateway.store.migrations.revisions import (
+    Migration,
+    SchemaState,
+    migrations_after,
+    read_state,
+    upgrade,
+)
 
 _logger = logging.getLogger(__name__)
+
+# A gateway that serves holds the database for a commit at a time; another migration may take longer.
+_WAIT_SECONDS = 60
 
 
 def migrate(url: str) -> None:
     """Run the migrations that the database lacks, all in one transaction; none is the usual case.
+
+    A database of a newer release is left as it is, when that release lets gateways of this one serve it.
 
     Args:
         url: of SQLAlchemy, such as ``sqlite:////var/lib/isthmus/isthmus.db``.
@@ -26,12 +42,73 @@ def migrate(url: str) -> None:
     Raises:
         ConfigurationError: a newer release wrote the database, or it is none of ours.
     """
-    engine = create_engine(url, poolclass=NullPool)
-    if engine.dialect.name == "sqlite":
-        _begin_at_once(engine)
+    with _connect(url) as connection:
+        state = read_state(connection)
+        if state.is_newer and state.is_servable:
+            _logger.warning(
+                "the database has schema %s of a newer release, which leaves this one serving", state.current
+            )
+        elif not state.is_servable:
+            _upgrade(connection, state)
+
+
+def migrate_strictly(url: str) -> tuple[Migration, ...]:
+    """Do as ``migrate``, and return what was run; a newer schema is refused, whoever may serve it.
+
+    Raises:
+        ConfigurationError: a newer release wrote the database, or it is none of ours.
+    """
+    with _connect(url) as connection:
+        state = read_state(connection)
+        _refuse_newer(state)
+        pending = migrations_after(state.current, connection.dialect.name)
+        if pending:
+            _upgrade(connection, state)
+    return pending
+
+
+def schema_state(url: str) -> SchemaState:
+    """Return which schema a database has and which one this release knows; nothing is written.
+
+    Raises:
+        ConfigurationError: the database cannot be read.
+    """
+    with _connect(_for_reading(url), writes=False) as connection:
+        return read_state(connection)
+
+
+def pending_migrations(url: str) -> tuple[Migration, ...]:
+    """Return what ``migrate_strictly`` would run; nothing is written.
+
+    Raises:
+        ConfigurationError: a newer release wrote the database, or it cannot be read.
+    """
+    state = schema_state(url)
+    _refuse_newer(state)
+    return migrations_after(state.current, make_url(url).get_dialect().name)
+
+
+def _for_reading(url: str) -> str:
+    """Return the URL of the same database, which makes no file where there is none."""
+    parts = make_url(url)
+    if parts.get_backend_name() != "sqlite" or parts.database is None:
+        return url
+    if not Path(parts.database).exists():
+        return "sqlite://"
+    reading = parts.set(database=f"file:{quote(parts.database)}", query={"mode": "ro", "uri": "true"})
+    return reading.render_as_string(hide_password=False)
+
+
+@contextmanager
+def _connect(url: str, *, writes: bool = True) -> Generator[Connection]:
+    is_sqlite = make_url(url).get_backend_name() == "sqlite"
+    arguments = {"timeout": _WAIT_SECONDS} if is_sqlite else {}
+    engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
+    if is_sqlite:
+        _begin_at_once(engine, "BEGIN IMMEDIATE" if writes else "BEGIN")
     try:
         with engine.begin() as connection:
-            _upgrade(connection)
+            yield connection
     except DatabaseError as error:
         raise ConfigurationError(
             f"the database cannot be migrated: {error.orig}",
@@ -42,14 +119,7 @@ def migrate(url: str) -> None:
         engine.dispose()
 
 
-def migration_config() -> Config:
-    """Return Alembic's configuration: the environment lies in this package, and there is no file for it."""
-    config = Config()
-    config.set_main_option("script_location", str(resources.files(f"{__package__}.migrations")))
-    return config
-
-
-def _begin_at_once(engine: Engine) -> None:
+def _begin_at_once(engine: Engine, statement: str) -> None:
     """Make transactions contain everything: Python's driver begins them only before it changes rows."""
 
     @event.listens_for(engine, "connect")
@@ -58,22 +128,20 @@ def _begin_at_once(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql(statement)
 
 
-def _upgrade(connection: Connection) -> None:
-    config = migration_config()
-    scripts = ScriptDirectory.from_config(config)
-    known = {script.revision for script in scripts.walk_revisions()}
-    current = set(MigrationContext.configure(connection).get_current_heads())
-    if not current <= known:
+def _upgrade(connection: Connection, state: SchemaState) -> None:
+    _refuse_newer(state)
+    _logger.info("migrating the database from %s to %s", state.current or "nothing", state.newest)
+    upgrade(connection)
+
+
+def _refuse_newer(state: SchemaState) -> None:
+    if state.is_newer:
         raise ConfigurationError(
-            f"a newer release of Isthmus wrote the database (schema {', '.join(sorted(current - known))})",
+            "a newer release of Isthmus wrote the database "
+            f"(schema {state.current}; this release knows {state.newest})",
             reason="STORE_SCHEMA_TOO_NEW",
             fix="Run that release, or restore a backup from before it.",
         )
-    if current == set(scripts.get_heads()):
-        return
-    _logger.info("migrating the database from %s", ", ".join(sorted(current)) or "nothing")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")

@@ -56,6 +56,7 @@ def write(tmp_path: Path, text: str) -> Path:
 def problems(tmp_path: Path, text: str, **environ: str) -> str:
     """Return every problem of a configuration, as an operator reads them."""
     found = check_config(write(tmp_path, text.format(data_dir=tmp_path / "data")), environ)
+    assert all(problem.fix for problem in found)
     return "\n".join(map(str, found))
 
 
@@ -191,8 +192,16 @@ def test_start_is_refused_when_others_may_write_the_data_dir(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ('algorithm = "EdDSA"', 'algorithm = "HS256"', "algorithm: it is one of"),
-        ('algorithm = "EdDSA"', 'algorithm = "none"', "algorithm: it is one of"),
+        (
+            'algorithm = "EdDSA"',
+            'algorithm = "HS256"',
+            "that is believed. It is one of",
+        ),
+        (
+            'algorithm = "EdDSA"',
+            'algorithm = "none"',
+            "that is believed. It is one of",
+        ),
         ('audience = "isthmus"', "", "audience: it is missing"),
         (
             'issuer = "https',
@@ -203,7 +212,7 @@ def test_start_is_refused_when_others_may_write_the_data_dir(tmp_path: Path) -> 
         ('subject = "ci-*"', 'subject = "ci-*"\nplatform = true', "a pattern cannot administer"),
         ('namespace = "data-team"', 'namespace = "Data Team"', "a namespace is 1 to 63"),
         ('audience = "isthmus"', 'audience = "isthmus"\nmax_lifetime_seconds = 999999', "tokens live 1 to"),
-        ('audience = "isthmus"', 'audience = "isthmus"\nkind = "magic"', "it is jwt or development"),
+        ('audience = "isthmus"', 'audience = "isthmus"\nkind = "magic"', "It is jwt or development"),
     ],
 )
 def test_issuer_is_refused_when_unsafe(tmp_path: Path, key: Path, old: str, new: str, expected: str) -> None:
