@@ -19,7 +19,7 @@ from isthmus.client.errors import AttestedHandlerError, NotFoundError
 from isthmus.keys.trust import TrustStore
 from isthmus.payload.converter import DefaultPayloadConverter
 from isthmus.payload.payload import Payload
-from isthmus.worker import Worker
+from isthmus.worker import Worker, current
 
 
 @nexusrpc.service
@@ -61,7 +61,8 @@ class VaultHandler:
 
     @nexusrpc.handler.sync_operation
     async def keep(self, context: nexusrpc.handler.StartOperationContext, _text: str) -> str:
-        """Return a secret."""
+        """Report a secret, and return one."""
+        await current().heartbeat(self.secrets.put("heartbeat-details")).durable()
         self.headers.extend(context.headers.values())
         return self.secrets.put("result")
 

@@ -52,6 +52,7 @@ FULL = operation(
     outcome_digest=b"o" * 32,
     outcome_bytes=2**31,
     statement=Statement.EXHAUSTED,
+    heartbeat_at=NOW + timedelta(microseconds=7),
 )
 PRINCIPALS = ["", "däta/ε\N{PILE OF POO}", "a" * 5000, "quote ' and \" and \x00"]
 

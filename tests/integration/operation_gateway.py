@@ -154,6 +154,7 @@ class Worker:
         self.tasks: asyncio.Queue[worker_service_pb2.Task] = asyncio.Queue()
         self.acks: asyncio.Queue[worker_service_pb2.OutcomeAck] = asyncio.Queue()
         self.interrupts: asyncio.Queue[worker_service_pb2.TaskInterrupt] = asyncio.Queue()
+        self.report_acks: asyncio.Queue[worker_service_pb2.ReportAck] = asyncio.Queue()
         self.first = asyncio.Event()
         self.drained = asyncio.Event()
         self._call = client.workers.Work(metadata=client.metadata)
@@ -172,9 +173,21 @@ class Worker:
             self._reader.result()
         return self
 
-    async def send(self, *outcomes: worker_service_pb2.TaskOutcome, grant: int = 0) -> None:
+    async def send(
+        self,
+        *outcomes: worker_service_pb2.TaskOutcome,
+        grant: int = 0,
+        reports: Sequence[worker_service_pb2.TaskReport] = (),
+    ) -> None:
         """Send a frame; an empty one is a heartbeat."""
-        await self._call.write(worker_service_pb2.WorkRequest(outcomes=outcomes, credits=grant))
+        await self._call.write(
+            worker_service_pb2.WorkRequest(outcomes=outcomes, credits=grant, reports=reports)
+        )
+
+    async def report(self, report: worker_service_pb2.TaskReport) -> worker_service_pb2.ReportAck:
+        """Send a report and return its acknowledgement."""
+        await self.send(reports=[report])
+        return await self.report_acks.get()
 
     async def answer(
         self, outcome: worker_service_pb2.TaskOutcome, *, grant: int = 0
@@ -199,6 +212,8 @@ class Worker:
                 self.tasks.put_nowait(task)
             for ack in frame.acks:
                 self.acks.put_nowait(ack)
+            for report_ack in frame.report_acks:
+                self.report_acks.put_nowait(report_ack)
             for interrupt in frame.interrupts:
                 self.interrupts.put_nowait(interrupt)
             if frame.drain:

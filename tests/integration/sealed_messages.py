@@ -90,7 +90,8 @@ def cancel_of(request_envelope: bytes, **changes: Any) -> bytes:
 def answer_to(request_envelope: bytes, direction: Direction = Direction.RESULT, **changes: Any) -> bytes:
     """Return a sealed answer to a request."""
     asked = parse_envelope(request_envelope)
-    recipient = HANDLER if direction is Direction.STARTED else asked.header.sender_namespace
+    to_self = direction in {Direction.STARTED, Direction.DETAILS}
+    recipient = HANDLER if to_self else asked.header.sender_namespace
     header = asked.header._replace(
         direction=direction,
         sender_namespace=HANDLER,

@@ -28,13 +28,16 @@ from isthmus.gateway.api.operation_service import OperationService
 from isthmus.gateway.api.operation_status import StatusAnswers
 from isthmus.gateway.api.operation_views import OperationViews
 from isthmus.gateway.api.registry_cache import RegistryCache
+from isthmus.gateway.api.sealed_answers import SealedAnswers
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
+from isthmus.gateway.api.task_reports import TaskReports
 from isthmus.gateway.api.worker_hello import WorkerHellos
 from isthmus.gateway.api.worker_polls import WorkerPolls
 from isthmus.gateway.api.worker_service import WorkerService
 from isthmus.gateway.config.settings import GatewayConfig
 from isthmus.gateway.dispatch.dispatcher import Dispatcher
 from isthmus.gateway.dispatch.leases import Leases
+from isthmus.gateway.dispatch.report_rates import ReportRates
 from isthmus.gateway.dispatch.waiters import WaiterLimits, Waiters
 from isthmus.gateway.ports import Signal, Store
 from isthmus.gateway.statement_key import StatementKey
@@ -230,19 +233,21 @@ def _operation_service(shared: _Shared, signer: StatementKey) -> OperationServic
 def _worker_service(shared: _Shared) -> WorkerService:
     clock = shared.surroundings.clock
     leases = Leases(shared.store, clock=clock, lease=timedelta(seconds=shared.config.lease_seconds))
-    outcomes = TaskOutcomes(
-        store=shared.store,
-        clock=clock,
-        randomness=shared.surroundings.randomness,
-        registry=shared.registry,
-        checks=shared.checks,
-        authorization=shared.authorization,
+    answers = SealedAnswers(
+        registry=shared.registry, checks=shared.checks, authorization=shared.authorization
     )
+    outcomes = TaskOutcomes(
+        store=shared.store, clock=clock, randomness=shared.surroundings.randomness, answers=answers
+    )
+    reports = TaskReports(store=shared.store, clock=clock, answers=answers, rates=ReportRates())
     hellos = WorkerHellos(store=shared.store, authorization=shared.authorization, leases=leases)
     return WorkerService(
         hellos=hellos,
-        polls=WorkerPolls(hellos=hellos, dispatcher=shared.dispatcher, leases=leases, outcomes=outcomes),
+        polls=WorkerPolls(
+            hellos=hellos, dispatcher=shared.dispatcher, leases=leases, outcomes=outcomes, reports=reports
+        ),
         outcomes=outcomes,
+        reports=reports,
         requests=HandledRequests(shared.store, outcomes),
         dispatcher=shared.dispatcher,
         leases=leases,

@@ -18,6 +18,7 @@ FIELDS = (
     "last_attempt_error",
     "worker",
     "lease_expires_at",
+    "last_heartbeat_at",
     "pollers",
     "cancel_requested",
     "statement",

@@ -46,6 +46,8 @@ class OperationDescription:
     """When that ends at the latest: its next attempt, or its first timeout."""
     worker: str
     """Name of the worker that runs it; empty while none does."""
+    last_heartbeat_at: datetime | None
+    """When the attempt that runs last said that it lives; None if it never did."""
     last_attempt_error: str
     scheduled_at: datetime | None
     closed_at: datetime | None
@@ -79,6 +81,7 @@ def describe(operation: operation_pb2.Operation) -> OperationDescription:
         waiting_reason=operation.waiting_reason,
         waiting_until=_time(operation, "waiting_until"),
         worker=operation.worker,
+        last_heartbeat_at=_time(operation, "last_heartbeat_at"),
         last_attempt_error=operation.last_attempt_error,
         scheduled_at=_time(operation, "scheduled_at"),
         closed_at=_time(operation, "closed_at"),

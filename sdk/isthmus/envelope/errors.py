@@ -40,6 +40,7 @@ class RejectionReason(StrEnum):
     INNER = "inner"
     REPLAY = "replay"
     ORDER = "order"
+    ATTEMPT = "attempt"
     STATEMENT = "statement"
 
 

@@ -27,6 +27,9 @@ MAX_REQUEST_ID_BYTES = 256
 MAX_OPERATION_TOKEN_BYTES = 4096
 """Longest operation token of an asynchronous handler."""
 
+MAX_REPORT_BYTES = 56 * 1024
+"""Largest serialized value of heartbeat details: sealed and padded it fits into a small envelope."""
+
 MAX_SCHEDULE_TO_CLOSE_MS = 60 * 24 * 3600 * 1000
 """Longest life of an operation."""
 

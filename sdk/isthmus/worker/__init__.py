@@ -12,6 +12,9 @@ from isthmus.worker.context import TaskContext, current
 from isthmus.worker.errors import (
     CompletionRefusedError,
     NotInTaskError,
+    ReportRefusedError,
+    ReportTooLargeError,
+    TaskLostError,
     UntrustedNamespaceError,
     WorkerError,
     WorkerRefusedError,
@@ -22,6 +25,7 @@ from isthmus.worker.interceptor import (
     Interceptor,
     NexusOperationInboundInterceptor,
 )
+from isthmus.worker.reported import Reported
 from isthmus.worker.worker import Worker, run_sync
 
 __all__ = [
@@ -31,7 +35,11 @@ __all__ = [
     "Interceptor",
     "NexusOperationInboundInterceptor",
     "NotInTaskError",
+    "ReportRefusedError",
+    "ReportTooLargeError",
+    "Reported",
     "TaskContext",
+    "TaskLostError",
     "UntrustedNamespaceError",
     "Worker",
     "WorkerClient",

@@ -7,12 +7,16 @@ from the signed header of the request, none of it from what the gateway says bes
 import logging
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from isthmus.wire.names import NamespaceName
 from isthmus.worker.errors import NotInTaskError
+from isthmus.worker.reported import Reported
+from isthmus.worker.reporter import Reporter
+
+T = TypeVar("T")
 
 _handler_logger = logging.getLogger("isthmus.worker.handler")
 
@@ -51,6 +55,44 @@ class TaskContext:
     """Number of this delivery attempt, from 1."""
     task_queue: str
     """The queue that the task came from."""
+    _reporter: Reporter = field(repr=False)
+
+    def heartbeat(self, details: object = None) -> Reported:
+        """Say that the task runs, and how far it is: the next attempt gets the latest details.
+
+        The details are sealed to this worker's own namespace, at most 56 KiB. Returns at once, in coroutines
+        and threads alike. At most one report of a task is on its way, and one begins at most every
+        ``heartbeat_interval`` of the worker; what comes meanwhile is merged, the latest details win. To know
+        that nothing before this point is run again, ``await current().heartbeat(details).durable()`` (in a
+        thread: ``.wait()``): that sends it at once and returns when it is on disk.
+
+        If the task does not belong to this worker any more, its handler is canceled.
+
+        Args:
+            details: what the next attempt needs; None leaves the details as they are.
+
+        Raises:
+            PayloadConversionError: the details have a type that cannot be serialized.
+            ReportTooLargeError: they are too large.
+        """
+        return self._reporter.heartbeat(details)
+
+    @property
+    def heartbeat_details(self) -> Any:  # noqa: ANN401 - whatever was reported
+        """What the last attempt that reported details reported; None if none did.
+
+        JSON values come as dictionaries, lists, text and numbers; ``heartbeat_details_as`` knows types.
+        """
+        return self._reporter.details_as(Any)
+
+    def heartbeat_details_as(self, as_type: type[T]) -> T | None:
+        """Return what the last attempt reported as a type; None if there is nothing.
+
+        Raises:
+            PayloadConversionError: they are not of that type.
+        """
+        value: T | None = self._reporter.details_as(as_type)
+        return value
 
     @property
     def logger(self) -> TaskLogger:

@@ -28,6 +28,10 @@ from isthmus.wire.names import NamespaceName, OperationId
 _REQUEST = frozenset({Direction.REQUEST})
 _CANCEL = frozenset({Direction.CANCEL})
 _STARTED = frozenset({Direction.STARTED})
+_DETAILS = frozenset({Direction.DETAILS})
+_TO_SELF = (Direction.STARTED, Direction.DETAILS)
+# Inside of the sealed payload: which attempt said it. No application header can have this name.
+_ATTEMPT = "isthmus-attempt"
 
 
 class WorkerKeys(Protocol):
@@ -170,10 +174,28 @@ class TaskEnvelopes:
         )
         return await self._open(data, expected)
 
+    async def open_details(self, data: bytes, *, request: RequestFacts, attempt: int) -> Payload:
+        """Open the details that an attempt before this one sealed to its own namespace.
+
+        Raises as open_request does.
+        """
+        expected = self._expected(
+            _DETAILS,
+            sender=self.identity.namespace,
+            operation_id=request.operation_id,
+            request_digest=request.request_digest,
+            names=request,
+        )
+        payload = (await self._open(data, expected)).payload
+        stated = dict(payload.headers).get(_ATTEMPT, "")
+        if not (stated.isascii() and stated.isdigit() and 0 < int(stated) < attempt):
+            raise EnvelopeRejectedError(RejectionReason.ATTEMPT)
+        return payload
+
     async def seal(
         self, direction: Direction, payload: Payload, *, request: RequestFacts, newest_keys: bool = False
     ) -> bytes:
-        """Seal an answer: a token to this namespace itself, everything else to the caller.
+        """Seal an answer: a token and details to this namespace itself, everything else to the caller.
 
         With ``newest_keys`` keyring and keyset are read again first: the keys at hand were refused.
 
@@ -182,8 +204,7 @@ class TaskEnvelopes:
             KeyUnavailableError: a key is missing here.
             UntrustedNamespaceError: the caller is not pinned any more.
         """
-        to_self = direction is Direction.STARTED
-        recipient = self.identity.namespace if to_self else request.caller_namespace
+        recipient = self.identity.namespace if direction in _TO_SELF else request.caller_namespace
         key = None if newest_keys else self._keys.recipient_key_at_hand(recipient)
         if key is None:
             key = await self._keys.recipient_key(recipient, newest=newest_keys)
@@ -252,6 +273,11 @@ class TaskEnvelopes:
             operation_id=operation_id,
             request_digest=request_digest,
         )
+
+
+def with_attempt(payload: Payload, attempt: int) -> Payload:
+    """Return what an attempt says, with its number inside: where the gateway cannot change it."""
+    return payload._replace(headers=tuple(sorted({**dict(payload.headers), _ATTEMPT: str(attempt)}.items())))
 
 
 def facts_of(header: Header, request_digest: bytes) -> RequestFacts:

@@ -19,6 +19,18 @@ class CompletionRefusedError(WorkerError):
     """An operation could not be completed: its request was not verified, or it has ended already."""
 
 
+class TaskLostError(WorkerError):
+    """A task does not belong to this worker any more: another attempt runs, or the operation has ended."""
+
+
+class ReportRefusedError(WorkerError):
+    """What a task reported cannot be sealed, or the gateway refuses it. The task goes on."""
+
+
+class ReportTooLargeError(WorkerError, ValueError):
+    """What a handler wants to report is too large; report where it is instead."""
+
+
 class UntrustedNamespaceError(WorkerError):
     """A namespace is not pinned here: nothing that it signs is believed, and nothing is sealed to it."""
 

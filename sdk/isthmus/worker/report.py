@@ -74,6 +74,17 @@ def report_forged_cancel(running: RunningTask, error: Exception) -> None:
     )
 
 
+def report_lost_details(running: RunningTask, error: KeyUnavailableError) -> None:
+    """Log that an attempt starts over because the key to its heartbeat details is gone."""
+    logger.warning(
+        "heartbeat details of %s cannot be opened: %s; attempt %d starts over",
+        format_operation_id(running.task.operation_id),
+        error,
+        running.attempt,
+        extra=_fields(running),
+    )
+
+
 def _fields(running: RunningTask) -> dict[str, object]:
     header = running.opened.header if running.opened is not None else None
     return {

@@ -13,6 +13,7 @@ from isthmus.v1 import worker_service_pb2
 from isthmus.wire.header import SESSION_BYTES
 from isthmus.worker.outbox import Outbox
 from isthmus.worker.pool import TaskPool, TaskRunner
+from isthmus.worker.reports import Reports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +29,11 @@ class SessionOptions:
 class Session:
     """What a transport asks for frames and hands frames to. Lives on the worker's event loop."""
 
-    def __init__(self, *, options: SessionOptions, runner: TaskRunner) -> None:
+    def __init__(self, *, options: SessionOptions, runner: TaskRunner, reports: Reports) -> None:
         self._options = options
         self._changed = asyncio.Event()
+        self.reports = reports
+        reports.bind(self._changed.set)
         self.outbox = Outbox(wake=self._changed.set)
         self.pool = TaskPool(runner=runner, outbox=self.outbox, freed=self._changed.set)
         self.hello = worker_service_pb2.WorkerHello(
@@ -88,6 +91,7 @@ class Session:
         self._draining_announced = False
         self._heard = False
         self.outbox.send_all_again()
+        self.reports.send_all_again()
 
     def take_credits(self) -> int:
         """Return how many tasks to ask for now; they count as asked for."""
@@ -100,15 +104,18 @@ class Session:
         self._granted = 0
 
     def next_frame(self) -> worker_service_pb2.WorkRequest | None:
-        """Return what there is to say now, or None. Credits and outcomes are said once on each connection."""
+        """Return what there is to say now, or None. Everything is said once on each connection."""
         credits_ = self.take_credits()
+        reports = self.reports.take()
         outcomes = self.outbox.take()
         announce = self._draining and not self._draining_announced
-        if not (credits_ or outcomes or announce or self._heartbeat_due):
+        if not (credits_ or reports or outcomes or announce or self._heartbeat_due):
             return None
         self._draining_announced = self._draining
         self._heartbeat_due = False
-        return worker_service_pb2.WorkRequest(credits=credits_, outcomes=outcomes, draining=self._draining)
+        return worker_service_pb2.WorkRequest(
+            credits=credits_, reports=reports, outcomes=outcomes, draining=self._draining
+        )
 
     async def changed(self) -> None:
         """Return when next_frame or closed may answer differently."""
@@ -134,6 +141,7 @@ class Session:
         tasks: Iterable[worker_service_pb2.Task] = (),
         interrupts: Iterable[worker_service_pb2.TaskInterrupt] = (),
         acks: Iterable[worker_service_pb2.OutcomeAck] = (),
+        report_acks: Iterable[worker_service_pb2.ReportAck] = (),
     ) -> None:
         """Take in what the gateway sent."""
         self._established.set()
@@ -141,6 +149,7 @@ class Session:
             self._heard = True
             if self._on_heard is not None:
                 self._on_heard()
+        self.reports.acknowledge(report_acks)
         acknowledged = False
         for ack in acks:
             self.outbox.acknowledge(ack)

@@ -2,21 +2,23 @@
 
 import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import nexusrpc
 from nexusrpc.handler import StartOperationContext, StartOperationResultAsync
 
 from isthmus.blobs.claim_checks import Content
 from isthmus.blobs.file import File
-from isthmus.envelope.errors import EnvelopeRejectedError, RejectionReason
+from isthmus.envelope.errors import EnvelopeRejectedError, KeyUnavailableError, RejectionReason
 from isthmus.envelope.open import Opened
 from isthmus.payload.converter import BYTES, PayloadConverter
 from isthmus.payload.errors import PayloadConversionError
 from isthmus.payload.jsonable import type_name
 from isthmus.payload.payload import Payload
 from isthmus.wire import limits
-from isthmus.wire.header import Direction, Header
+from isthmus.wire.header import Direction
 from isthmus.wire.names import format_operation_id
 from isthmus.worker.answer import Answer
 from isthmus.worker.answers import REJECTIONS, Answers
@@ -24,11 +26,15 @@ from isthmus.worker.context import TaskContext, enter
 from isthmus.worker.envelopes import RequestFacts, TaskEnvelopes, facts_of
 from isthmus.worker.handlers import OperationHandlers
 from isthmus.worker.large_payloads import LargePayloads
-from isthmus.worker.report import report_forged_cancel
+from isthmus.worker.report import report_forged_cancel, report_lost_details
+from isthmus.worker.reporter import Reporter
+from isthmus.worker.reports import Reports
 from isthmus.worker.tasks import RunningTask, Stop
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+# How long a handler's error waits for the last report of its attempt.
+LAST_REPORT_SECONDS = 2.0
 
 
 class StartTasks:
@@ -41,6 +47,7 @@ class StartTasks:
         handlers: OperationHandlers,
         converter: PayloadConverter,
         large_payloads: LargePayloads,
+        reports: Reports,
         task_queue: str,
         endpoints: Collection[str] | None,
     ) -> None:
@@ -50,6 +57,7 @@ class StartTasks:
         self._handlers = handlers
         self._converter = converter
         self._large = large_payloads
+        self._reports = reports
         self._task_queue = task_queue
         self._endpoints = None if endpoints is None else frozenset(endpoints)
 
@@ -69,6 +77,8 @@ class StartTasks:
             return await self._received(running, opened, request)
         except REJECTIONS as error:
             return self._answers.rejection(running, error)
+        finally:
+            self._reports.forget(running)
 
     async def interrupt(self, running: RunningTask, cancel: bytes) -> None:
         """Stop the handler if its caller asks for it; what does not verify is ignored."""
@@ -106,7 +116,8 @@ class StartTasks:
         if running.was_taken_away():
             return None
         header = opened.header
-        context = self._enter(running, header, opened.payload)
+        details = await self._details(running, request)
+        context = self._enter(running, opened, request, details)
         try:
             running.in_handler = self._handlers.is_interruptible(header.service, header.operation)
             result = await self._handlers.start(context, content)
@@ -127,6 +138,7 @@ class StartTasks:
             running.in_handler = False
             if running.was_taken_away():
                 return None
+            await self._flush(running)
             return await self._answers.error(running, request, error)
         return await self._answers.value(running, request, direction, payload)
 
@@ -143,7 +155,29 @@ class StartTasks:
             return await self._answers.error(running, request, _canceled())
         return None
 
-    def _enter(self, running: RunningTask, header: Header, payload: Payload) -> StartOperationContext:
+    async def _details(self, running: RunningTask, request: RequestFacts) -> Payload | None:
+        """Return the heartbeat details of an earlier attempt; without its key the handler starts over."""
+        details = running.task.details
+        if not details:
+            return None
+        try:
+            return await self._envelopes.open_details(details, request=request, attempt=running.task.attempt)
+        except KeyUnavailableError as error:
+            if not error.permanent:
+                raise
+            report_lost_details(running, error)
+            return None
+
+    async def _flush(self, running: RunningTask) -> None:
+        """Let the last report of an attempt that failed arrive: the next one begins with it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_REPORT_SECONDS):
+                await self._reports.flush(running)
+
+    def _enter(
+        self, running: RunningTask, opened: Opened, request: RequestFacts, details: Payload | None
+    ) -> StartOperationContext:
+        header = opened.header
         operation_id = format_operation_id(header.operation_id)
         deadline = _EPOCH + (header.issued_at_ms + header.schedule_to_close_timeout_ms) * _MILLISECOND
         attempt = running.attempt
@@ -159,12 +193,17 @@ class StartTasks:
                 deadline=deadline,
                 attempt=attempt,
                 task_queue=self._task_queue,
+                _reporter=Reporter(
+                    report=partial(self._reports.report, running, request),
+                    details=details,
+                    converter=self._converter,
+                ),
             )
         )
         return StartOperationContext(
             service=header.service,
             operation=header.operation,
-            headers=dict(payload.headers),
+            headers=dict(opened.payload.headers),
             task_cancellation=running.cancellation,
             request_deadline=deadline,
             request_id=operation_id,

@@ -99,7 +99,12 @@ class WorkStream:
             if frame.lease_ms:
                 self._lease_ms = frame.lease_ms
             self._established.set()
-            self._session.receive(tasks=frame.tasks, interrupts=frame.interrupts, acks=frame.acks)
+            self._session.receive(
+                tasks=frame.tasks,
+                interrupts=frame.interrupts,
+                acks=frame.acks,
+                report_acks=frame.report_acks,
+            )
             if frame.drain:
                 self._drained = True
                 self._session.wake()

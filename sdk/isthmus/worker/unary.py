@@ -69,16 +69,21 @@ class UnaryTransport:
 
     async def _answer(self) -> None:
         while not self._session.closed:
+            reports = self._session.reports.take()
             outcomes = self._session.outbox.take()
-            if not outcomes and not await self._due():
+            if not (reports or outcomes) and not await self._due():
                 continue
             response = await self._connection.call(
                 self._stub.RespondTasks,
-                worker_service_pb2.RespondTasksRequest(worker=self._session.hello, outcomes=outcomes),
+                worker_service_pb2.RespondTasksRequest(
+                    worker=self._session.hello, outcomes=outcomes, reports=reports
+                ),
                 timeout_seconds=CALL_TIMEOUT_SECONDS,
             )
             self.established = True
-            self._session.receive(interrupts=response.interrupts, acks=response.acks)
+            self._session.receive(
+                interrupts=response.interrupts, acks=response.acks, report_acks=response.report_acks
+            )
             self._slots_changed.set()
 
     async def _due(self) -> bool:

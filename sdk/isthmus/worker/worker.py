@@ -21,6 +21,7 @@ from isthmus.worker.handlers import OperationHandlers
 from isthmus.worker.interceptor import Interceptor
 from isthmus.worker.large_payloads import LargePayloads
 from isthmus.worker.link import Link, TransportChoice
+from isthmus.worker.reports import DEFAULT_INTERVAL, Reports
 from isthmus.worker.session import Session, SessionOptions
 from isthmus.worker.start_task import StartTasks
 from isthmus.worker.stream import WorkStream
@@ -56,6 +57,7 @@ class Worker:
         endpoints: Collection[str] | None = None,
         interceptors: Sequence[Interceptor] = (),
         graceful_shutdown_timeout: timedelta = DEFAULT_GRACE,
+        heartbeat_interval: timedelta = DEFAULT_INTERVAL,
         transport: TransportChoice = "auto",
     ) -> None:
         """Prepare a worker; nothing is sent before it runs.
@@ -73,6 +75,7 @@ class Worker:
                 that the gateway routes here.
             interceptors: layers around the handlers, the first one outermost.
             graceful_shutdown_timeout: how long running handlers may take after ``shutdown``.
+            heartbeat_interval: how often at most a task's reports go out that nobody waits for.
             transport: ``stream``, ``unary`` for proxies that break streams, or ``auto`` to find out.
 
         Raises:
@@ -108,12 +111,14 @@ class Worker:
             keys=ClientKeys(client),
             guard=RedeliveryGuard(),
         )
+        self._reports = Reports(envelopes, interval=heartbeat_interval)
         self._runner = Execution(
             starts=StartTasks(
                 envelopes=envelopes,
                 handlers=handlers,
                 converter=client.payload_converter,
                 large_payloads=LargePayloads(client.claim_checks, own),
+                reports=self._reports,
                 task_queue=task_queue,
                 endpoints=endpoints,
             ),
@@ -134,7 +139,7 @@ class Worker:
         """
         if self._session is not None:
             raise WorkerError("a worker runs once; make a new one")
-        session = self._session = Session(options=self._options, runner=self._runner)
+        session = self._session = Session(options=self._options, runner=self._runner, reports=self._reports)
         link = Link(
             session=session,
             choice=self._transport,

@@ -23,6 +23,7 @@ class Stream:
         self._answers: asyncio.Queue[worker_service_pb2.WorkResponse | grpc.StatusCode | None] = (
             asyncio.Queue()
         )
+        self._reports: asyncio.Queue[worker_service_pb2.TaskReport] = asyncio.Queue()
         self._arrived = asyncio.Event()
         self.hello = worker_service_pb2.WorkerHello()
         self.said_hello = False
@@ -56,12 +57,29 @@ class Stream:
         reason: str = "",
     ) -> None:
         """Answer an outcome."""
-        error = b""
-        if code is not None:
-            status = status_pb2.Status(code=code.value[0], message="no")
-            status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="isthmus"))
-            error = status.SerializeToString()
-        self.send(acks=[worker_service_pb2.OutcomeAck(task=outcome.task, error=error)])
+        self.send(acks=[worker_service_pb2.OutcomeAck(task=outcome.task, error=_error(code, reason))])
+
+    def acknowledge_report(
+        self,
+        report: worker_service_pb2.TaskReport,
+        code: grpc.StatusCode | None = None,
+        *,
+        reason: str = "",
+    ) -> None:
+        """Answer a report."""
+        self.send(report_acks=[worker_service_pb2.ReportAck(task=report.task, error=_error(code, reason))])
+
+    async def report(self, *, acknowledge: bool = True) -> worker_service_pb2.TaskReport:
+        """Return the next report."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            report = await self._reports.get()
+        if acknowledge:
+            self.acknowledge_report(report)
+        return report
+
+    def no_report(self) -> bool:
+        """Tell whether every report that arrived was looked at."""
+        return self._reports.empty()
 
     async def outcome(self, *, acknowledge: bool = True) -> worker_service_pb2.TaskOutcome:
         """Return the next outcome."""
@@ -108,6 +126,8 @@ class Stream:
             self.draining = self.draining or frame.draining
             self.empty_frames += not frame.SerializeToString()
             self.largest_frame = max(self.largest_frame, len(frame.outcomes))
+            for report in frame.reports:
+                self._reports.put_nowait(report)
             for outcome in frame.outcomes:
                 self._outcomes.put_nowait(outcome)
             self._arrived.set()
@@ -191,6 +211,16 @@ class Gateway(worker_service_pb2_grpc.WorkerServiceServicer):
         """Keep the completion."""
         self.completed.append(request)
         return worker_service_pb2.CompleteOperationResponse()
+
+
+def _error(code: grpc.StatusCode | None, reason: str) -> bytes:
+    """Return a serialized status; empty without a code."""
+    if code is None:
+        return b""
+    status = status_pb2.Status(code=code.value[0], message="no")
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="isthmus"))
+    serialized: bytes = status.SerializeToString()
+    return serialized
 
 
 def start_task(request: Sealed, *, attempt: int = 1) -> worker_service_pb2.Task:

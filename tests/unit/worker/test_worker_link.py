@@ -4,11 +4,15 @@ import logging
 
 import pytest
 
+from isthmus.payload.payload import Payload
 from isthmus.transport.backoff import Backoff
 from isthmus.transport.errors import ConnectionLostError
+from isthmus.wire.header import Direction
 from isthmus.worker import link as link_module
 from isthmus.worker.answer import Answer
+from isthmus.worker.envelopes import RequestFacts
 from isthmus.worker.link import BROKEN_STREAMS_BEFORE_UNARY, Link
+from isthmus.worker.reports import Reports
 from isthmus.worker.session import Session, SessionOptions
 from isthmus.worker.tasks import RunningTask
 
@@ -23,6 +27,12 @@ class NoTasks:
     async def interrupt(self, running: RunningTask, cancel: bytes) -> None:
         """There are no tasks."""
         raise AssertionError(running, cancel)
+
+    async def seal(
+        self, direction: Direction, payload: Payload, *, request: RequestFacts, newest_keys: bool = False
+    ) -> bytes:
+        """There is nothing to report."""
+        raise AssertionError(direction, payload, request, newest_keys)
 
 
 class LostConnection:
@@ -62,7 +72,7 @@ class Answered:
 
 async def _ways_taken(*, connected: bool, attempts: int) -> list[str]:
     options = SessionOptions(task_queue="payments", identity="test", version="", max_concurrent_tasks=1)
-    session = Session(options=options, runner=NoTasks())
+    session = Session(options=options, runner=NoTasks(), reports=Reports(NoTasks()))
     taken: list[str] = []
     link = Link(
         session=session,
@@ -97,7 +107,7 @@ async def test_worker_says_so_when_it_is_connected_again(caplog: pytest.LogCaptu
     """Once, and with advice for a worker: it starts no operations that it could repeat."""
     caplog.set_level(logging.INFO)
     options = SessionOptions(task_queue="payments", identity="test", version="", max_concurrent_tasks=1)
-    session = Session(options=options, runner=NoTasks())
+    session = Session(options=options, runner=NoTasks(), reports=Reports(NoTasks()))
     taken: list[str] = []
 
     def connect() -> LostConnection | Answered:
@@ -119,7 +129,7 @@ async def test_worker_says_nothing_when_its_first_connection_is_answered(
     """Again is for those who were away."""
     caplog.set_level(logging.INFO)
     options = SessionOptions(task_queue="payments", identity="test", version="", max_concurrent_tasks=1)
-    session = Session(options=options, runner=NoTasks())
+    session = Session(options=options, runner=NoTasks(), reports=Reports(NoTasks()))
     link = Link(
         session=session,
         choice="stream",

@@ -9,9 +9,9 @@ from isthmus.wire.header import Direction
 KEY_RETIRED = "KEY_RETIRED"
 SENDER_KEY_UNKNOWN = "SENDER_KEY_UNKNOWN"
 HEADER_MISMATCH = "HEADER_MISMATCH"
-# Cancels and operation tokens travel beside requests: one frame has room for all three.
+# Cancels, operation tokens and heartbeat details travel beside requests: one frame has room for all of them.
 MAX_SMALL_BODY_BYTES = 64 * 1024
-_SMALL = frozenset({Direction.CANCEL, Direction.STARTED})
+_SMALL = frozenset({Direction.CANCEL, Direction.STARTED, Direction.DETAILS})
 
 
 class MessageChecks:

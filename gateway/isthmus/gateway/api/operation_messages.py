@@ -99,6 +99,7 @@ def operation_message(
         last_attempt_error=operation.last_attempt_error,
         attempts_spent=operation.attempts_spent,
         pollers=pollers,
+        last_heartbeat_at=timestamp(operation.last_heartbeat_at),
     )
     if operation.last_attempt_end is not None:
         message.last_attempt_end = ATTEMPT_ENDS[operation.last_attempt_end]
@@ -173,6 +174,7 @@ def task_message(leased: LeasedTask) -> worker_service_pb2.Task:
         request=leased.request,
         cancel=(leased.cancel or b"") if is_cancel else b"",
         started=leased.started or b"",
+        details=leased.details or b"",
         scheduled_at=timestamp(leased.operation.scheduled_at),
     )
 

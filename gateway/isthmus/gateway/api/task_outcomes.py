@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from isthmus.gateway.api.authorization import Authorization
-from isthmus.gateway.api.message_checks import MessageChecks
-from isthmus.gateway.api.registry_cache import RegistryCache
+from isthmus.gateway.api.sealed_answers import SealedAnswers
 from isthmus.gateway.api.status import status_bytes
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.end_attempt import (
@@ -29,7 +27,6 @@ from isthmus.gateway.core.errors import InvalidRequestError
 from isthmus.gateway.core.operation import AttemptEnd, OperationKey
 from isthmus.gateway.core.retry import RetryPolicy
 from isthmus.gateway.ports import Clock, Command, Randomness, Store, UnitOfWork
-from isthmus.policies.decision import Action, Question
 from isthmus.v1 import worker_service_pb2
 from isthmus.wire.envelope import SealedEnvelope
 from isthmus.wire.header import OUTCOMES, Direction
@@ -69,16 +66,12 @@ class TaskOutcomes:
         store: Store,
         clock: Clock,
         randomness: Randomness,
-        registry: RegistryCache,
-        checks: MessageChecks,
-        authorization: Authorization,
+        answers: SealedAnswers,
     ) -> None:
         self._store = store
         self._clock = clock
         self._randomness = randomness
-        self._registry = registry
-        self._checks = checks
-        self._authorization = authorization
+        self._answers = answers
 
     async def acknowledge(
         self, principal: Principal, outcome: worker_service_pb2.TaskOutcome
@@ -108,7 +101,7 @@ class TaskOutcomes:
             WireFormatError, GatewayError: it is refused, and nothing is to be recorded.
         """
         task = outcome.task
-        key = _key(task)
+        key = key_of(task)
         match outcome.WhichOneof("outcome"):
             case "envelope":
                 command = await self._completion(principal, key, outcome.envelope, attempt=task.attempt)
@@ -154,7 +147,7 @@ class TaskOutcomes:
         attempt: int = 0,
         directions: frozenset[Direction] = _ENDS_ATTEMPT,
     ) -> RecordCommand:
-        sealed = await self._check(principal, envelope, directions)
+        sealed = await self._answers.check(principal, envelope, directions)
         outcome = SealedOutcome(
             key=key,
             header=sealed.header,
@@ -165,28 +158,6 @@ class TaskOutcomes:
         )
         clock = self._clock
         return lambda uow: record_outcome(uow, outcome, now=clock.now()).refusal
-
-    async def _check(
-        self, principal: Principal, envelope: bytes, directions: frozenset[Direction]
-    ) -> SealedEnvelope:
-        sealed = self._checks.parse(envelope, principal, directions)
-        await self._checks.check_keys(sealed)
-        header = sealed.header
-        endpoint = await self._registry.endpoint(header.endpoint)
-        # An endpoint that another namespace owns now does not concern what came through it before.
-        if endpoint is not None and endpoint.namespace == principal.namespace:
-            question = Question(
-                action=Action.SERVE,
-                namespace=principal.namespace,
-                principal=principal.name,
-                endpoint=endpoint,
-                service=header.service,
-                operation=header.operation,
-                labels=header.labels,
-                payload_bytes=len(sealed.body),
-            )
-            await self._authorization.require(principal, question, operation_id=header.operation_id)
-        return sealed
 
     async def _retry(
         self,
@@ -200,7 +171,7 @@ class TaskOutcomes:
             raise InvalidRequestError("the error type is empty or too long", reason="ERROR_TYPE")
         sealed = None
         if retry.envelope:
-            sealed = await self._check(principal, retry.envelope, _FAILURE)
+            sealed = await self._answers.check(principal, retry.envelope, _FAILURE)
         delay = min(timedelta(milliseconds=retry.next_attempt_delay_ms), MAX_RETRY_DELAY)
         return self._end(
             principal,
@@ -281,7 +252,8 @@ def _ending(
     return command
 
 
-def _key(task: Ref) -> OperationKey:
+def key_of(task: Ref) -> OperationKey:
+    """Return the operation of a task. Raises WireFormatError."""
     return OperationKey(
         caller=check_namespace(task.caller_namespace), operation_id=check_operation_id(task.operation_id)
     )

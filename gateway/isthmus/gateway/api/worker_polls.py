@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from isthmus.gateway.api.operation_messages import interrupt_message, interrupt_of, task_message
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
+from isthmus.gateway.api.task_reports import TaskReports
 from isthmus.gateway.api.worker_hello import WorkerHellos
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.lease_tasks import LeasedTask
@@ -78,11 +79,13 @@ class WorkerPolls:
         dispatcher: Dispatcher,
         leases: Leases,
         outcomes: TaskOutcomes,
+        reports: TaskReports,
     ) -> None:
         self._hellos = hellos
         self._dispatcher = dispatcher
         self._leases = leases
         self._outcomes = outcomes
+        self._reports = reports
 
     async def poll(
         self, principal: Principal, request: worker_service_pb2.PollTasksRequest
@@ -117,14 +120,18 @@ class WorkerPolls:
     async def respond(
         self, principal: Principal, request: worker_service_pb2.RespondTasksRequest
     ) -> worker_service_pb2.RespondTasksResponse:
-        """Record outcomes, renew the session, and say which of its tasks to interrupt.
+        """Record reports and outcomes, renew the session, and say which of its tasks to interrupt.
 
         Raises:
             WireFormatError, GatewayError: the session is refused.
         """
-        if len(request.outcomes) > MAX_OUTCOMES:
-            raise InvalidRequestError(f"more than {MAX_OUTCOMES} outcomes in one call")
+        if max(len(request.outcomes), len(request.reports)) > MAX_OUTCOMES:
+            raise InvalidRequestError(f"more than {MAX_OUTCOMES} outcomes or reports in one call")
         session = await self._hellos.session(principal, request.worker)
+        # Before the outcomes: the last report of an attempt that fails is what the next one needs.
+        report_acks = await asyncio.gather(
+            *[self._reports.acknowledge(principal, report) for report in request.reports]
+        )
         acknowledgements = [self._outcomes.acknowledge(principal, outcome) for outcome in request.outcomes]
         # Together, so that they share a commit.
         renewing = asyncio.ensure_future(self._leases.renew(session))
@@ -132,7 +139,9 @@ class WorkerPolls:
         await renewing
         interrupts = self._dispatcher.interrupts.take(session.session_id)
         return worker_service_pb2.RespondTasksResponse(
-            acks=acks, interrupts=[interrupt_message(interrupt) for interrupt in interrupts]
+            acks=acks,
+            interrupts=[interrupt_message(interrupt) for interrupt in interrupts],
+            report_acks=report_acks,
         )
 
     def _interrupt_again(self, held: Sequence[LeasedTask]) -> None:
@@ -148,6 +157,6 @@ class WorkerPolls:
             if size > MAX_TASK_BYTES:
                 self._dispatcher.give_back(tasks[position:])
                 break
-            size += len(leased.request) + len(leased.cancel or b"") + len(leased.started or b"")
+            size += leased.sealed_bytes
             answer.tasks.append(task_message(leased))
         return answer

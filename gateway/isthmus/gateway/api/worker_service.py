@@ -13,6 +13,7 @@ from isthmus.gateway.api.duplex import open_for_writing
 from isthmus.gateway.api.handled_requests import HandledRequests
 from isthmus.gateway.api.open_streams import OpenStreams
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
+from isthmus.gateway.api.task_reports import TaskReports
 from isthmus.gateway.api.worker_hello import WorkerHellos
 from isthmus.gateway.api.worker_polls import WorkerPolls
 from isthmus.gateway.api.worker_stream import WorkerStream
@@ -36,6 +37,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         hellos: WorkerHellos,
         polls: WorkerPolls,
         outcomes: TaskOutcomes,
+        reports: TaskReports,
         requests: HandledRequests,
         dispatcher: Dispatcher,
         leases: Leases,
@@ -46,6 +48,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         self._hellos = hellos
         self._polls = polls
         self._outcomes = outcomes
+        self._reports = reports
         self._requests = requests
         self._dispatcher = dispatcher
         self._leases = leases
@@ -68,6 +71,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             dispatcher=self._dispatcher,
             leases=self._leases,
             outcomes=self._outcomes,
+            reports=self._reports,
         )
         self._streams.add(stream)
         try:

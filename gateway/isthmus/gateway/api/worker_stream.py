@@ -1,23 +1,24 @@
 """One Work stream: credits and outcomes one way, tasks, interrupts and acknowledgements the other way.
 
 Whatever waits when the writer comes around shares a frame. Outcomes of one frame are recorded together, so
-that they share a commit. Outcomes under way and acknowledgements that the worker does not read are bounded:
-beyond that the stream is not read. Tasks are bounded by the worker's credits, and in bytes: none is leased
-to a worker that leaves too much unread.
+that they share a commit, and after its reports. What is being recorded and acknowledgements that the worker
+does not read are bounded: beyond that the stream is not read. Tasks are bounded by the worker's credits, and
+in bytes: none is leased to a worker that leaves too much unread.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
 from isthmus.gateway.api.duplex import read_and_write
-from isthmus.gateway.api.eager import run_now
 from isthmus.gateway.api.operation_messages import interrupt_message, interrupt_of, task_message
-from isthmus.gateway.api.task_outcomes import Prepared, Ref, Refusal, TaskOutcomes, acknowledgement
+from isthmus.gateway.api.recordings import Recordings
+from isthmus.gateway.api.task_outcomes import Ref, Refusal, TaskOutcomes, acknowledgement
+from isthmus.gateway.api.task_reports import TaskReports, report_acknowledgement
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.lease_tasks import LeasedTask
-from isthmus.gateway.core.errors import GatewayError, InvalidRequestError
+from isthmus.gateway.core.errors import InvalidRequestError
 from isthmus.gateway.dispatch.dispatcher import Dispatcher
 from isthmus.gateway.dispatch.leases import Leases
 from isthmus.gateway.dispatch.live_session import LiveSession
@@ -28,8 +29,6 @@ from isthmus.wire import limits
 MAX_OUTCOMES_UNDER_WAY = 4096
 # All of them are looked at before the next frame is read: millions of empty ones would stop the loop.
 MAX_OUTCOMES_PER_FRAME = 4096
-# One commit after the other: nobody else waits for all of a large frame.
-MAX_OUTCOMES_PER_COMMIT = 128
 MAX_CREDITS = 16_384
 # A frame may exceed this by one task: one large envelope and two small ones. Acknowledgements are small.
 MAX_TASK_BYTES_PER_FRAME = limits.MAX_FRAME_BYTES - 2 * limits.MAX_ENVELOPE_BYTES
@@ -48,17 +47,27 @@ class WorkerStream:
         dispatcher: Dispatcher,
         leases: Leases,
         outcomes: TaskOutcomes,
+        reports: TaskReports,
     ) -> None:
-        self._principal = principal
         self._dispatcher = dispatcher
         self._leases = leases
-        self._outcomes = outcomes
+        self._outcomes = Recordings(
+            prepare=partial(outcomes.prepare, principal),
+            record_all=outcomes.record_all,
+            acknowledge=self._acknowledge_outcome,
+            settled=self._settled,
+        )
+        self._reports = Recordings(
+            prepare=partial(reports.prepare, principal),
+            record_all=outcomes.record_all,
+            acknowledge=self._acknowledge_report,
+            settled=self._settled,
+        )
         self._live = LiveSession(session, self)
         self._tasks: deque[LeasedTask] = deque()
         self._interrupts: deque[TaskInterrupted] = deque()
         self._acks: deque[worker_service_pb2.OutcomeAck] = deque()
-        self._preparing: set[asyncio.Task[Prepared]] = set()
-        self._under_way = 0
+        self._report_acks: deque[worker_service_pb2.ReportAck] = deque()
         self._room = asyncio.Event()
         self._room.set()
         self._changed = asyncio.Event()
@@ -72,7 +81,7 @@ class WorkerStream:
     def deliver(self, tasks: Sequence[LeasedTask]) -> None:
         """Send tasks."""
         self._tasks.extend(tasks)
-        self._live.unsent_bytes += sum(map(_task_bytes, tasks))
+        self._live.unsent_bytes += sum(leased.sealed_bytes for leased in tasks)
         self._changed.set()
 
     def interrupt(self, interrupt: TaskInterrupted) -> None:
@@ -131,68 +140,39 @@ class WorkerStream:
         self._changed.set()
 
     def _take(self, frame: worker_service_pb2.WorkRequest) -> None:
-        if len(frame.outcomes) > MAX_OUTCOMES_PER_FRAME:
+        if max(len(frame.outcomes), len(frame.reports)) > MAX_OUTCOMES_PER_FRAME:
             raise InvalidRequestError(
-                f"more than {MAX_OUTCOMES_PER_FRAME} outcomes in one frame", reason="FRAME_TOO_LARGE"
+                f"more than {MAX_OUTCOMES_PER_FRAME} outcomes or reports in one frame",
+                reason="FRAME_TOO_LARGE",
             )
         self._leases.touch(self._live)
-        self._prepare(frame.outcomes)
-        self._set_room()
+        if frame.reports:
+            # Before the outcomes: the last report of an attempt that fails is what the next one needs.
+            self._reports.take(frame.reports)
+        self._outcomes.take(frame.outcomes)
         if frame.draining:
             self._live.draining = True
         if frame.credits:
             room = MAX_CREDITS - max(self._live.credits, 0)
             self._dispatcher.grant(self._live, min(frame.credits, room))
 
-    def _prepare(self, outcomes: Iterable[worker_service_pb2.TaskOutcome]) -> None:
-        """Check outcomes, and record together those that need not wait for anything before that."""
-        checked: list[tuple[Ref, Prepared]] = []
-        for outcome in outcomes:
-            task = outcome.task
-            try:
-                prepared = run_now(self._outcomes.prepare(self._principal, outcome))
-            except Exception as error:  # noqa: BLE001 - whatever it is becomes a status
-                self._acks.append(acknowledgement(task, error))
-                continue
-            if isinstance(prepared, asyncio.Task):
-                self._under_way += 1
-                self._preparing.add(prepared)
-                prepared.add_done_callback(partial(self._prepared, task))
-            else:
-                checked.append((task, prepared))
-        for first in range(0, len(checked), MAX_OUTCOMES_PER_COMMIT):
-            self._record(checked[first : first + MAX_OUTCOMES_PER_COMMIT])
-        self._changed.set()
+    def _acknowledge_outcome(self, task: Ref, refusal: Refusal) -> None:
+        self._acks.append(acknowledgement(task, refusal))
 
-    def _prepared(self, task: Ref, job: "asyncio.Task[Prepared]") -> None:
-        self._preparing.discard(job)
-        self._under_way -= 1
-        error = job.exception()
-        if error is None:
-            self._record([(task, job.result())])
-        else:
-            self._acks.append(acknowledgement(task, error))
+    def _acknowledge_report(self, task: Ref, refusal: Refusal) -> None:
+        self._report_acks.append(report_acknowledgement(task, refusal))
+
+    def _settled(self) -> None:
         self._set_room()
         self._changed.set()
 
-    def _record(self, checked: Sequence[tuple[Ref, Prepared]]) -> None:
-        tasks = [task for task, _ in checked]
-        try:
-            job = self._outcomes.record_all([prepared for _, prepared in checked])
-        except GatewayError as error:
-            self._acks.extend(acknowledgement(task, error) for task in tasks)
-            return
-        self._under_way += len(tasks)
-        job.add_done_callback(partial(self._recorded, tasks))
-
-    def _recorded(self, tasks: Sequence[Ref], job: "asyncio.Future[list[Refusal]]") -> None:
-        self._under_way -= len(tasks)
-        self._acks.extend(map(acknowledgement, tasks, job.result()))
-        self._set_room()
-        self._changed.set()
+    @property
+    def _under_way(self) -> int:
+        return self._outcomes.under_way + self._reports.under_way
 
     def _set_room(self) -> None:
-        if self._under_way + len(self._acks) < MAX_OUTCOMES_UNDER_WAY:
+        unread = len(self._acks) + len(self._report_acks)
+        if self._under_way + unread < MAX_OUTCOMES_UNDER_WAY:
             self._room.set()
         else:
             self._room.clear()
@@ -210,7 +190,8 @@ class WorkerStream:
 
     def _next_frame(self) -> worker_service_pb2.WorkResponse | None:
         drain = self._drain_wanted and not self._drain_sent
-        if self._hello_answered and not (self._tasks or self._interrupts or self._acks or drain):
+        acks = self._acks or self._report_acks
+        if self._hello_answered and not (self._tasks or self._interrupts or acks or drain):
             return None
         frame = worker_service_pb2.WorkResponse(drain=drain)
         if not self._hello_answered:
@@ -220,7 +201,7 @@ class WorkerStream:
         size = 0
         while self._tasks and size <= MAX_TASK_BYTES_PER_FRAME:
             leased = self._tasks.popleft()
-            size += _task_bytes(leased)
+            size += leased.sealed_bytes
             frame.tasks.append(task_message(leased))
         left_too_much = self._live.leaves_too_much_unread
         self._live.unsent_bytes -= size
@@ -234,9 +215,8 @@ class WorkerStream:
             frame.interrupts.append(interrupt_message(interrupt))
         frame.acks.extend(self._acks)
         self._acks.clear()
+        if self._report_acks:
+            frame.report_acks.extend(self._report_acks)
+            self._report_acks.clear()
         self._set_room()
         return frame
-
-
-def _task_bytes(leased: LeasedTask) -> int:
-    return len(leased.request) + len(leased.cancel or b"") + len(leased.started or b"")

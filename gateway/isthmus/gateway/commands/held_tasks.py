@@ -1,6 +1,6 @@
 """Open a worker session on a new connection, and find what it holds already."""
 
-from isthmus.gateway.commands.lease_tasks import LeasedTask
+from isthmus.gateway.commands.lease_tasks import LeasedTask, details_for
 from isthmus.gateway.commands.worker_sessions import renew_session
 from isthmus.gateway.ports import EnvelopeSlot, TaskKind, UnitOfWork, WorkerSession
 
@@ -36,6 +36,7 @@ def held_tasks(uow: UnitOfWork, session_id: bytes) -> tuple[LeasedTask, ...]:
                 request=request,
                 cancel=uow.envelope(task.key, EnvelopeSlot.CANCEL) if operation.cancel_requested else None,
                 started=uow.envelope(task.key, EnvelopeSlot.STARTED) if is_cancel else None,
+                details=details_for(uow, operation, task.kind),
             )
         )
     return tuple(held)

@@ -16,13 +16,24 @@ from isthmus.gateway.ports import EnvelopeSlot, QueueKey, Task, TaskKind, UnitOf
 
 
 class LeasedTask(Value):
-    """A task with everything that its worker needs; ``cancel`` and ``started`` only for a cancel."""
+    """A task with everything that its worker needs.
+
+    ``cancel`` and ``started`` only for a cancel, ``details`` only for a start: the last that was reported.
+    """
 
     task: Task
     operation: Operation
     request: bytes
     cancel: bytes | None = None
     started: bytes | None = None
+    details: bytes | None = None
+
+    @property
+    def sealed_bytes(self) -> int:
+        """How large its messages are together."""
+        return (
+            len(self.request) + len(self.cancel or b"") + len(self.started or b"") + len(self.details or b"")
+        )
 
 
 class Offer(Value):
@@ -124,4 +135,12 @@ def _lease(uow: UnitOfWork, task: Task, session: WorkerSession, now: datetime) -
         request=request,
         cancel=uow.envelope(task.key, EnvelopeSlot.CANCEL) if operation.cancel_requested else None,
         started=uow.envelope(task.key, EnvelopeSlot.STARTED) if task.kind is TaskKind.CANCEL else None,
+        details=details_for(uow, operation, task.kind),
     )
+
+
+def details_for(uow: UnitOfWork, operation: Operation, kind: TaskKind) -> bytes | None:
+    """Return the heartbeat details that an attempt begins with. Most operations never had a heartbeat."""
+    if operation.heartbeat_at is None or kind is not TaskKind.START:
+        return None
+    return uow.envelope(operation.key, EnvelopeSlot.DETAILS)

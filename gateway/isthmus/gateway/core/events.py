@@ -45,6 +45,12 @@ class TaskReturned(Value):
     attempt: int
 
 
+class HeartbeatReceived(Value):
+    """The attempt that runs says that it lives."""
+
+    attempt: int
+
+
 class AsyncStarted(Value):
     """The handler returned an operation token and finishes later."""
 
@@ -92,6 +98,7 @@ Event = (
     | Leased
     | AttemptEnded
     | TaskReturned
+    | HeartbeatReceived
     | AsyncStarted
     | OutcomeReceived
     | OutcomeReleased

@@ -40,6 +40,7 @@ from isthmus.gateway.core.events import (
     AttemptEnded,
     CancelRequested,
     Event,
+    HeartbeatReceived,
     Leased,
     OutcomeReceived,
     OutcomeReleased,
@@ -176,6 +177,11 @@ def _return_task(operation: Operation, event: TaskReturned, now: datetime) -> St
     return returned, (EnqueueTask(ready_at=now),)
 
 
+def _note_heartbeat(operation: Operation, event: HeartbeatReceived, now: datetime) -> Step:
+    _check_attempt(operation, event.attempt)
+    return replace(operation, heartbeat_at=now), ()
+
+
 def _start_async(operation: Operation, _event: AsyncStarted, now: datetime) -> Step:
     effects: tuple[Effect, ...] = (RemoveTasks(),)
     if operation.cancel_requested:
@@ -273,6 +279,7 @@ _TABLE: Mapping[tuple[State, type[Event]], Transition] = {
     (State.SCHEDULED, Leased): _lease,
     (State.DISPATCHED, AttemptEnded): _end_attempt,
     (State.DISPATCHED, TaskReturned): _return_task,
+    (State.DISPATCHED, HeartbeatReceived): _note_heartbeat,
     (State.SCHEDULED, AsyncStarted): _start_async,
     (State.DISPATCHED, AsyncStarted): _start_async,
     (State.PARKED, AsyncStarted): _start_async,

@@ -101,6 +101,7 @@ class Operation(Value):
     last_attempt_end: AttemptEnd | None = None
     last_attempt_error: str = ""
     cancel_requested: bool = False
+    heartbeat_at: datetime | None = None
     closed_at: datetime | None = None
     outcome: Direction | None = None
     outcome_digest: bytes = b""
@@ -113,6 +114,13 @@ class Operation(Value):
         if self.start_to_close_timeout is None or self.first_dispatched_at is None:
             return None
         return self.first_dispatched_at + self.start_to_close_timeout
+
+    @property
+    def last_heartbeat_at(self) -> datetime | None:
+        """When the attempt that runs last said that it lives; None when none runs, or it never did."""
+        if self.state is not State.DISPATCHED or self.heartbeat_at is None:
+            return None
+        return self.heartbeat_at if self.heartbeat_at >= self.state_since else None
 
     @property
     def timeouts(self) -> tuple[tuple[Timeout, datetime], ...]:

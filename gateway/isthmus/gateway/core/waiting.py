@@ -181,7 +181,9 @@ def _last_attempt(operation: Operation) -> str:
 def _running(operation: Operation, runner: Runner | None) -> str:
     name = f"worker {runner.worker}" if runner is not None and runner.worker else "a worker"
     asked = " and was asked to cancel it" if operation.cancel_requested else ""
-    running = f"{name} runs attempt {operation.attempt}{asked}: its answer ends that"
+    heard = operation.last_heartbeat_at
+    lives = "" if heard is None else f" (last heartbeat {_time(heard)})"
+    running = f"{name} runs attempt {operation.attempt}{lives}{asked}: its answer ends that"
     if runner is None:
         return running
     return f"{running}, or silence until {_time(runner.lease_expires_at)}, when the next attempt follows"

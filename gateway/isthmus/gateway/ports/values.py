@@ -16,6 +16,7 @@ class EnvelopeSlot(Enum):
     CANCEL = "cancel"
     STARTED = "started"
     LAST_FAILURE = "last_failure"
+    DETAILS = "details"
 
     # Members are singletons; Enum's own hash is a Python function, and these are looked up often.
     __hash__ = object.__hash__

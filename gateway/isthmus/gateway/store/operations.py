@@ -61,6 +61,7 @@ _CHANGING = (
     "outcome_bytes",
     "statement",
     "next_timeout_at",
+    "heartbeat_at",
 )
 
 # Each slot has a range of its own, so that messages written together lie together: an outcome between two
@@ -72,6 +73,7 @@ _SLOTS = {
     EnvelopeSlot.LAST_FAILURE: 2 << _SLOT_RANGE_BITS,
     EnvelopeSlot.CANCEL: 3 << _SLOT_RANGE_BITS,
     EnvelopeSlot.OUTCOME: 4 << _SLOT_RANGE_BITS,
+    EnvelopeSlot.DETAILS: 5 << _SLOT_RANGE_BITS,
 }
 _STATES = {state.value: state for state in State}
 # What an enumeration calls value is a Python function.
@@ -234,6 +236,7 @@ def _changing_values(operation: Operation) -> Row:
         operation.outcome_bytes,
         None if statement is None else statement.value,
         None if state.is_terminal else to_microseconds(operation.next_timeout[1]),
+        optional_to_microseconds(operation.heartbeat_at),
     )
 
 
@@ -272,6 +275,7 @@ def from_row(row: Row) -> StoredOperation:
         outcome_bytes,
         statement,
         _next_timeout_at,
+        heartbeat_at,
     ) = row
     return StoredOperation(
         position=position,
@@ -307,6 +311,7 @@ def from_row(row: Row) -> StoredOperation:
             outcome_digest=outcome_digest,
             outcome_bytes=outcome_bytes,
             statement=None if statement is None else _STATEMENTS[statement],
+            heartbeat_at=optional_from_microseconds(heartbeat_at),
         ),
     )
 

@@ -70,6 +70,8 @@ operations = Table(
     Column("statement", Text),
     # When the first of its timeouts elapses; NULL in a terminal state.
     Column("next_timeout_at", Number),
+    # Last, because older gateways do not write it.
+    Column("heartbeat_at", Number),
 )
 # By id first: a handler knows the id and not always the caller.
 Index("operations_by_id", operations.c.operation_id, operations.c.caller, unique=True)

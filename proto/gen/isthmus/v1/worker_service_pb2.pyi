@@ -89,6 +89,7 @@ class Task(google.protobuf.message.Message):
     CANCEL_FIELD_NUMBER: builtins.int
     STARTED_FIELD_NUMBER: builtins.int
     SCHEDULED_AT_FIELD_NUMBER: builtins.int
+    DETAILS_FIELD_NUMBER: builtins.int
     kind: global___TaskKind.ValueType
     """What to do."""
     caller_namespace: builtins.str
@@ -103,6 +104,8 @@ class Task(google.protobuf.message.Message):
     """Serialized Envelope of the caller's cancel; CANCEL tasks only."""
     started: builtins.bytes
     """Serialized Envelope of the operation token; CANCEL tasks only."""
+    details: builtins.bytes
+    """Serialized Envelope with direction DETAILS: the last that an earlier attempt reported. START tasks only."""
     @property
     def scheduled_at(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the start was committed."""
@@ -118,9 +121,10 @@ class Task(google.protobuf.message.Message):
         cancel: builtins.bytes = ...,
         started: builtins.bytes = ...,
         scheduled_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        details: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["scheduled_at", b"scheduled_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "caller_namespace", b"caller_namespace", "cancel", b"cancel", "kind", b"kind", "operation_id", b"operation_id", "request", b"request", "scheduled_at", b"scheduled_at", "started", b"started"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "caller_namespace", b"caller_namespace", "cancel", b"cancel", "details", b"details", "kind", b"kind", "operation_id", b"operation_id", "request", b"request", "scheduled_at", b"scheduled_at", "started", b"started"]) -> None: ...
 
 global___Task = Task
 
@@ -323,6 +327,76 @@ class OutcomeAck(google.protobuf.message.Message):
 global___OutcomeAck = OutcomeAck
 
 @typing.final
+class Heartbeat(google.protobuf.message.Message):
+    """A sign of life of a running task."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DETAILS_FIELD_NUMBER: builtins.int
+    details: builtins.bytes
+    """Serialized Envelope with direction DETAILS, which the next attempt receives; empty keeps the ones before."""
+    def __init__(
+        self,
+        *,
+        details: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["details", b"details"]) -> None: ...
+
+global___Heartbeat = Heartbeat
+
+@typing.final
+class TaskReport(google.protobuf.message.Message):
+    """What a running task reports before it has an outcome. Of each task only the latest counts."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: builtins.int
+    HEARTBEAT_FIELD_NUMBER: builtins.int
+    @property
+    def task(self) -> global___TaskRef:
+        """The task: a START task that this session runs."""
+
+    @property
+    def heartbeat(self) -> global___Heartbeat:
+        """It runs, and this is how far it is."""
+
+    def __init__(
+        self,
+        *,
+        task: global___TaskRef | None = ...,
+        heartbeat: global___Heartbeat | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["heartbeat", b"heartbeat", "task", b"task"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["heartbeat", b"heartbeat", "task", b"task"]) -> None: ...
+
+global___TaskReport = TaskReport
+
+@typing.final
+class ReportAck(google.protobuf.message.Message):
+    """Whether a report was recorded."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
+    error: builtins.bytes
+    """Serialized google.rpc.Status; empty when the report is recorded and durable."""
+    @property
+    def task(self) -> global___TaskRef:
+        """The task."""
+
+    def __init__(
+        self,
+        *,
+        task: global___TaskRef | None = ...,
+        error: builtins.bytes = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["task", b"task"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["error", b"error", "task", b"task"]) -> None: ...
+
+global___ReportAck = ReportAck
+
+@typing.final
 class WorkRequest(google.protobuf.message.Message):
     """A frame from a worker. An empty one is a heartbeat."""
 
@@ -332,6 +406,7 @@ class WorkRequest(google.protobuf.message.Message):
     CREDITS_FIELD_NUMBER: builtins.int
     OUTCOMES_FIELD_NUMBER: builtins.int
     DRAINING_FIELD_NUMBER: builtins.int
+    REPORTS_FIELD_NUMBER: builtins.int
     credits: builtins.int
     """Tasks that the worker can take on top of what it was granted before."""
     draining: builtins.bool
@@ -344,6 +419,10 @@ class WorkRequest(google.protobuf.message.Message):
     def outcomes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskOutcome]:
         """Outcomes; each is answered by an acknowledgement."""
 
+    @property
+    def reports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskReport]:
+        """Reports, recorded before the outcomes; each is answered by an acknowledgement. One of a task at a time."""
+
     def __init__(
         self,
         *,
@@ -351,9 +430,10 @@ class WorkRequest(google.protobuf.message.Message):
         credits: builtins.int = ...,
         outcomes: collections.abc.Iterable[global___TaskOutcome] | None = ...,
         draining: builtins.bool = ...,
+        reports: collections.abc.Iterable[global___TaskReport] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hello", b"hello"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["credits", b"credits", "draining", b"draining", "hello", b"hello", "outcomes", b"outcomes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["credits", b"credits", "draining", b"draining", "hello", b"hello", "outcomes", b"outcomes", "reports", b"reports"]) -> None: ...
 
 global___WorkRequest = WorkRequest
 
@@ -368,6 +448,7 @@ class WorkResponse(google.protobuf.message.Message):
     INTERRUPTS_FIELD_NUMBER: builtins.int
     ACKS_FIELD_NUMBER: builtins.int
     DRAIN_FIELD_NUMBER: builtins.int
+    REPORT_ACKS_FIELD_NUMBER: builtins.int
     lease_ms: builtins.int
     """First frame of a stream only: how long the session lives without a frame, milliseconds."""
     drain: builtins.bool
@@ -384,6 +465,10 @@ class WorkResponse(google.protobuf.message.Message):
     def acks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OutcomeAck]:
         """Answers to outcomes."""
 
+    @property
+    def report_acks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ReportAck]:
+        """Answers to reports."""
+
     def __init__(
         self,
         *,
@@ -392,8 +477,9 @@ class WorkResponse(google.protobuf.message.Message):
         interrupts: collections.abc.Iterable[global___TaskInterrupt] | None = ...,
         acks: collections.abc.Iterable[global___OutcomeAck] | None = ...,
         drain: builtins.bool = ...,
+        report_acks: collections.abc.Iterable[global___ReportAck] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["acks", b"acks", "drain", b"drain", "interrupts", b"interrupts", "lease_ms", b"lease_ms", "tasks", b"tasks"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["acks", b"acks", "drain", b"drain", "interrupts", b"interrupts", "lease_ms", b"lease_ms", "report_acks", b"report_acks", "tasks", b"tasks"]) -> None: ...
 
 global___WorkResponse = WorkResponse
 
@@ -458,6 +544,7 @@ class RespondTasksRequest(google.protobuf.message.Message):
 
     WORKER_FIELD_NUMBER: builtins.int
     OUTCOMES_FIELD_NUMBER: builtins.int
+    REPORTS_FIELD_NUMBER: builtins.int
     @property
     def worker(self) -> global___WorkerHello:
         """The worker."""
@@ -466,14 +553,19 @@ class RespondTasksRequest(google.protobuf.message.Message):
     def outcomes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskOutcome]:
         """Outcomes; none makes it a heartbeat."""
 
+    @property
+    def reports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskReport]:
+        """Reports, recorded before the outcomes."""
+
     def __init__(
         self,
         *,
         worker: global___WorkerHello | None = ...,
         outcomes: collections.abc.Iterable[global___TaskOutcome] | None = ...,
+        reports: collections.abc.Iterable[global___TaskReport] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["worker", b"worker"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["outcomes", b"outcomes", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["outcomes", b"outcomes", "reports", b"reports", "worker", b"worker"]) -> None: ...
 
 global___RespondTasksRequest = RespondTasksRequest
 
@@ -485,6 +577,7 @@ class RespondTasksResponse(google.protobuf.message.Message):
 
     ACKS_FIELD_NUMBER: builtins.int
     INTERRUPTS_FIELD_NUMBER: builtins.int
+    REPORT_ACKS_FIELD_NUMBER: builtins.int
     @property
     def acks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OutcomeAck]:
         """One for each outcome, in order."""
@@ -493,13 +586,18 @@ class RespondTasksResponse(google.protobuf.message.Message):
     def interrupts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskInterrupt]:
         """Running tasks of the session to interrupt."""
 
+    @property
+    def report_acks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ReportAck]:
+        """One for each report, in order."""
+
     def __init__(
         self,
         *,
         acks: collections.abc.Iterable[global___OutcomeAck] | None = ...,
         interrupts: collections.abc.Iterable[global___TaskInterrupt] | None = ...,
+        report_acks: collections.abc.Iterable[global___ReportAck] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["acks", b"acks", "interrupts", b"interrupts"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["acks", b"acks", "interrupts", b"interrupts", "report_acks", b"report_acks"]) -> None: ...
 
 global___RespondTasksResponse = RespondTasksResponse
 

@@ -49,7 +49,7 @@ class WorkerServiceServicer(object):
     """
 
     def Work(self, request_iterator, context):
-        """Carries credits, outcomes and heartbeats one way, tasks, cancels and acknowledgements the other way.
+        """Carries credits, outcomes and reports one way, tasks, cancels and acknowledgements the other way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -63,7 +63,7 @@ class WorkerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RespondTasks(self, request, context):
-        """Answers tasks, and asks which running tasks of the session should be interrupted. Renews the lease.
+        """Answers tasks, reports on running ones, and asks which running tasks of the session should be interrupted. Renews the lease.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -27,7 +27,7 @@ class WorkerServiceStub:
         isthmus.v1.worker_service_pb2.WorkRequest,
         isthmus.v1.worker_service_pb2.WorkResponse,
     ]
-    """Carries credits, outcomes and heartbeats one way, tasks, cancels and acknowledgements the other way."""
+    """Carries credits, outcomes and reports one way, tasks, cancels and acknowledgements the other way."""
 
     PollTasks: grpc.UnaryUnaryMultiCallable[
         isthmus.v1.worker_service_pb2.PollTasksRequest,
@@ -39,7 +39,7 @@ class WorkerServiceStub:
         isthmus.v1.worker_service_pb2.RespondTasksRequest,
         isthmus.v1.worker_service_pb2.RespondTasksResponse,
     ]
-    """Answers tasks, and asks which running tasks of the session should be interrupted. Renews the lease."""
+    """Answers tasks, reports on running ones, and asks which running tasks of the session should be interrupted. Renews the lease."""
 
     GetRequest: grpc.UnaryUnaryMultiCallable[
         isthmus.v1.worker_service_pb2.GetRequestRequest,
@@ -62,7 +62,7 @@ class WorkerServiceAsyncStub:
         isthmus.v1.worker_service_pb2.WorkRequest,
         isthmus.v1.worker_service_pb2.WorkResponse,
     ]
-    """Carries credits, outcomes and heartbeats one way, tasks, cancels and acknowledgements the other way."""
+    """Carries credits, outcomes and reports one way, tasks, cancels and acknowledgements the other way."""
 
     PollTasks: grpc.aio.UnaryUnaryMultiCallable[
         isthmus.v1.worker_service_pb2.PollTasksRequest,
@@ -74,7 +74,7 @@ class WorkerServiceAsyncStub:
         isthmus.v1.worker_service_pb2.RespondTasksRequest,
         isthmus.v1.worker_service_pb2.RespondTasksResponse,
     ]
-    """Answers tasks, and asks which running tasks of the session should be interrupted. Renews the lease."""
+    """Answers tasks, reports on running ones, and asks which running tasks of the session should be interrupted. Renews the lease."""
 
     GetRequest: grpc.aio.UnaryUnaryMultiCallable[
         isthmus.v1.worker_service_pb2.GetRequestRequest,
@@ -99,7 +99,7 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[isthmus.v1.worker_service_pb2.WorkRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[isthmus.v1.worker_service_pb2.WorkResponse], collections.abc.AsyncIterator[isthmus.v1.worker_service_pb2.WorkResponse]]:
-        """Carries credits, outcomes and heartbeats one way, tasks, cancels and acknowledgements the other way."""
+        """Carries credits, outcomes and reports one way, tasks, cancels and acknowledgements the other way."""
 
     @abc.abstractmethod
     def PollTasks(
@@ -115,7 +115,7 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         request: isthmus.v1.worker_service_pb2.RespondTasksRequest,
         context: _ServicerContext,
     ) -> typing.Union[isthmus.v1.worker_service_pb2.RespondTasksResponse, collections.abc.Awaitable[isthmus.v1.worker_service_pb2.RespondTasksResponse]]:
-        """Answers tasks, and asks which running tasks of the session should be interrupted. Renews the lease."""
+        """Answers tasks, reports on running ones, and asks which running tasks of the session should be interrupted. Renews the lease."""
 
     @abc.abstractmethod
     def GetRequest(

@@ -8,19 +8,24 @@ import pytest
 from tests.contract.samples import session
 from tests.integration.sealed_messages import CALLER, HANDLER, queue_key
 from tests.unit.gateway.dispatch.test_dispatcher import World, world
-from tests.unit.gateway.manual_time import START
+from tests.unit.gateway.manual_time import START, FixedRandomness
 
+from isthmus.gateway.api.sealed_answers import SealedAnswers
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
+from isthmus.gateway.api.task_reports import TaskReports
 from isthmus.gateway.api.worker_stream import WorkerStream
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.start_operation import StartOperation
 from isthmus.gateway.core.operation import OperationKey, State
 from isthmus.gateway.dispatch import live_session
+from isthmus.gateway.dispatch.report_rates import ReportRates
 from isthmus.v1 import worker_service_pb2
 from isthmus.wire.names import NamespaceName
 
 __all__ = ["world"]
 TASKS = 6
+# Neither outcomes nor reports are sent here.
+NO_ANSWERS = cast("SealedAnswers", object())
 
 
 class SlowReader:
@@ -72,8 +77,10 @@ async def test_nothing_is_leased_when_a_worker_leaves_too_much_unread(
         opened,
         dispatcher=world.dispatcher,
         leases=world.leases,
-        # No outcome is sent here.
-        outcomes=cast("TaskOutcomes", object()),
+        outcomes=TaskOutcomes(
+            store=world.store, clock=world.clock, randomness=FixedRandomness(), answers=NO_ANSWERS
+        ),
+        reports=TaskReports(store=world.store, clock=world.clock, answers=NO_ANSWERS, rates=ReportRates()),
     )
     reader = SlowReader()
     hello = worker_service_pb2.WorkRequest(credits=TASKS)

@@ -24,6 +24,7 @@ from isthmus.gateway.core.events import (
     AttemptEnded,
     CancelRequested,
     Event,
+    HeartbeatReceived,
     Leased,
     OutcomeReceived,
     OutcomeReleased,
@@ -96,6 +97,7 @@ EVENTS: dict[type[Event], Event] = {
         Leased(session_id=SESSION),
         failed(),
         TaskReturned(attempt=1),
+        HeartbeatReceived(attempt=1),
         AsyncStarted(),
         RESULT,
         OutcomeReleased(),
@@ -123,6 +125,7 @@ LEGAL: dict[State, dict[type[Event], State]] = {
     State.DISPATCHED: {
         AttemptEnded: State.SCHEDULED,
         TaskReturned: State.SCHEDULED,
+        HeartbeatReceived: State.DISPATCHED,
         AsyncStarted: State.STARTED,
         OutcomeReceived: State.SUCCEEDED,
         CancelRequested: State.DISPATCHED,
@@ -245,7 +248,7 @@ def test_attempt_is_repeated_no_earlier_when_the_handler_asked_for_a_delay() -> 
 def test_event_is_refused_when_its_attempt_is_over() -> None:
     """A worker that lost its lease cannot end somebody else's attempt."""
     operation = make_operation(State.DISPATCHED, attempt=2)
-    for event in (failed(1), TaskReturned(attempt=1)):
+    for event in (failed(1), TaskReturned(attempt=1), HeartbeatReceived(attempt=1)):
         with pytest.raises(IllegalEventError):
             machine.apply(operation, event, T0)
 
@@ -357,6 +360,20 @@ def test_schedule_to_start_stops_when_the_operation_was_dispatched() -> None:
         machine.apply(waiting, TimeoutElapsed(timeout=Timeout.SCHEDULE_TO_START), LATE)
 
 
+def test_last_heartbeat_is_that_of_the_attempt_that_runs_when_there_were_others() -> None:
+    """A heartbeat changes no clock; the next attempt has none until it sends one itself."""
+    running = make_operation(State.DISPATCHED)
+    heard_at = T0 + timedelta(seconds=5)
+    heard, effects = machine.apply(running, HeartbeatReceived(attempt=running.attempt), heard_at)
+    assert effects == ()
+    assert (running.last_heartbeat_at, heard.last_heartbeat_at) == (None, heard_at)
+    assert (heard.timeouts, heard.state_since) == (running.timeouts, running.state_since)
+    waiting, _ = machine.apply(heard, failed(), heard_at)
+    again, _ = machine.apply(waiting, Leased(session_id=SESSION), heard_at + timedelta(seconds=1))
+    assert again.heartbeat_at == heard_at
+    assert again.last_heartbeat_at is None
+
+
 # --- any order of events ---
 
 events = st.sampled_from(sorted(EVENTS, key=lambda cls: cls.__name__)).flatmap(
@@ -365,7 +382,7 @@ events = st.sampled_from(sorted(EVENTS, key=lambda cls: cls.__name__)).flatmap(
 
 
 def _for_attempt(event: Event, attempt: int) -> Event:
-    if isinstance(event, AttemptEnded | TaskReturned):
+    if isinstance(event, AttemptEnded | TaskReturned | HeartbeatReceived):
         return replace(event, attempt=attempt)
     return event
 

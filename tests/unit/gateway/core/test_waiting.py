@@ -126,3 +126,14 @@ def test_next_attempt_is_when_it_ends_when_backing_off() -> None:
     waiting = waiting_for(replace(operation(), next_attempt_at=until), pollers=1, now=NOW)
     assert waiting is not None
     assert waiting.until == until
+
+
+def test_last_heartbeat_is_said_when_the_handler_sends_some() -> None:
+    """Whether a slow handler lives, or hangs in a worker that does."""
+    running = replace(in_state(State.DISPATCHED), attempt=2, heartbeat_at=NOW + timedelta(seconds=3))
+    waiting = waiting_for(running, pollers=1, now=NOW + timedelta(seconds=9))
+    assert waiting is not None
+    assert "runs attempt 2 (last heartbeat 2030-05-17 12:30:48 UTC)" in waiting.reason
+    silent = waiting_for(in_state(State.DISPATCHED), pollers=1, now=NOW)
+    assert silent is not None
+    assert "heartbeat" not in silent.reason

@@ -1,0 +1,89 @@
+"""A handler that reports what it did goes on where it was, whoever is killed."""
+
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.deployment.deadline import await_that
+from tests.acceptance.deployment.process import RunningProcess
+from tests.acceptance.deployment.two_teams import ENDPOINT, TwoTeams, create_two_teams
+from tests.acceptance.kill.durable_lines import read_journal
+from tests.acceptance.talk.steps import STEPS, Walks
+
+from isthmus.client.sync import SyncClient
+from isthmus.transport.channel import ChannelSettings
+
+PATIENCE_SECONDS = 60.0
+LEASE_SECONDS = 5
+PROGRAM = "tests.acceptance.talk.steps_worker"
+
+
+class Walkers:
+    """The workers of app-team, one after the other, and what they wrote down."""
+
+    def __init__(self, teams: TwoTeams) -> None:
+        self._teams = teams
+        self._journal = teams.folder / "steps.jsonl"
+        self._count = 0
+
+    def start(self) -> RunningProcess:
+        """Start a worker."""
+        self._count += 1
+        name = f"walker-{self._count}"
+        return self._teams.start(self._teams.handler, PROGRAM, str(self._journal), name=name)
+
+    def lines(self, what: str) -> list[tuple[int, int]]:
+        """Return (attempt, step) of everything that began, or was done."""
+        return [(line["attempt"], line[what]) for line in read_journal(self._journal) if what in line]
+
+    def wait_for(self, walker: RunningProcess, what: str, step: tuple[int, int]) -> None:
+        """Return when that is in the journal."""
+        await_that(
+            lambda: step in self.lines(what),
+            f"{step} {what}; {self.lines(what)}\n{walker.tail()}",
+            seconds=PATIENCE_SECONDS,
+        )
+
+
+def test_steps_are_not_run_again_when_their_worker_is_killed(tmp_path: Path) -> None:
+    """Kill -9 in the middle of the fifth step, and of the gateway: only the fifth is begun again."""
+    teams = create_two_teams(tmp_path, lease_seconds=LEASE_SECONDS)
+    gateway = teams.site.start()
+    walkers = Walkers(teams)
+    running: list[RunningProcess] = [gateway]
+    try:
+        teams.register(gateway)
+        walker = walkers.start()
+        running.append(walker)
+        with _connect(teams) as client:
+            handle = client.create_nexus_client(ENDPOINT, Walks).start_operation(Walks.walk, STEPS)
+            for step in range(4):
+                walkers.wait_for(walker, "began", (1, step))
+                walker.say("go")
+            walkers.wait_for(walker, "began", (1, 4))
+            assert "last heartbeat" in handle.describe().waiting_reason
+            walker.kill()
+            gateway.kill()
+            running.append(teams.site.start())
+            second = walkers.start()
+            running.append(second)
+            walkers.wait_for(second, "began", (2, 4))
+            assert handle.describe().last_heartbeat_at is None
+            for _ in range(STEPS - 4):
+                second.say("go")
+            result: Any = handle.result()
+        assert result == list(range(STEPS))
+        assert [step for _, step in walkers.lines("did")] == list(range(STEPS))
+        assert walkers.lines("did")[:5] == [(1, 0), (1, 1), (1, 2), (1, 3), (2, 4)]
+    finally:
+        for process in running:
+            process.kill()
+
+
+def _connect(teams: TwoTeams) -> SyncClient:
+    caller = teams.caller
+    return SyncClient.connect(
+        channel=ChannelSettings(address=teams.site.address),
+        keyring=caller.open_keyring(),
+        trust=caller.trust_file,
+        credentials=caller.tokens(),
+    )
