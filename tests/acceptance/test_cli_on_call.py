@@ -211,6 +211,28 @@ def test_cause_is_the_handler_when_it_finishes_later(isthmus: CommandLine) -> No
     assert ": complete it, or" in found["sentence"]
 
 
+def test_operation_ends_when_somebody_completes_it_from_the_command_line(isthmus: CommandLine) -> None:
+    """By its token, which no command line shows, or by its id; with a result, or as failed."""
+    with worker(isthmus, "patient"):
+        first = start(isthmus, "patient", "later")
+        why(isthmus, first, "handler_async")
+        completed = isthmus(
+            *("operation", "complete", "--token", "-", "--set", "done=true"), profile="app-team", stdin="t\n"
+        )
+        assert completed.code == 0, completed.err
+        assert isthmus("operation", "wait", first).json["result"] == {"done": True}
+        second = start(isthmus, "patient", "later")
+        why(isthmus, second, "handler_async")
+        assert isthmus("operation", "fail", second, "-m", "no", profile="app-team").code == 2
+        failed = isthmus("operation", "fail", second, "--caller", "data-team", "-m", "no", profile="app-team")
+        assert failed.json == {"operation_id": second, "state": "failed"}
+        waited = isthmus("operation", "wait", second)
+        assert (waited.code, waited.json["state"]) == (1, "failed")
+        again = isthmus("operation", "fail", second, "--caller", "data-team", "-m", "no", profile="app-team")
+    assert again.code == 1
+    assert "ended already" in again.err
+
+
 def test_parked_operations_run_again_when_the_owner_redrives_them(isthmus: CommandLine) -> None:
     """One by its id, the rest by their endpoint; the caller may do neither."""
     (isthmus.directory / "mended").unlink(missing_ok=True)

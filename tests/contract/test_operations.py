@@ -21,7 +21,7 @@ from tests.contract.samples import (
 )
 
 from isthmus.gateway.core.errors import AlreadyExistsError, NotFoundError, PreconditionError
-from isthmus.gateway.core.operation import AttemptEnd, Operation, State, Statement
+from isthmus.gateway.core.operation import AttemptEnd, Operation, OperationKey, State, Statement
 from isthmus.gateway.ports import (
     EnvelopeSlot,
     ListedOperation,
@@ -323,3 +323,22 @@ async def test_count_of_a_caller_is_exact_when_it_goes_beyond_a_thousand(store: 
     await store.transact(starting(*map(operation, range(1, 1203))))
     await store.transact(completing(*map(key, range(1, 3))))
     assert await store.transact(lambda unit: unit.count_open_operations_of(ENDPOINT, CALLER)) == 1200
+
+
+async def test_operation_is_found_by_its_token_when_it_has_one(store: Store) -> None:
+    """By its handler only; the last token counts, and two operations may have the same one."""
+
+    def found(token: bytes, handler: str = HANDLER) -> Callable[[Reader], list[OperationKey]]:
+        return lambda reader: [of.key for of in reader.operations_with_token(handler, token)]
+
+    await store.transact(inserting(*(operation(number) for number in range(1, 5))))
+    await store.transact(lambda unit: unit.put_operation_token(key(1), b"a" * 32))
+    await store.transact(lambda unit: unit.put_operation_token(key(1), b"b" * 32))
+    assert await store.read(found(b"a" * 32)) == []
+    assert await store.read(found(b"b" * 32)) == [key(1)]
+    assert await store.read(found(b"b" * 32, "other")) == []
+    await store.transact(lambda unit: unit.put_operation_token(key(2), b"b" * 32))
+    await store.transact(lambda unit: unit.put_operation_token(key(3), b"b" * 32))
+    assert len(await store.read(found(b"b" * 32))) == 2
+    with pytest.raises(NotFoundError):
+        await store.transact(lambda unit: unit.put_operation_token(key(9), b"a" * 32))

@@ -268,6 +268,15 @@ async def test_identities_are_forgotten_when_their_time_is_over(store: Store) ->
     assert await store.transact(lambda unit: unit.task(key(1), TaskKind.START)) is not None
 
 
+async def test_token_finds_nothing_when_the_operation_is_retired(store: Store) -> None:
+    """It is forgotten with the messages."""
+    await store.transact(starting(operation(1)))
+    await store.transact(lambda unit: unit.put_operation_token(key(1), b"k" * 32))
+    await store.transact(completing(key(1)))
+    await store.transact(retiring())
+    assert not await store.read(lambda reader: reader.operations_with_token(HANDLER, b"k" * 32))
+
+
 @pytest.mark.parametrize("page", [1, 2, 100])
 async def test_every_endpoint_is_listed_when_some_are_deleted(store: Store, page: int) -> None:
     """What was started at a deleted endpoint is kept for its time, too."""

@@ -257,3 +257,32 @@ async def test_newer_connection_wins_when_session_connects_twice(
     await start(operation_gateway.client(CALLER), request())
     await newer.tasks.get()
     assert older.tasks.empty()
+
+
+@pytest.mark.parametrize(
+    ("direction", "token_key"),
+    [(Direction.STARTED, b"k" * 31), (Direction.STARTED, b"k" * 33), (Direction.RESULT, b"k" * 32)],
+)
+async def test_outcome_is_refused_when_its_token_key_makes_no_sense(
+    operation_gateway: RunningGateway, direction: Direction, token_key: bytes
+) -> None:
+    """Of another size, or beside something that is no asynchronous start."""
+    worker = await Worker(operation_gateway.client(HANDLER)).hello(grant=1)
+    await start(operation_gateway.client(CALLER), request())
+    answer = outcome(await worker.tasks.get(), direction)
+    answer.token_key = token_key
+    assert reason_in((await worker.answer(answer)).error) == "TOKEN_KEY"
+
+
+async def test_request_is_refused_when_it_is_looked_for_in_two_ways(
+    operation_gateway: RunningGateway,
+) -> None:
+    """By id and token at once, or by a token key of another size."""
+    handler = operation_gateway.client(HANDLER)
+    for wanted in (
+        worker_service_pb2.GetRequestRequest(operation_id=b"o" * 16, token_key=b"k" * 32),
+        worker_service_pb2.GetRequestRequest(token_key=b"k" * 16),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await handler.workers.GetRequest(wanted, metadata=handler.metadata)
+        assert refusal(caught.value) == (grpc.StatusCode.INVALID_ARGUMENT, "TOKEN_KEY")

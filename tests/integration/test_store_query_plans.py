@@ -10,20 +10,28 @@ from tests.contract.samples import NOW
 
 from isthmus.gateway.core.operation import State
 from isthmus.gateway.ports import AuditFilter, OperationFilter, QueueKey
-from isthmus.gateway.store import audit_events, backlog, operations, registry, retention, tasks
+from isthmus.gateway.store import (
+    audit_events,
+    backlog,
+    operation_tokens,
+    operations,
+    registry,
+    retention,
+    tasks,
+)
 from isthmus.gateway.store.migrate import migrate
 from isthmus.gateway.store.statements import ManyRows, Row
 from isthmus.wire.names import NamespaceName
 
 KEYED = {
     f"{module.__name__.rpartition('.')[2]}.{name}": text
-    for module in (operations, tasks, registry, audit_events, backlog, retention)
+    for module in (operations, tasks, registry, audit_events, backlog, retention, operation_tokens)
     for name, text in vars(module).items()
     if name.isupper() and isinstance(text, str) and text.startswith(("SELECT", "WITH"))
 }
 WRITES = {
     f"{module.__name__.rpartition('.')[2]}.{name}": statement
-    for module in (operations, tasks, registry, audit_events, retention)
+    for module in (operations, tasks, registry, audit_events, retention, operation_tokens)
     for name, statement in vars(module).items()
     if isinstance(statement, ManyRows)
 }

@@ -7,6 +7,7 @@ import typer
 from isthmus.cli.exit_code import CliError
 from isthmus.cli.invocation import invocation
 from isthmus.cli.moment import parse_duration
+from isthmus.cli.operation_completion import complete, fail
 from isthmus.cli.operation_control import redrive, terminate
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ def cancel(ctx: typer.Context, operation_id: OperationId) -> None:
     run_with_client(ctx, work)
 
 
+app.command()(complete)
+app.command()(fail)
 app.command()(redrive)
 app.command()(terminate)
 

@@ -210,10 +210,15 @@ class SyncEngine:
             case Block():
                 return effect.work()
 
-    def _keys(self, effect: FetchKeys) -> PeerKeys:
+    @property
+    def directory(self) -> KeyDirectory:
+        """Verified keysets of other namespaces."""
         if self._mark.forked:  # a lock of the old one may have been held by a thread that this process lacks
             self._mark, self._directory = ProcessMark(), self._new_directory()
-        return self._directory.keyset(effect.namespace, key_id=effect.key_id)
+        return self._directory
+
+    def _keys(self, effect: FetchKeys) -> PeerKeys:
+        return self.directory.keyset(effect.namespace, key_id=effect.key_id)
 
     def _new_directory(self) -> KeyDirectory:
         return KeyDirectory(KeysetCache(self._parts.trust, clock_ms=now_ms), self._fetch)

@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
 import nexusrpc
 
-from isthmus.blobs.claim_checks import Content
+from isthmus.blobs.claim_checks import ClaimChecks, Content
 from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.assembly import assemble
 from isthmus.client.description import OperationDescription, describe
@@ -23,10 +23,12 @@ from isthmus.client.profile import Profile
 from isthmus.client.request import StartKeywords, StartOptions, operation_id_of, start_options
 from isthmus.client.root import content_of, payload_of, value_of
 from isthmus.client.starting import start_flow
+from isthmus.keys.directory import KeyDirectory
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.trust import TrustStore
 from isthmus.payload.converter import DefaultPayloadConverter, PayloadConverter
 from isthmus.transport.channel import ChannelSettings
+from isthmus.transport.connection import SyncConnection
 from isthmus.transport.credentials import TokenSource
 from isthmus.transport.errors import ConfigurationError
 from isthmus.wire.names import NamespaceName, parse_operation_id
@@ -44,6 +46,7 @@ class SyncClient:
         self, engine: SyncEngine, *, converter: PayloadConverter, interceptors: Sequence[Interceptor] = ()
     ) -> None:
         self._engine = engine
+        self._converter = converter
         self._outbound = layered_sync(_SyncRoot(engine, converter), interceptors)
 
     @classmethod
@@ -82,6 +85,36 @@ class SyncClient:
     def principal(self) -> str:
         """Who this client is to the gateway."""
         return self._engine.caller.principal
+
+    @property
+    def trust_domain(self) -> str:
+        """The deployment that it belongs to."""
+        return self._engine.caller.keyring.trust_domain
+
+    @property
+    def connection(self) -> SyncConnection:
+        """The connection, for those who complete operations, and tools."""
+        return self._engine.connection
+
+    @property
+    def keyring(self) -> Keyring:
+        """The namespace's private keys."""
+        return self._engine.caller.keyring
+
+    @property
+    def key_directory(self) -> KeyDirectory:
+        """Verified keysets of other namespaces."""
+        return self._engine.directory
+
+    @property
+    def payload_converter(self) -> PayloadConverter:
+        """How values become payloads."""
+        return self._converter
+
+    @property
+    def claim_checks(self) -> ClaimChecks:
+        """How payloads travel that are too large for envelopes."""
+        return self._engine.caller.claim_checks
 
     @overload
     def create_nexus_client(self, endpoint: str, service: type[ServiceT]) -> "SyncNexusClient[ServiceT]": ...

@@ -18,6 +18,7 @@ from isthmus.wire.pae import pae
 
 ID_KEY_BYTES = 32
 _OPERATION_CONTEXT = "ise1/op"
+_FOUND_BY_TOKEN = "ise1/token"  # noqa: S105 - what is hashed, and no secret
 _FINGERPRINT_CONTEXT = "ise1/fingerprint"
 _GENERATION = struct.Struct(">Q")
 
@@ -66,6 +67,14 @@ def fingerprint_of(id_key: bytes, payload: Payload) -> bytes:
     """
     parts = [part for header in payload.headers for part in header]
     return _mac(id_key, pae(_FINGERPRINT_CONTEXT, payload.content_type, *parts, payload.data))
+
+
+def token_key_of(id_key: bytes, *, trust_domain: str, namespace: str, token: bytes) -> bytes:
+    """Return the keyed hash that an operation token is found by, 32 bytes.
+
+    HMAC-SHA256 under ``id_key`` over PAE("ise1/token", trust_domain, handler's namespace, token).
+    """
+    return _mac(id_key, pae(_FOUND_BY_TOKEN, trust_domain, namespace, token))
 
 
 def random_operation_id() -> OperationId:

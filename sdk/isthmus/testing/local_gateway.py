@@ -1,5 +1,6 @@
 """A gateway on a free loopback port of this process, with keys, credentials and pins for every namespace."""
 
+import asyncio
 import secrets
 import tempfile
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from isthmus.client.client import Client
 from isthmus.client.profile import Profile
+from isthmus.client.sync import SyncClient
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_format import KdfParameters, new_salt
 from isthmus.keys.trust import TrustStore
@@ -166,6 +168,22 @@ class LocalGateway:
             )
             self._clients[namespace] = await self._stack.enter_async_context(found)
         return found
+
+    async def sync_client(self, namespace: str) -> SyncClient:
+        """Return a new sync client of a namespace, for a thread; it is closed with the gateway."""
+        about = await self.namespace(namespace)
+
+        def connect() -> SyncClient:
+            return SyncClient.connect(
+                about.address,
+                profile=Profile(),
+                keyring=about.keyring,
+                trust=about.trust,
+                credentials=about.credentials,
+            )
+
+        # In a thread: the gateway that answers lives on this event loop.
+        return self._stack.enter_context(await asyncio.to_thread(connect))
 
     @asynccontextmanager
     async def worker(

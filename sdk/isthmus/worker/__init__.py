@@ -6,8 +6,8 @@
     await worker.run()
 """
 
-from isthmus.worker.completion import complete
-from isthmus.worker.connected import WorkerClient
+from isthmus.worker.completers import complete, complete_sync
+from isthmus.worker.connected import SyncWorkerClient, WorkerClient
 from isthmus.worker.context import TaskContext, current
 from isthmus.worker.errors import (
     CompletionRefusedError,
@@ -38,6 +38,7 @@ __all__ = [
     "ReportRefusedError",
     "ReportTooLargeError",
     "Reported",
+    "SyncWorkerClient",
     "TaskContext",
     "TaskLostError",
     "UntrustedNamespaceError",
@@ -46,6 +47,7 @@ __all__ = [
     "WorkerError",
     "WorkerRefusedError",
     "complete",
+    "complete_sync",
     "current",
     "run_sync",
 ]

@@ -94,6 +94,8 @@ class Answers:
         envelope = await self._envelopes.seal(direction, payload, request=request)
         outcome = running.outcome()
         outcome.envelope = envelope
+        if direction is Direction.STARTED:
+            outcome.token_key = self._envelopes.token_key(payload.data)
         return Answer(
             outcome=outcome,
             seal_again=partial(self._envelopes.seal, direction, payload, request=request, newest_keys=True),

@@ -1,18 +1,19 @@
 """What a worker needs of a client: the way to the gateway, and the keys on its own side."""
 
 import logging
-from typing import Protocol
+from typing import Protocol, Self
 
 from isthmus.blobs.claim_checks import ClaimChecks
 from isthmus.envelope.errors import KeyUnavailableError, MissingKey
 from isthmus.envelope.expected import Decrypter, VerifiedKeys
+from isthmus.envelope.identity import token_key_of
 from isthmus.envelope.key_material import SigningPrivateKey
 from isthmus.envelope.seal import RecipientKey
 from isthmus.keys.errors import KeysError, NoSealingKeyError, TrustError
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.keyset import VerifiedKeyset
 from isthmus.payload.converter import PayloadConverter
-from isthmus.transport.connection import Connection
+from isthmus.transport.connection import Connection, SyncConnection
 from isthmus.wire.names import KEY_ID_BYTES, NamespaceName
 from isthmus.worker.errors import UntrustedNamespaceError
 
@@ -84,13 +85,70 @@ class WorkerClient(Protocol):
         ...
 
 
+class SyncPeerKeysets(Protocol):
+    """Keysets of other namespaces, verified against pins, for threads."""
+
+    def keyset(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeyset:
+        """Return a keyset. Raises as ``PeerKeysets.keyset``."""
+        ...
+
+
+class SyncWorkerClient(Protocol):
+    """What completing an operation takes from ``isthmus.client.SyncClient``; it blocks."""
+
+    @property
+    def namespace(self) -> NamespaceName:
+        """The namespace that serves."""
+        ...
+
+    @property
+    def trust_domain(self) -> str:
+        """The deployment that it belongs to."""
+        ...
+
+    @property
+    def principal(self) -> str:
+        """Who this process is to the gateway."""
+        ...
+
+    @property
+    def connection(self) -> SyncConnection:
+        """The way to the gateway."""
+        ...
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys of the namespace."""
+        ...
+
+    @property
+    def key_directory(self) -> SyncPeerKeysets:
+        """The keys of its callers."""
+        ...
+
+    @property
+    def payload_converter(self) -> PayloadConverter:
+        """How values become payloads."""
+        ...
+
+    @property
+    def claim_checks(self) -> ClaimChecks:
+        """How payloads travel that are too large for envelopes."""
+        ...
+
+
 class ClientKeys:
     """The keys of a client, as tasks need them."""
 
-    def __init__(self, client: WorkerClient) -> None:
-        self._namespace = client.namespace
-        self._keyring = client.keyring
-        self._directory = client.key_directory
+    def __init__(self, namespace: NamespaceName, keyring: Keyring, directory: PeerKeysets) -> None:
+        self._namespace = namespace
+        self._keyring = keyring
+        self._directory = directory
+
+    @classmethod
+    def of(cls, client: WorkerClient) -> Self:
+        """Return the keys of a client."""
+        return cls(client.namespace, client.keyring, client.key_directory)
 
     @property
     def decrypter(self) -> Decrypter:
@@ -103,6 +161,13 @@ class ClientKeys:
             return self._keyring.signing_key()
         except KeysError:
             raise self._missing(self._namespace, MissingKey.SENDER_SIGNING) from None
+
+    def token_key(self, token: bytes) -> bytes:
+        """Return the keyed hash that an operation is found by: nobody without the keyring can make it."""
+        keyring = self._keyring
+        return token_key_of(
+            keyring.id_key, trust_domain=keyring.trust_domain, namespace=self._namespace, token=token
+        )
 
     def verification_keys_at_hand(self, namespace: str) -> VerifiedKeys | None:
         """Return the keys that a namespace may have signed with, or None when they must be asked for."""

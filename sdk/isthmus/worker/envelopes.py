@@ -46,6 +46,10 @@ class WorkerKeys(Protocol):
         """Return the key that signs outcomes now. Raises KeyUnavailableError."""
         ...
 
+    def token_key(self, token: bytes) -> bytes:
+        """Return the keyed hash that an operation of the worker's namespace is found by."""
+        ...
+
     def verification_keys_at_hand(self, namespace: str) -> VerifiedKeys | None:
         """Return what verification_keys would, where that needs no waiting; None leaves it to that."""
         ...
@@ -191,6 +195,10 @@ class TaskEnvelopes:
         if not (stated.isascii() and stated.isdigit() and 0 < int(stated) < attempt):
             raise EnvelopeRejectedError(RejectionReason.ATTEMPT)
         return payload
+
+    def token_key(self, token: bytes) -> bytes:
+        """Return the keyed hash that an operation is found by whose handler returned this token."""
+        return self._keys.token_key(token)
 
     async def seal(
         self, direction: Direction, payload: Payload, *, request: RequestFacts, newest_keys: bool = False

@@ -7,8 +7,8 @@ and disk is logged here, and not told to the caller's team.
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 import nexusrpc
 
@@ -22,15 +22,28 @@ from isthmus.wire.header import Direction
 from isthmus.worker.envelopes import Identity, RequestFacts
 
 T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Runs what blocks where that disturbs nobody."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """Run it and return what it returns."""
+        ...
+
+
 logger = logging.getLogger("isthmus.worker")
 
 
 class LargePayloads:
     """Exchanges claim checks for the tasks of one worker."""
 
-    def __init__(self, claim_checks: ClaimChecks, identity: Identity) -> None:
+    def __init__(
+        self, claim_checks: ClaimChecks, identity: Identity, *, in_thread: InThread = asyncio.to_thread
+    ) -> None:
         self._claim_checks = claim_checks
         self._identity = identity
+        self._in_thread = in_thread
 
     def must_receive(self, payload: Payload, type_hint: object) -> bool:
         """Whether the payload of a request is to be received first."""
@@ -39,7 +52,7 @@ class LargePayloads:
     async def receive(self, payload: Payload, type_hint: object, *, request: RequestFacts) -> Content:
         """Return what a request stands for. Raises HandlerError."""
         binding = self._binding(request, Direction.REQUEST)
-        return await _in_thread(
+        return await self._run(
             lambda: self._claim_checks.unpack(payload, type_hint, binding=binding),
             refused=nexusrpc.HandlerErrorType.BAD_REQUEST,
         )
@@ -56,7 +69,7 @@ class LargePayloads:
             return content
         binding = self._binding(request, Direction.RESULT)
         try:
-            packed = await _in_thread(
+            packed = await self._run(
                 lambda: self._claim_checks.pack(content, binding=binding),
                 refused=nexusrpc.HandlerErrorType.INTERNAL,
             )
@@ -79,22 +92,21 @@ class LargePayloads:
             direction=direction,
         )
 
-
-async def _in_thread(work: Callable[[], T], *, refused: nexusrpc.HandlerErrorType) -> T:
-    try:
-        return await asyncio.to_thread(work)
-    except BlobUnavailableError as error:
-        logger.warning("%s", error)
-        raise nexusrpc.HandlerError(
-            "the worker cannot use its object store or disk for large payloads now; its log says why",
-            type=nexusrpc.HandlerErrorType.UNAVAILABLE,
-        ) from None
-    except ConfigurationError as error:
-        logger.error("%s", error)  # noqa: TRY400 - no traceback needed
-        raise nexusrpc.HandlerError(
-            "the worker is not configured for large payloads; its log says what is missing",
-            type=nexusrpc.HandlerErrorType.INTERNAL,
-            retryable_override=False,
-        ) from None
-    except BlobError as error:
-        raise nexusrpc.HandlerError(str(error), type=refused, retryable_override=False) from None
+    async def _run(self, work: Callable[[], T], *, refused: nexusrpc.HandlerErrorType) -> T:
+        try:
+            return await self._in_thread(work)
+        except BlobUnavailableError as error:
+            logger.warning("%s", error)
+            raise nexusrpc.HandlerError(
+                "the worker cannot use its object store or disk for large payloads now; its log says why",
+                type=nexusrpc.HandlerErrorType.UNAVAILABLE,
+            ) from None
+        except ConfigurationError as error:
+            logger.error("%s", error)  # noqa: TRY400 - no traceback needed
+            raise nexusrpc.HandlerError(
+                "the worker is not configured for large payloads; its log says what is missing",
+                type=nexusrpc.HandlerErrorType.INTERNAL,
+                retryable_override=False,
+            ) from None
+        except BlobError as error:
+            raise nexusrpc.HandlerError(str(error), type=refused, retryable_override=False) from None

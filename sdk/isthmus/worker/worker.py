@@ -108,7 +108,7 @@ class Worker:
         )
         envelopes = TaskEnvelopes(
             identity=own,
-            keys=ClientKeys(client),
+            keys=ClientKeys.of(client),
             guard=RedeliveryGuard(),
         )
         self._reports = Reports(envelopes, interval=heartbeat_interval)

@@ -6,10 +6,13 @@ from tests.unit.worker.gateway import Gateway
 from tests.unit.worker.parties import Caller, HandlerClient
 from tests.unit.worker.services import Charge, Receipt
 
+from isthmus.envelope.identity import random_message_id
+from isthmus.envelope.seal import RecipientKey, Sealed, seal
 from isthmus.payload.converter import DefaultPayloadConverter
+from isthmus.payload.payload import Payload
 from isthmus.v1 import worker_service_pb2
 from isthmus.wire.envelope import encode_envelope, parse_envelope
-from isthmus.wire.header import Direction
+from isthmus.wire.header import Direction, Header
 from isthmus.wire.names import format_operation_id
 from isthmus.worker import CompletionRefusedError, UntrustedNamespaceError, complete
 
@@ -81,3 +84,64 @@ async def test_completion_is_refused_when_it_has_two_endings(client: HandlerClie
             result=1,
             error=ValueError(),
         )
+
+
+def started_for(request: Sealed, client: HandlerClient, token: bytes) -> bytes:
+    """Return the token of a request as its handler sealed it to its own namespace."""
+    asked = request.header
+    header = Header(
+        direction=Direction.STARTED,
+        trust_domain=asked.trust_domain,
+        sender_namespace=client.namespace,
+        sender_key_id=client.keyring.signing_key().key_id,
+        principal=client.principal,
+        recipient_namespace=client.namespace,
+        endpoint=asked.endpoint,
+        service=asked.service,
+        operation=asked.operation,
+        operation_id=asked.operation_id,
+        message_id=random_message_id(),
+        request_digest=request.digest,
+        issued_at_ms=asked.issued_at_ms,
+        recipients=(client.namespace,),
+    )
+    recipient = RecipientKey(namespace=client.namespace, key=client.keyring.sealing_key())
+    payload = Payload(content_type="application/octet-stream", data=token)
+    signer = client.keyring.signing_key()
+    return seal(header, payload, signer=signer, recipients=(recipient,)).envelope
+
+
+async def test_nothing_is_sent_when_the_gateway_shows_another_operation_for_a_token(
+    gateway: Gateway, client: HandlerClient, caller: Caller, stranger: Caller
+) -> None:
+    """Its token differs, is missing, was sealed for another request, or its caller is not trusted."""
+    right, other = caller.request("settle", Charge("o", 1)), caller.request("settle", Charge("o", 2))
+    by_stranger = stranger.request("settle", Charge("o", 1))
+    token = b"job/1"
+    shown = (
+        (other, started_for(other, client, b"job/2")),
+        (other, started_for(right, client, token)),
+        (other, b""),
+        (right, right.envelope),
+    )
+    for request, started in shown:
+        gateway.request = worker_service_pb2.GetRequestResponse(
+            request=request.envelope, operation_id=request.header.operation_id, started=started
+        )
+        with pytest.raises(CompletionRefusedError, match="nothing was sent"):
+            await complete(client, token="job/1", result=None)
+    gateway.request = worker_service_pb2.GetRequestResponse(
+        request=by_stranger.envelope,
+        operation_id=by_stranger.header.operation_id,
+        started=started_for(by_stranger, client, token),
+    )
+    with pytest.raises(UntrustedNamespaceError):
+        await complete(client, token="job/1", result=None)
+    assert gateway.completed == []
+    gateway.request = worker_service_pb2.GetRequestResponse(
+        request=right.envelope,
+        operation_id=right.header.operation_id,
+        started=started_for(right, client, token),
+    )
+    await complete(client, token="job/1", result=None)
+    assert [completed.operation_id for completed in gateway.completed] == [right.header.operation_id]

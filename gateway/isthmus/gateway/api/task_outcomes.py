@@ -37,6 +37,7 @@ _FAILURE = frozenset({Direction.FAILURE})
 _REJECTIONS = frozenset({"E2E_REJECTED", "KEY_UNAVAILABLE"})
 MAX_ERROR_TYPE_CHARS = 64
 NO_DELAY = timedelta(0)
+TOKEN_KEY_BYTES = 32
 MAX_RETRY_DELAY = timedelta(days=1)
 # A cancel that the handler could not take is offered again with this much patience, whatever the endpoint
 # says about starts: it must arrive while the operation still runs.
@@ -104,7 +105,9 @@ class TaskOutcomes:
         key = key_of(task)
         match outcome.WhichOneof("outcome"):
             case "envelope":
-                command = await self._completion(principal, key, outcome.envelope, attempt=task.attempt)
+                command = await self._completion(
+                    principal, key, outcome.envelope, attempt=task.attempt, token_key=outcome.token_key
+                )
             case "retry":
                 command = await self._retry(principal, key, task, outcome.retry)
             case "rejection":
@@ -146,8 +149,13 @@ class TaskOutcomes:
         *,
         attempt: int = 0,
         directions: frozenset[Direction] = _ENDS_ATTEMPT,
+        token_key: bytes = b"",
     ) -> RecordCommand:
         sealed = await self._answers.check(principal, envelope, directions)
+        if token_key:
+            check_token_key(token_key)
+            if sealed.header.direction is not Direction.STARTED:
+                raise InvalidRequestError("a token key goes with an asynchronous start", reason="TOKEN_KEY")
         outcome = SealedOutcome(
             key=key,
             header=sealed.header,
@@ -155,6 +163,7 @@ class TaskOutcomes:
             digest=sealed.digest,
             actor=principal.actor,
             attempt=attempt,
+            token_key=token_key,
         )
         clock = self._clock
         return lambda uow: record_outcome(uow, outcome, now=clock.now()).refusal
@@ -257,3 +266,10 @@ def key_of(task: Ref) -> OperationKey:
     return OperationKey(
         caller=check_namespace(task.caller_namespace), operation_id=check_operation_id(task.operation_id)
     )
+
+
+def check_token_key(token_key: bytes) -> bytes:
+    """Return the keyed hash of a token. Raises InvalidRequestError when it can be none."""
+    if len(token_key) != TOKEN_KEY_BYTES:
+        raise InvalidRequestError(f"a token key has {TOKEN_KEY_BYTES} bytes", reason="TOKEN_KEY")
+    return token_key

@@ -26,7 +26,10 @@ from isthmus.wire.header import OUTCOMES, Direction, Header
 
 
 class SealedOutcome(Value):
-    """A sealed answer of the handler: ``envelope`` as transmitted, ``digest`` its message digest."""
+    """A sealed answer of the handler: ``envelope`` as transmitted, ``digest`` its message digest.
+
+    ``token_key`` is the keyed hash of an operation token, for an asynchronous start.
+    """
 
     key: OperationKey
     header: Header
@@ -34,6 +37,7 @@ class SealedOutcome(Value):
     digest: bytes
     actor: Actor
     attempt: int = 0
+    token_key: bytes = b""
 
 
 class Recorded(Value):
@@ -71,6 +75,9 @@ def record_outcome(uow: UnitOfWork, outcome: SealedOutcome, *, now: datetime) ->
     if operation.outcome_digest == outcome.digest:
         return Recorded(operation=operation)
     if operation.state.is_terminal or operation.state is State.REVIEW:
+        if outcome.header.direction is Direction.STARTED and operation.statement is None:
+            # Another process completed it before this start of it was recorded: nothing is late.
+            return Recorded(operation=operation)
         _audit_late(uow, ref(operation), outcome, now)
         return Recorded(operation=operation, late=True)
     if outcome.header.direction is Direction.STARTED:
@@ -164,6 +171,8 @@ def _start_async(uow: UnitOfWork, operation: Operation, outcome: SealedOutcome, 
     if operation.state is State.STARTED:
         return after
     uow.put_envelope(operation.key, EnvelopeSlot.STARTED, outcome.envelope)
+    if outcome.token_key:
+        uow.put_operation_token(operation.key, outcome.token_key)
     uow.update_operation(after)
     uow.append_audit(
         AuditRecord(

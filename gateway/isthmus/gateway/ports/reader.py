@@ -66,6 +66,10 @@ class Reader(Protocol):
         """Return the operations with this id that a namespace handles, whoever called; at most two."""
         ...
 
+    def operations_with_token(self, handler: str, token_key: bytes) -> Sequence[Operation]:
+        """Return the operations with this token that a namespace handles; at most two."""
+        ...
+
     def identity(self, key: OperationKey) -> Identity | None:
         """Return what stays of a retired operation."""
         ...

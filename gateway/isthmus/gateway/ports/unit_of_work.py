@@ -58,6 +58,14 @@ class OperationUnit(Protocol):
         """
         ...
 
+    def put_operation_token(self, key: OperationKey, token_key: bytes) -> None:
+        """Let an operation be found by the keyed hash of its token, too, replacing the one that it had.
+
+        Raises:
+            NotFoundError: the operation does not exist.
+        """
+        ...
+
     def overdue_operations(self, now: datetime, limit: int) -> Sequence[OperationKey]:
         """Return open operations whose next timeout has elapsed, longest overdue first."""
         ...

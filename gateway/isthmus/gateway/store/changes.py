@@ -90,6 +90,7 @@ class Changes:
         "operations",
         "sessions",
         "tasks",
+        "tokens",
     )
 
     def __init__(self) -> None:
@@ -100,6 +101,8 @@ class Changes:
         self.opened: dict[Line, int] = {}
         self.envelopes: dict[int, bytes] = {}
         self.tasks: dict[int, Task | None] = {}
+        # By position: the handler and the key of the token.
+        self.tokens: dict[int, tuple[str, bytes]] = {}
         self.sessions: dict[bytes, WorkerSession | None] = {}
         self.namespaces: dict[str, Namespace] = {}
         self.endpoints: dict[str, Endpoint] = {}
@@ -120,6 +123,7 @@ class Changes:
             or self.tasks
             or self.envelopes
             or self.sessions
+            or self.tokens
             or self.is_registry_changed
         )
 
@@ -135,6 +139,8 @@ class Changes:
         if later.tasks:
             self.tasks.update(later.tasks)
         self.audit += later.audit
+        if later.tokens:
+            self.tokens.update(later.tokens)
         if later.sessions:
             self.sessions.update(later.sessions)
         if later.is_registry_changed:

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from isthmus.gateway.store import audit_events, operations, registry, retention, tasks
+from isthmus.gateway.store import audit_events, operation_tokens, operations, registry, retention, tasks
 from isthmus.gateway.store.audit_events import PendingEvent
 from isthmus.gateway.store.changes import Changes, Known
 from isthmus.gateway.store.statements import Row
@@ -54,6 +54,10 @@ def write_changes(
         _write_tasks(connection, changes)
     if changes.sessions:
         _write_sessions(connection, changes)
+    if changes.tokens:
+        operation_tokens.PUT.run(
+            connection, [(position, *found_by) for position, found_by in changes.tokens.items()]
+        )
     if changes.is_registry_changed:
         _write_registry(connection, changes)
     if changes.audit:

@@ -21,7 +21,15 @@ from isthmus.gateway.ports import (
     WaitingGroup,
     WorkerSession,
 )
-from isthmus.gateway.store import audit_events, backlog, operations, registry, retention, tasks
+from isthmus.gateway.store import (
+    audit_events,
+    backlog,
+    operation_tokens,
+    operations,
+    registry,
+    retention,
+    tasks,
+)
 from isthmus.gateway.store.moments import from_microseconds
 from isthmus.gateway.store.operations import StoredOperation
 from isthmus.gateway.store.statements import Row
@@ -59,6 +67,12 @@ class SnapshotReader:
     def operations_handled(self, handler: str, operation_id: bytes) -> Sequence[Operation]:
         """Return the operations with this id that a namespace handles, whoever called; at most two."""
         rows = self._all(operations.SELECT_HANDLED, operations.handled_parameters(handler, operation_id))
+        return [operations.from_row(row).operation for row in rows]
+
+    def operations_with_token(self, handler: str, token_key: bytes) -> Sequence[Operation]:
+        """Return the operations with this token that a namespace handles; at most two."""
+        parameters = (handler, token_key, operation_tokens.MOST_FOUND)
+        rows = self._all(operation_tokens.SELECT_OPERATIONS, parameters)
         return [operations.from_row(row).operation for row in rows]
 
     def identity(self, key: OperationKey) -> Identity | None:

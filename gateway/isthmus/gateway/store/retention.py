@@ -17,6 +17,7 @@ from isthmus.gateway.core.audit_record import OperationEnded
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import State
 from isthmus.gateway.ports import EnvelopeSlot, Retired
+from isthmus.gateway.store import operation_tokens
 from isthmus.gateway.store.moments import from_microseconds, to_microseconds
 from isthmus.gateway.store.operations import Ident, envelope_id, key_from_row
 from isthmus.gateway.store.schema import (
@@ -143,6 +144,7 @@ def retire(
     DELETE_ENVELOPES.run(
         connection, [(envelope_id(position, slot),) for slot in EnvelopeSlot for (position,) in positions]
     )
+    operation_tokens.DELETE.run(connection, positions)
     DELETE_OPERATIONS.run(connection, positions)
     PUT_MARK.run(connection, [(endpoint, events[-1][0])])
     return Retired(operations=len(gone), more=len(events) == limit), [

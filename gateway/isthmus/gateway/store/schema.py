@@ -120,6 +120,17 @@ envelopes = Table(
     Column("envelope", LargeBinary, nullable=False),
 )
 
+# Only of operations whose handlers finish later.
+operation_tokens = Table(
+    "operation_tokens",
+    metadata,
+    # That of the operation.
+    Column("position", Number, primary_key=True, autoincrement=False),
+    Column("handler", Text, nullable=False),
+    Column("token_key", LargeBinary, nullable=False),
+)
+Index("operation_tokens_by_key", operation_tokens.c.handler, operation_tokens.c.token_key)
+
 tasks = Table(
     "tasks",
     metadata,

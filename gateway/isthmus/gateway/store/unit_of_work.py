@@ -142,6 +142,15 @@ class BufferedUnitOfWork:
         identity = operations.envelope_id(self._get(key).position, slot)
         self._buffer.changes.envelopes[identity] = envelope
 
+    def put_operation_token(self, key: OperationKey, token_key: bytes) -> None:
+        """Let an operation be found by its token.
+
+        Raises:
+            NotFoundError: the operation does not exist.
+        """
+        stored = self._get(key)
+        self._buffer.changes.tokens[stored.position] = (stored.operation.handler, token_key)
+
     def overdue_operations(self, now: datetime, limit: int) -> Sequence[OperationKey]:
         """Return open operations whose next timeout has elapsed, longest overdue first."""
         rows = self._buffer.scan(operations.SELECT_OVERDUE, (to_microseconds(now), limit))

@@ -226,8 +226,13 @@ class TaskOutcome(google.protobuf.message.Message):
     REJECTION_FIELD_NUMBER: builtins.int
     CANCEL_DELIVERED_FIELD_NUMBER: builtins.int
     RETURNED_FIELD_NUMBER: builtins.int
+    TOKEN_KEY_FIELD_NUMBER: builtins.int
     envelope: builtins.bytes
     """Serialized Envelope with direction STARTED, RESULT, FAILURE or CANCELED: this ends the attempt for good."""
+    token_key: builtins.bytes
+    """Keyed hash of the operation token, 32 bytes, with an envelope of direction STARTED: whoever knows the token
+    and the keyring of the namespace finds the operation by it.
+    """
     @property
     def task(self) -> global___TaskRef:
         """The task."""
@@ -257,9 +262,10 @@ class TaskOutcome(google.protobuf.message.Message):
         rejection: global___Rejection | None = ...,
         cancel_delivered: global___CancelDelivered | None = ...,
         returned: global___TaskReturned | None = ...,
+        token_key: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["cancel_delivered", b"cancel_delivered", "envelope", b"envelope", "outcome", b"outcome", "rejection", b"rejection", "retry", b"retry", "returned", b"returned", "task", b"task"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel_delivered", b"cancel_delivered", "envelope", b"envelope", "outcome", b"outcome", "rejection", b"rejection", "retry", b"retry", "returned", b"returned", "task", b"task"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancel_delivered", b"cancel_delivered", "envelope", b"envelope", "outcome", b"outcome", "rejection", b"rejection", "retry", b"retry", "returned", b"returned", "task", b"task", "token_key", b"token_key"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["outcome", b"outcome"]) -> typing.Literal["envelope", "retry", "rejection", "cancel_delivered", "returned"] | None: ...
 
 global___TaskOutcome = TaskOutcome
@@ -609,17 +615,21 @@ class GetRequestRequest(google.protobuf.message.Message):
 
     CALLER_NAMESPACE_FIELD_NUMBER: builtins.int
     OPERATION_ID_FIELD_NUMBER: builtins.int
+    TOKEN_KEY_FIELD_NUMBER: builtins.int
     caller_namespace: builtins.str
     """Namespace of the caller; empty when the id is unique among what this namespace handles."""
     operation_id: builtins.bytes
-    """Identity of the operation."""
+    """Identity of the operation; empty when it is looked for by its token."""
+    token_key: builtins.bytes
+    """Keyed hash of the operation token, 32 bytes; empty when it is looked for by its id."""
     def __init__(
         self,
         *,
         caller_namespace: builtins.str = ...,
         operation_id: builtins.bytes = ...,
+        token_key: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["caller_namespace", b"caller_namespace", "operation_id", b"operation_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caller_namespace", b"caller_namespace", "operation_id", b"operation_id", "token_key", b"token_key"]) -> None: ...
 
 global___GetRequestRequest = GetRequestRequest
 
@@ -632,20 +642,28 @@ class GetRequestResponse(google.protobuf.message.Message):
     CALLER_NAMESPACE_FIELD_NUMBER: builtins.int
     REQUEST_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
+    OPERATION_ID_FIELD_NUMBER: builtins.int
+    STARTED_FIELD_NUMBER: builtins.int
     caller_namespace: builtins.str
     """Namespace of the caller."""
     request: builtins.bytes
     """Serialized Envelope of the request."""
     state: isthmus.v1.operation_pb2.OperationState.ValueType
     """Where the operation is in its life."""
+    operation_id: builtins.bytes
+    """Identity of the operation."""
+    started: builtins.bytes
+    """Serialized Envelope of the operation token, when it was looked for by that: who asked opens and compares it."""
     def __init__(
         self,
         *,
         caller_namespace: builtins.str = ...,
         request: builtins.bytes = ...,
         state: isthmus.v1.operation_pb2.OperationState.ValueType = ...,
+        operation_id: builtins.bytes = ...,
+        started: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["caller_namespace", b"caller_namespace", "request", b"request", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caller_namespace", b"caller_namespace", "operation_id", b"operation_id", "request", b"request", "started", b"started", "state", b"state"]) -> None: ...
 
 global___GetRequestResponse = GetRequestResponse
 
