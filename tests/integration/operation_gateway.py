@@ -239,7 +239,7 @@ async def running_gateway(
         GatewayConfig(trust_domain=TRUST_DOMAIN, data_dir=path.parent),
         store=store,
         signer=signer,
-        surroundings=Surroundings(clock=clock, timers=timers, randomness=FixedRandomness()),
+        surroundings=Surroundings(clock=clock, wall_clock=clock, timers=timers, randomness=FixedRandomness()),
     )
     store.subscribe(assembly.on_signals)
     instruments = Instruments()

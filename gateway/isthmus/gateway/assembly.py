@@ -12,6 +12,7 @@ from isthmus.gateway.api.admission import Admission
 from isthmus.gateway.api.audit_service import AuditService
 from isthmus.gateway.api.audit_watch import AuditWatch
 from isthmus.gateway.api.authorization import Authorization
+from isthmus.gateway.api.credential_expiry import CredentialExpiry
 from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.api.endpoint_backlog import EndpointBacklogs
 from isthmus.gateway.api.endpoint_service import EndpointService
@@ -105,6 +106,7 @@ class _Shared:
     checks: MessageChecks
     authorization: Authorization
     views: OperationViews
+    expiry: CredentialExpiry
 
 
 def assemble(
@@ -126,6 +128,7 @@ def assemble(
         checks=MessageChecks(registry, trust_domain=config.trust_domain),
         authorization=Authorization(authorizer, denials),
         views=OperationViews(store=store, clock=clock, dispatcher=dispatcher),
+        expiry=CredentialExpiry(clock=clock, wall_clock=surroundings.wall_clock, timers=surroundings.timers),
     )
     watch = AuditWatch()
     operations, workers = _operation_service(shared, signer), _worker_service(shared)
@@ -225,8 +228,7 @@ def _operation_service(shared: _Shared, signer: StatementKey) -> OperationServic
         listing=OperationListing(shared.store, shared.views),
         control=control,
         streams=shared.streams,
-        clock=clock,
-        timers=shared.surroundings.timers,
+        expiry=shared.expiry,
     )
 
 
@@ -252,6 +254,5 @@ def _worker_service(shared: _Shared) -> WorkerService:
         dispatcher=shared.dispatcher,
         leases=leases,
         streams=shared.streams,
-        clock=clock,
-        timers=shared.surroundings.timers,
+        expiry=shared.expiry,
     )

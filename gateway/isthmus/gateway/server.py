@@ -88,7 +88,7 @@ class Gateway:
         around = surroundings or real_surroundings()
         config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         signer = StatementKey.load_or_create(config.data_dir)
-        authenticator = Authenticator(configured_issuers(config), around.clock)
+        authenticator = Authenticator(configured_issuers(config), around.wall_clock)
         async with AsyncExitStack() as undo:
             store = SqliteStore(config.database_file)
             await store.open()

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 
 from isthmus.gateway.dispatch.timers import LoopTimers, Timers
 from isthmus.gateway.ports import Clock, Randomness
+from isthmus.gateway.steady_clock import SteadyClock
 
 _ETAG_BYTES = 12
 
 
-class SystemClock:
-    """The system's clock."""
+class WallClock:
+    """The system's clock, wherever somebody sets it: what credentials are compared with."""
 
     def now(self) -> datetime:
         """Return the time, aware, in UTC."""
@@ -33,14 +34,20 @@ class SystemRandomness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a gateway takes from outside; tests bring their own clock."""
+    """What a gateway takes from outside; tests bring their own clock.
+
+    Operations go by ``clock``, credentials, which others made, by ``wall_clock``.
+    """
 
     clock: Clock
+    wall_clock: Clock
     timers: Timers
     randomness: Randomness
 
 
 def real_surroundings() -> Surroundings:
     """Return the world as it is."""
-    clock = SystemClock()
-    return Surroundings(clock=clock, timers=LoopTimers(clock), randomness=SystemRandomness())
+    clock = SteadyClock()
+    return Surroundings(
+        clock=clock, wall_clock=WallClock(), timers=LoopTimers(clock), randomness=SystemRandomness()
+    )

@@ -7,15 +7,13 @@ from typing import Any
 import grpc.aio
 
 from isthmus.gateway.api.caller import current_principal
-from isthmus.gateway.api.credential_expiry import until_expiry
+from isthmus.gateway.api.credential_expiry import CredentialExpiry
 from isthmus.gateway.api.duplex import open_for_writing
 from isthmus.gateway.api.open_streams import OpenStreams
 from isthmus.gateway.api.operation_calls import OperationCalls
 from isthmus.gateway.api.operation_control import OperationControl
 from isthmus.gateway.api.operation_listing import OperationListing
 from isthmus.gateway.api.session_stream import SessionStream
-from isthmus.gateway.dispatch.timers import Timers
-from isthmus.gateway.ports import Clock
 from isthmus.v1 import operation_service_pb2, operation_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -31,15 +29,13 @@ class OperationService(operation_service_pb2_grpc.OperationServiceServicer):
         listing: OperationListing,
         control: OperationControl,
         streams: OpenStreams,
-        clock: Clock,
-        timers: Timers,
+        expiry: CredentialExpiry,
     ) -> None:
         self._calls = calls
         self._listing = listing
         self._control = control
         self._streams = streams
-        self._clock = clock
-        self._timers = timers
+        self._expiry = expiry
 
     async def StartOperation(
         self, request: operation_service_pb2.StartOperationRequest, context: Context
@@ -105,7 +101,7 @@ class OperationService(operation_service_pb2_grpc.OperationServiceServicer):
         await open_for_writing(context)
         self._streams.add(stream)
         try:
-            async with until_expiry(principal, clock=self._clock, timers=self._timers, drain=stream.drain):
+            async with self._expiry.until_expiry(principal, drain=stream.drain):
                 await stream.serve(request_iterator, context.write)
         finally:
             self._streams.discard(stream)

@@ -8,7 +8,7 @@ from typing import Any
 import grpc.aio
 
 from isthmus.gateway.api.caller import current_principal
-from isthmus.gateway.api.credential_expiry import until_expiry
+from isthmus.gateway.api.credential_expiry import CredentialExpiry
 from isthmus.gateway.api.duplex import open_for_writing
 from isthmus.gateway.api.handled_requests import HandledRequests
 from isthmus.gateway.api.open_streams import OpenStreams
@@ -20,8 +20,6 @@ from isthmus.gateway.api.worker_stream import WorkerStream
 from isthmus.gateway.core.errors import InvalidRequestError
 from isthmus.gateway.dispatch.dispatcher import Dispatcher
 from isthmus.gateway.dispatch.leases import Leases
-from isthmus.gateway.dispatch.timers import Timers
-from isthmus.gateway.ports import Clock
 from isthmus.v1 import worker_service_pb2, worker_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -42,8 +40,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         dispatcher: Dispatcher,
         leases: Leases,
         streams: OpenStreams,
-        clock: Clock,
-        timers: Timers,
+        expiry: CredentialExpiry,
     ) -> None:
         self._hellos = hellos
         self._polls = polls
@@ -53,8 +50,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         self._dispatcher = dispatcher
         self._leases = leases
         self._streams = streams
-        self._clock = clock
-        self._timers = timers
+        self._expiry = expiry
 
     # A coroutine that writes costs less for each message than the generator that the base class asks for.
     async def Work(  # type: ignore[override]
@@ -75,7 +71,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         )
         self._streams.add(stream)
         try:
-            async with until_expiry(principal, clock=self._clock, timers=self._timers, drain=stream.drain):
+            async with self._expiry.until_expiry(principal, drain=stream.drain):
                 await stream.serve(first, request_iterator, context.write)
         finally:
             self._streams.discard(stream)
