@@ -11,7 +11,7 @@ from tests.adversarial.liar import Liar, lying_gateway
 
 from isthmus.client import Client, NexusClient
 from isthmus.testing import LocalGateway, LocalNamespace
-from isthmus.worker import Worker
+from isthmus.worker import Worker, current
 
 CALLER, OWNER, MALLORY = "data-team", "app-team", "mallory"
 ENDPOINT, QUEUE = "payments", "payments-queue"
@@ -23,6 +23,7 @@ class Payments:
 
     double: nexusrpc.Operation[int, int]
     hang: nexusrpc.Operation[int, int]
+    count: nexusrpc.Operation[int, int]
 
 
 @nexusrpc.handler.service_handler(service=Payments)
@@ -33,12 +34,20 @@ class PaymentsHandler:
     calls: list[int] = field(default_factory=list)
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
+    steps: "asyncio.Queue[int]" = field(default_factory=asyncio.Queue)
 
     @nexusrpc.handler.sync_operation
     async def double(self, _context: nexusrpc.handler.StartOperationContext, amount: int) -> int:
         """Return twice the amount."""
         self.calls.append(amount)
         return 2 * amount
+
+    @nexusrpc.handler.sync_operation
+    async def count(self, _context: nexusrpc.handler.StartOperationContext, amount: int) -> int:
+        """Report what the test says, until that is the amount."""
+        while (step := await self.steps.get()) != amount:
+            await current().progress(step).durable()
+        return amount
 
     @nexusrpc.handler.sync_operation
     async def hang(self, _context: nexusrpc.handler.StartOperationContext, amount: int) -> int:

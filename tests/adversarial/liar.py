@@ -46,6 +46,7 @@ class Liar:
     key: SigningPrivateKey = field(default_factory=SigningPrivateKey.generate)
     about_status: AboutStatus | None = None
     about_work: AboutWork | None = None
+    about_progress: Callable[[operation_service_pb2.GetProgressResponse], None] | None = None
     about_keyset: Callable[[key_service_pb2.GetKeysetResponse], None] | None = None
     owner_of_endpoints: str | None = None
     requests: dict[bytes, list[bytes]] = field(default_factory=dict)
@@ -54,6 +55,8 @@ class Liar:
     """Every true ending that came back through it, by operation id."""
     proofs: dict[bytes, Any] = field(default_factory=dict)
     """Every request proof that came back through it, by operation id."""
+    progress: list[bytes] = field(default_factory=list)
+    """Every true progress message that came back through it."""
     cancels: list[bytes] = field(default_factory=list)
     """Every signed cancel that was sent through it."""
     looked_up: list[str] = field(default_factory=list)
@@ -131,6 +134,10 @@ class Liar:
     def _tell_caller(self, frame: operation_service_pb2.SessionResponse) -> bytes:
         for reply in frame.replies:
             kind = reply.WhichOneof("reply")
+            if kind == "progress" and reply.progress.progress:
+                self.progress.append(reply.progress.progress)
+                if self.about_progress is not None:
+                    self.about_progress(reply.progress)
             if kind not in {"start", "execute", "wait", "cancel"}:
                 continue
             status: operation_pb2.OperationStatus = getattr(reply, kind).status

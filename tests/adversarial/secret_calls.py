@@ -63,6 +63,7 @@ class VaultHandler:
     async def keep(self, context: nexusrpc.handler.StartOperationContext, _text: str) -> str:
         """Report a secret, and return one."""
         await current().heartbeat(self.secrets.put("heartbeat-details")).durable()
+        await current().progress(self.secrets.put("progress")).durable()
         self.headers.extend(context.headers.values())
         return self.secrets.put("result")
 

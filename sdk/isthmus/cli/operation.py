@@ -1,5 +1,6 @@
 """``isthmus operation``: operations that exist."""
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -110,6 +111,22 @@ def wait(
             operation_id=operation_id,
             output=invocation(ctx).output,
         )
+
+    run_with_client(ctx, work)
+
+
+@app.command()
+def watch(ctx: typer.Context, operation_id: OperationId) -> None:
+    """Print what the handler reports about its progress, each as a line of JSON, until the operation ends."""
+    from isthmus.cli.client_session import run_with_client
+    from isthmus.cli.waiting import sentence
+
+    async def work(client: "Client") -> None:
+        handle: OperationHandle[Any] = client.get_operation_handle(operation_id)
+        async for value in handle.progress():
+            typer.echo(json.dumps(value))
+        found = await handle.describe()
+        invocation(ctx).output.note(f"{sentence(found)}; its result: isthmus operation wait {operation_id}")
 
     run_with_client(ctx, work)
 

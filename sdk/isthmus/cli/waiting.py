@@ -1,6 +1,7 @@
 """Shows on stderr what an operation is waiting for, until it ends or the time is over."""
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -13,10 +14,12 @@ from isthmus.cli.output import printable
 from isthmus.client.description import OperationDescription
 from isthmus.client.errors import DeadlineExceededError, GatewayError
 from isthmus.client.handle import OperationHandle
+from isthmus.transport.errors import IsthmusError
 
 FIRST_LOOK_SECONDS = 0.5
 LOOK_SECONDS = 2.0
 REPEAT_SECONDS = 60.0
+MAX_PROGRESS_CHARS = 160
 
 
 class WaitingLines:
@@ -49,7 +52,9 @@ async def wait_for_result(
     Raises:
         CliError: the time was over first; the operation goes on. Else as ``OperationHandle.result``.
     """
-    watching = asyncio.create_task(_watch(handle, f" ({advice})" if advice else ""))
+    latest = LatestProgress()
+    listening = asyncio.create_task(latest.follow(handle))
+    watching = asyncio.create_task(_watch(handle, latest, f" ({advice})" if advice else ""))
     try:
         return await handle.result(timeout=timeout_)
     except DeadlineExceededError:
@@ -63,8 +68,9 @@ async def wait_for_result(
         sys.stderr.write(f"\n{handle.operation_id} goes on: isthmus operation wait {handle.operation_id}\n")
         raise
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        for job in (watching, listening):
+            job.cancel()
+        await asyncio.gather(watching, listening, return_exceptions=True)
 
 
 def sentence(found: OperationDescription) -> str:
@@ -75,14 +81,37 @@ def sentence(found: OperationDescription) -> str:
     return printable(f"{found.operation_id} {found.waiting.replace('_', ' ')}: {reason}")
 
 
-async def _watch(handle: OperationHandle[Any], advice: str) -> None:
+class LatestProgress:
+    """The latest that the handler reported, for a line; its bytes were verified."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    async def follow(self, handle: OperationHandle[Any]) -> None:
+        """Keep up with an operation until it ends."""
+        await asyncio.sleep(FIRST_LOOK_SECONDS)
+        # The display is a courtesy: the wait itself reports what is wrong.
+        with suppress(IsthmusError):
+            async for value in handle.progress():
+                self.text = progress_text(value)
+
+
+def progress_text(value: object) -> str:
+    """Return progress in one short line: another team wrote it."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    shown = printable(text).replace("\n", " ")
+    return shown if len(shown) <= MAX_PROGRESS_CHARS else shown[: MAX_PROGRESS_CHARS - 1] + "…"
+
+
+async def _watch(handle: OperationHandle[Any], latest: LatestProgress, advice: str) -> None:
     # Most operations end at once: nothing flickers then.
     await asyncio.sleep(FIRST_LOOK_SECONDS)
     with _display(handle.operation_id) as update:
         while True:
             # The display is a courtesy: the wait itself reports what is wrong.
             with suppress(GatewayError):
-                update(sentence(await handle.describe()) + advice)
+                said = sentence(await handle.describe())
+                update((f"{said} · {latest.text}" if latest.text else said) + advice)
             await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -92,9 +121,11 @@ def _display(text: str) -> Generator[Callable[[str], object]]:
         yield WaitingLines(_write_line, monotonic=time.monotonic).update
         return
     from rich.console import Console
+    from rich.markup import escape
 
     with Console(stderr=True).status(text) as status:
-        yield status.update
+        # Other teams' words are no markup.
+        yield lambda said: status.update(escape(said))
 
 
 def _write_line(line: str) -> None:

@@ -14,6 +14,8 @@ from isthmus.client.interceptor import (
     ClientOutbound,
     HandleInput,
     Interceptor,
+    ProgressInput,
+    ProgressUpdate,
     StartInput,
     SyncClientOutbound,
 )
@@ -31,6 +33,8 @@ __all__ = [
     "OperationDescription",
     "OperationHandle",
     "Profile",
+    "ProgressInput",
+    "ProgressUpdate",
     "StartInput",
     "StartOptions",
     "SyncClient",

@@ -249,14 +249,25 @@ def verified_outcome(
     caller: Caller, status: operation_pb2.OperationStatus, request: KnownRequest, clock: Clock
 ) -> Flow[Outcome]:
     """Verify an ending; again after a refresh when a key is new here."""
+
+    def verify(keys: VerifiedKeys) -> Outcome:
+        return verify_ending(status, request, caller=caller, handler_keys=keys, now_ms=clock.now_ms())
+
+    return (yield from with_newest_keys(caller, request, verify, what="the outcome"))
+
+
+def with_newest_keys(
+    caller: Caller, request: KnownRequest, verify: Callable[[VerifiedKeys], T], *, what: str
+) -> Flow[T]:
+    """Verify something that the handler of a request sealed; again after a refresh when a key is new here."""
     namespace = request.header.recipient_namespace
     for pause_seconds in _PAUSES_AND_END:
         keys = yield FetchKeys(namespace=namespace)
         try:
-            return verify_ending(status, request, caller=caller, handler_keys=keys, now_ms=clock.now_ms())
+            return verify(keys)
         except KeyUnavailableError as error:
             if error.permanent or pause_seconds is None:
                 shown = format_operation_id(request.header.operation_id)
-                raise UnverifiedAnswerError(shown, "the outcome") from error
+                raise UnverifiedAnswerError(shown, what) from error
             yield from _look_for_new_keys(caller, namespace, pause_seconds, error.key_id)
     raise AssertionError

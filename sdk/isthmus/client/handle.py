@@ -1,11 +1,13 @@
 """Handles: operations to wait for, to cancel and to look at, from any process of the namespace."""
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from isthmus.client.description import OperationDescription
-from isthmus.client.interceptor import ClientOutbound, HandleInput
+from isthmus.client.interceptor import ClientOutbound, HandleInput, ProgressInput
 from isthmus.client.known_operation import KnownOperation
+from isthmus.client.progress import WATCH_WAIT
 
 OutputT_co = TypeVar("OutputT_co", covariant=True)
 
@@ -55,6 +57,36 @@ class OperationHandle(Generic[OutputT_co]):
             GatewayError: the gateway could not be asked.
         """
         await self._outbound.cancel_operation(HandleInput(known=self._known))
+
+    async def progress(self, as_type: object = Any) -> AsyncIterator[Any]:
+        """Watch how far the operation is: the latest progress first, then every newer one, until it ends.
+
+        What its handler reports faster than it is read is left out: only the latest counts. Ends when the
+        gateway says that the operation has ended; only ``result()`` verifies how.
+
+        Args:
+            as_type: what the handler reports; by default plain JSON values.
+
+        Raises:
+            UnverifiedAnswerError: what the gateway shows is not authentic, or older than what was seen.
+            PayloadConversionError: what the handler reported is of another type.
+            GatewayError: the gateway could not be asked.
+        """
+        after = 0
+        while True:
+            update = await self._outbound.get_progress(
+                ProgressInput(known=self._known, as_type=as_type, after=after, wait=WATCH_WAIT)
+            )
+            if update.sequence:
+                after = update.sequence
+                yield update.value
+            if update.ended:
+                return
+
+    async def progress_now(self, as_type: object = Any) -> Any:  # noqa: ANN401 - whatever was reported
+        """Return the latest progress, None if the handler never reported any. Arguments as ``progress``."""
+        update = await self._outbound.get_progress(ProgressInput(known=self._known, as_type=as_type))
+        return update.value
 
     async def describe(self) -> OperationDescription:
         """Ask the gateway where the operation is in its life, and what it waits for. Raises GatewayError."""

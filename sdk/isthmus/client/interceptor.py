@@ -43,6 +43,30 @@ class HandleInput:
     """How long to wait, for results."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressInput:
+    """A look at how far an operation is."""
+
+    known: KnownOperation
+    as_type: object = Any
+    """What the progress is, for the payload converter."""
+    after: int = 0
+    """Only progress with a sequence above this one."""
+    wait: timedelta = timedelta(0)
+    """How long to wait for that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressUpdate:
+    """What a look found."""
+
+    value: Any = field(default=None, repr=False)
+    sequence: int = 0
+    """Of the progress that was found; 0 if there was none."""
+    ended: bool = False
+    """Whether the operation has ended, says the gateway: nothing newer comes."""
+
+
 class ClientOutbound:
     """What an async client does; by default each layer hands on to the next."""
 
@@ -64,6 +88,10 @@ class ClientOutbound:
     async def cancel_operation(self, input: HandleInput) -> None:
         """Ask to cancel."""
         await self.next.cancel_operation(input)
+
+    async def get_progress(self, input: ProgressInput) -> ProgressUpdate:
+        """Look how far it is."""
+        return await self.next.get_progress(input)
 
     async def describe_operation(self, input: HandleInput) -> OperationDescription:
         """Look."""
@@ -91,6 +119,10 @@ class SyncClientOutbound:
     def cancel_operation(self, input: HandleInput) -> None:
         """Ask to cancel."""
         self.next.cancel_operation(input)
+
+    def get_progress(self, input: ProgressInput) -> ProgressUpdate:
+        """Look how far it is."""
+        return self.next.get_progress(input)
 
     def describe_operation(self, input: HandleInput) -> OperationDescription:
         """Look."""

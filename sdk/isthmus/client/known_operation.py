@@ -5,7 +5,8 @@ from typing import Final
 
 from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.flows import Clock, Flow, Started, find_flow, outcome_flow
-from isthmus.client.request import Caller
+from isthmus.client.progress import Progress, ProgressSeen, progress_flow
+from isthmus.client.request import Caller, milliseconds
 from isthmus.wire.names import OperationId, format_operation_id
 
 _GRACE_SECONDS: Final = 90.0
@@ -27,6 +28,7 @@ class KnownOperation:
         self.generation = generation if started is None else started.generation
         self._request: KnownRequest | None = None if started is None else started.request
         self._outcome: Outcome | None = None if started is None else started.outcome
+        self._progress_seen = ProgressSeen()
 
     @property
     def shown_id(self) -> str:
@@ -39,6 +41,15 @@ class KnownOperation:
             found = yield from find_flow(caller, self.operation_id, clock)
             self._request, self._outcome = found.request, found.outcome
         return self._request
+
+    def progress(self, caller: Caller, clock: Clock, *, after: int, wait: timedelta) -> Flow[Progress]:
+        """Return progress above a sequence; wait so long for it."""
+        request = yield from self.request(caller, clock)
+        return (
+            yield from progress_flow(
+                caller, request, self._progress_seen, clock, after=after, wait_ms=milliseconds(wait)
+            )
+        )
 
     def outcome(self, caller: Caller, clock: Clock, *, wait: timedelta | None) -> Flow[Outcome]:
         """Return how the operation ended; wait as long as it may live unless told otherwise."""

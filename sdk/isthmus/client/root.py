@@ -10,9 +10,16 @@ from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.description import OperationDescription, describe
 from isthmus.client.engine import AsyncEngine
 from isthmus.client.flows import Started, cancel_flow, describe_flow
-from isthmus.client.interceptor import ClientOutbound, HandleInput, StartInput
+from isthmus.client.interceptor import (
+    ClientOutbound,
+    HandleInput,
+    ProgressInput,
+    ProgressUpdate,
+    StartInput,
+)
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.large_payloads import unpacked_result
+from isthmus.client.progress import Progress
 from isthmus.client.starting import start_flow
 from isthmus.payload.converter import PayloadConverter
 from isthmus.payload.payload import Payload
@@ -49,6 +56,14 @@ class Root(ClientOutbound):
         request = await engine.run(known.request(engine.caller, engine.clock))
         await engine.run(cancel_flow(engine.caller, request, engine.clock))
 
+    async def get_progress(self, input: ProgressInput) -> ProgressUpdate:
+        """Look how far it is."""
+        engine = self._engine
+        found = await engine.run(
+            input.known.progress(engine.caller, engine.clock, after=input.after, wait=input.wait)
+        )
+        return progress_update(found, self._converter, input.as_type)
+
     async def describe_operation(self, input: HandleInput) -> OperationDescription:
         """Look."""
         operation_id = input.known.operation_id
@@ -84,6 +99,12 @@ def payload_of(outcome: Outcome | None) -> Payload:
     if outcome.payload is None:
         raise AssertionError
     return outcome.payload
+
+
+def progress_update(found: Progress, converter: PayloadConverter, as_type: object) -> ProgressUpdate:
+    """Return what a look found. Raises PayloadConversionError for an unexpected type."""
+    value = None if found.payload is None else converter.from_payload(found.payload, as_type)
+    return ProgressUpdate(value=value, sequence=found.sequence, ended=found.ended)
 
 
 def value_of(content: Content, converter: PayloadConverter, output_type: object) -> Any:

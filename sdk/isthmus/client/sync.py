@@ -1,7 +1,7 @@
 """The sync client: the same calls without an event loop, safe in threads and after a fork."""
 # ruff: noqa: A002, ANN401 - parameters are named and typed as in temporalio and nexusrpc
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -15,13 +15,22 @@ from isthmus.client.assembly import assemble
 from isthmus.client.description import OperationDescription, describe
 from isthmus.client.engine import SyncEngine
 from isthmus.client.flows import Started, cancel_flow, describe_flow
-from isthmus.client.interceptor import HandleInput, Interceptor, StartInput, SyncClientOutbound, layered_sync
+from isthmus.client.interceptor import (
+    HandleInput,
+    Interceptor,
+    ProgressInput,
+    ProgressUpdate,
+    StartInput,
+    SyncClientOutbound,
+    layered_sync,
+)
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.large_payloads import unpacked_result
 from isthmus.client.operation_spec import OperationSpecs, service_name
 from isthmus.client.profile import Profile
+from isthmus.client.progress import WATCH_WAIT
 from isthmus.client.request import StartKeywords, StartOptions, operation_id_of, start_options
-from isthmus.client.root import content_of, payload_of, value_of
+from isthmus.client.root import content_of, payload_of, progress_update, value_of
 from isthmus.client.starting import start_flow
 from isthmus.keys.directory import KeyDirectory
 from isthmus.keys.keyring import Keyring
@@ -256,6 +265,23 @@ class SyncOperationHandle(Generic[OutputT_co]):
         """Ask to cancel; as ``OperationHandle.cancel``."""
         self._outbound.cancel_operation(HandleInput(known=self._known))
 
+    def progress(self, as_type: object = Any) -> Iterator[Any]:
+        """Watch how far the operation is, until it ends; as ``OperationHandle.progress``."""
+        after = 0
+        while True:
+            update = self._outbound.get_progress(
+                ProgressInput(known=self._known, as_type=as_type, after=after, wait=WATCH_WAIT)
+            )
+            if update.sequence:
+                after = update.sequence
+                yield update.value
+            if update.ended:
+                return
+
+    def progress_now(self, as_type: object = Any) -> Any:
+        """Return the latest progress; as ``OperationHandle.progress_now``."""
+        return self._outbound.get_progress(ProgressInput(known=self._known, as_type=as_type)).value
+
     def describe(self) -> OperationDescription:
         """Ask the gateway where the operation is in its life; as ``OperationHandle.describe``."""
         return self._outbound.describe_operation(HandleInput(known=self._known))
@@ -291,6 +317,13 @@ class _SyncRoot(SyncClientOutbound):
         known, engine = input.known, self._engine
         request = engine.run(known.request(engine.caller, engine.clock))
         engine.run(cancel_flow(engine.caller, request, engine.clock))
+
+    def get_progress(self, input: ProgressInput) -> ProgressUpdate:
+        engine = self._engine
+        found = engine.run(
+            input.known.progress(engine.caller, engine.clock, after=input.after, wait=input.wait)
+        )
+        return progress_update(found, self._converter, input.as_type)
 
     def describe_operation(self, input: HandleInput) -> OperationDescription:
         operation_id = input.known.operation_id

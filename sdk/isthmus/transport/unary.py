@@ -21,6 +21,7 @@ _METHODS: Final = {
     "wait": "WaitOperation",
     "cancel": "CancelOperation",
     "get": "GetOperation",
+    "progress": "GetProgress",
 }
 
 

@@ -51,6 +51,14 @@ _TO_SELF = (Direction.STARTED, Direction.DETAILS, Direction.CONTEXT)
 _NOT_ORDERED = "only signals and progress are ordered"
 
 
+_ATTEMPT_SHIFT = 32
+
+
+def progress_sequence(attempt: int, number: int) -> int:
+    """Return the sequence of the n-th progress message of an attempt: above those of earlier attempts."""
+    return attempt << _ATTEMPT_SHIFT | number
+
+
 class Header(NamedTuple):
     """A header that satisfies every rule of its direction. Times and durations are milliseconds."""
 

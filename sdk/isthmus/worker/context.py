@@ -77,6 +77,19 @@ class TaskContext:
         """
         return self._reporter.heartbeat(details)
 
+    def progress(self, value: object) -> Reported:
+        """Tell the caller how far the task is: sealed to its namespace, the latest wins.
+
+        The value is whatever the teams agreed on, at most 56 KiB: a number, or a dataclass with a sentence.
+        Returns at once and is throttled as ``heartbeat`` is; it counts as a sign of life, too. It moves none
+        of the operation's deadlines, and the caller may never look.
+
+        Raises:
+            PayloadConversionError: the value has a type that cannot be serialized.
+            ReportTooLargeError: it is too large.
+        """
+        return self._reporter.progress(value)
+
     @property
     def heartbeat_details(self) -> Any:  # noqa: ANN401 - whatever was reported
         """What the last attempt that reported details reported; None if none did.

@@ -96,6 +96,14 @@ class RequestFacts:
     request_digest: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a message stands among those of its sender: the session, 16 bytes, and a number from 1."""
+
+    session: bytes
+    sequence: int
+
+
 def unix_ms() -> int:
     """Return the time as Unix milliseconds."""
     return time.time_ns() // 1_000_000
@@ -201,11 +209,18 @@ class TaskEnvelopes:
         return self._keys.token_key(token)
 
     async def seal(
-        self, direction: Direction, payload: Payload, *, request: RequestFacts, newest_keys: bool = False
+        self,
+        direction: Direction,
+        payload: Payload,
+        *,
+        request: RequestFacts,
+        newest_keys: bool = False,
+        place: Place | None = None,
     ) -> bytes:
         """Seal an answer: a token and details to this namespace itself, everything else to the caller.
 
-        With ``newest_keys`` keyring and keyset are read again first: the keys at hand were refused.
+        With ``newest_keys`` keyring and keyset are read again first: the keys at hand were refused. A
+        ``place`` is for progress only.
 
         Raises:
             NeverSealError: the payload is too large.
@@ -232,6 +247,8 @@ class TaskEnvelopes:
             request_digest=request.request_digest,
             issued_at_ms=self._now_ms(),
             recipients=(recipient,),
+            sender_session=b"" if place is None else place.session,
+            sequence=0 if place is None else place.sequence,
         )
         return seal(header, payload, signer=signer, recipients=(key,)).envelope
 

@@ -26,6 +26,10 @@ class Reporter:
         """Report that the task runs, and what the next attempt needs."""
         return self._report(Content(details=None if details is None else self._payload(details)))
 
+    def progress(self, value: object) -> Reported:
+        """Report to the caller how far the task is."""
+        return self._report(Content(progress=self._payload(value)))
+
     def details_as(self, as_type: object) -> Any:  # noqa: ANN401 - of that type
         """Return what the last attempt reported, None if there is nothing."""
         return None if self._details is None else self._converter.from_payload(self._details, as_type)

@@ -7,6 +7,7 @@ merged. A report that somebody waits for goes out at once, others at most once i
 import asyncio
 import concurrent.futures
 import logging
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,9 +24,9 @@ from isthmus.transport.errors import (
 )
 from isthmus.transport.status import error_from_status
 from isthmus.v1 import worker_service_pb2
-from isthmus.wire.header import Direction
+from isthmus.wire.header import SESSION_BYTES, Direction, progress_sequence
 from isthmus.wire.names import format_operation_id
-from isthmus.worker.envelopes import RequestFacts, with_attempt
+from isthmus.worker.envelopes import Place, RequestFacts, with_attempt
 from isthmus.worker.errors import ReportRefusedError, TaskLostError
 from isthmus.worker.reported import Reported
 from isthmus.worker.tasks import RunningTask, Stop, TaskKey, key_of
@@ -43,7 +44,13 @@ class Sealer(Protocol):
     """Seals what tasks report."""
 
     async def seal(
-        self, direction: Direction, payload: Payload, *, request: RequestFacts, newest_keys: bool = False
+        self,
+        direction: Direction,
+        payload: Payload,
+        *,
+        request: RequestFacts,
+        newest_keys: bool = False,
+        place: Place | None = None,
     ) -> bytes:
         """Return the envelope. Raises NeverSealError, KeyUnavailableError, UntrustedNamespaceError."""
         ...
@@ -54,12 +61,14 @@ class Content:
     """What one report says. What it does not say is None."""
 
     details: Payload | None = None
+    progress: Payload | None = None
     waiters: list[Future] = field(default_factory=list)
 
     def before(self, newer: "Content") -> "Content":
         """Return what both say together."""
         return Content(
             details=newer.details if newer.details is not None else self.details,
+            progress=newer.progress if newer.progress is not None else self.progress,
             waiters=[*self.waiters, *newer.waiters],
         )
 
@@ -76,6 +85,7 @@ class _Entry:
     not_before: float = 0.0
     urgent: bool = False
     refusals: int = 0
+    sealed: int = 0
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -87,6 +97,7 @@ class Reports:
         self._interval_seconds = interval.total_seconds()
         self._entries: dict[TaskKey, _Entry] = {}
         self._to_send: dict[TaskKey, None] = {}
+        self._session = os.urandom(SESSION_BYTES)
         self._wake: Callable[[], None] = _nothing
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -218,6 +229,15 @@ class Reports:
                     with_attempt(content.details, attempt),
                     request=entry.request,
                     newest_keys=newest_keys,
+                )
+            if content.progress is not None:
+                entry.sealed += 1
+                message.progress = await seal(
+                    Direction.PROGRESS,
+                    content.progress,
+                    request=entry.request,
+                    newest_keys=newest_keys,
+                    place=Place(session=self._session, sequence=progress_sequence(attempt, entry.sealed)),
                 )
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no report
             self._give_up(entry, error)

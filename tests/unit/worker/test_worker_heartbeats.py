@@ -22,7 +22,7 @@ from isthmus.payload.converter import DefaultPayloadConverter
 from isthmus.payload.payload import Payload
 from isthmus.v1 import worker_service_pb2
 from isthmus.wire import limits
-from isthmus.wire.header import Direction, Header
+from isthmus.wire.header import Direction, Header, progress_sequence
 from isthmus.wire.names import NamespaceName
 from isthmus.worker import (
     Reported,
@@ -438,3 +438,28 @@ async def test_handler_does_not_run_when_details_are_plaintext(world: World) -> 
     """No path leads around the envelope."""
     world.send(attempt=2, details=b'{"page": 9}')
     assert (await world.stream.outcome()).rejection.code == "E2E_REJECTED"
+
+
+async def test_progress_is_sealed_to_the_caller_when_a_handler_reports_it(world: World) -> None:
+    """Numbered across attempts, and together with details in one report."""
+
+    async def body(context: TaskContext) -> None:
+        await context.progress({"done": 1}).durable()
+        context.progress({"done": 2})
+        context.heartbeat("two")
+        await context.progress({"done": 3}).durable()
+
+    world.handler.body = body
+    request = world.send(attempt=3)
+    first, second = await world.stream.report(), await world.stream.report(acknowledge=False)
+    while not second.heartbeat.details:
+        world.stream.acknowledge_report(second)
+        second = await world.stream.report(acknowledge=False)
+    world.stream.acknowledge_report(second)
+    opened = [world.caller.open(report.progress, request, Direction.PROGRESS) for report in (first, second)]
+    assert [value_of(progress.payload) for progress in opened] == [{"done": 1}, {"done": 3}]
+    assert opened[0].header.sequence == progress_sequence(3, 1)
+    assert opened[0].header.sequence < opened[1].header.sequence < progress_sequence(4, 1)
+    assert opened[0].header.sender_session == opened[1].header.sender_session
+    assert value_of(world.open(second, request)) == "two"
+    await world.stream.outcome()

@@ -10,7 +10,7 @@ from isthmus.transport.errors import ConnectionLostError
 from isthmus.wire.header import Direction
 from isthmus.worker import link as link_module
 from isthmus.worker.answer import Answer
-from isthmus.worker.envelopes import RequestFacts
+from isthmus.worker.envelopes import Place, RequestFacts
 from isthmus.worker.link import BROKEN_STREAMS_BEFORE_UNARY, Link
 from isthmus.worker.reports import Reports
 from isthmus.worker.session import Session, SessionOptions
@@ -29,10 +29,16 @@ class NoTasks:
         raise AssertionError(running, cancel)
 
     async def seal(
-        self, direction: Direction, payload: Payload, *, request: RequestFacts, newest_keys: bool = False
+        self,
+        direction: Direction,
+        payload: Payload,
+        *,
+        request: RequestFacts,
+        newest_keys: bool = False,
+        place: Place | None = None,
     ) -> bytes:
         """There is nothing to report."""
-        raise AssertionError(direction, payload, request, newest_keys)
+        raise AssertionError(direction, payload, request, newest_keys, place)
 
 
 class LostConnection:

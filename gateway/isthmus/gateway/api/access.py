@@ -46,6 +46,7 @@ ACCESS: Mapping[str, Access] = {
     _V1 + "OperationService/CancelOperation": Access.MEMBER,
     _V1 + "OperationService/ExecuteOperation": Access.MEMBER,
     _V1 + "OperationService/GetOperation": Access.MEMBER,
+    _V1 + "OperationService/GetProgress": Access.MEMBER,
     _V1 + "OperationService/ListOperations": Access.MEMBER,
     _V1 + "OperationService/RedriveOperation": Access.MEMBER,
     _V1 + "OperationService/RedriveOperations": Access.MEMBER,

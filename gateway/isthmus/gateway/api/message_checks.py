@@ -9,9 +9,9 @@ from isthmus.wire.header import Direction
 KEY_RETIRED = "KEY_RETIRED"
 SENDER_KEY_UNKNOWN = "SENDER_KEY_UNKNOWN"
 HEADER_MISMATCH = "HEADER_MISMATCH"
-# Cancels, operation tokens and heartbeat details travel beside requests: one frame has room for all of them.
+# They travel beside requests, and one frame has room for all of them; or they are written again and again.
 MAX_SMALL_BODY_BYTES = 64 * 1024
-_SMALL = frozenset({Direction.CANCEL, Direction.STARTED, Direction.DETAILS})
+_SMALL = frozenset({Direction.CANCEL, Direction.STARTED, Direction.DETAILS, Direction.PROGRESS})
 
 
 class MessageChecks:

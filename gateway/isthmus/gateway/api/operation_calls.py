@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from isthmus.gateway.api.admission import Admission
 from isthmus.gateway.api.operation_status import Snapshot, StatusAnswers
 from isthmus.gateway.api.operation_views import OperationViews
+from isthmus.gateway.api.progress_calls import ProgressCalls
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.request_cancel import request_cancel
 from isthmus.gateway.commands.start_operation import StartOperation, StartResult
@@ -34,6 +35,7 @@ class OperationCalls:
         views: OperationViews,
         max_wait_seconds: float = MAX_WAIT_SECONDS,
     ) -> None:
+        self.progress = ProgressCalls(store, waiters, max_wait_seconds=max_wait_seconds)
         self._store = store
         self._clock = clock
         self._admission = admission

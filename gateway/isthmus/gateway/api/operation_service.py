@@ -67,6 +67,12 @@ class OperationService(operation_service_pb2_grpc.OperationServiceServicer):
         """Show a page of operations."""
         return await self._listing.page(current_principal(), request)
 
+    async def GetProgress(
+        self, request: operation_service_pb2.GetProgressRequest, context: Context
+    ) -> operation_service_pb2.GetProgressResponse:
+        """Show progress."""
+        return await self._calls.progress.get(current_principal(), request)
+
     async def CancelOperation(
         self, request: operation_service_pb2.CancelOperationRequest, context: Context
     ) -> operation_service_pb2.CancelOperationResponse:

@@ -41,6 +41,7 @@ class SessionStream:
             "wait": calls.wait,
             "cancel": calls.cancel,
             "get": calls.get,
+            "progress": calls.progress.get,
         }
         self._principal = principal
         self._open: dict[int, asyncio.Task[None]] = {}

@@ -14,6 +14,7 @@ from isthmus.v1 import worker_service_pb2
 from isthmus.wire.header import Direction
 
 _DETAILS = frozenset({Direction.DETAILS})
+_PROGRESS = frozenset({Direction.PROGRESS})
 
 
 class TaskReports:
@@ -45,12 +46,19 @@ class TaskReports:
         task = report.task
         if task.kind != worker_service_pb2.TASK_KIND_START:
             raise InvalidRequestError("only a START task reports", reason="UNKNOWN_REPORT")
-        if not report.HasField("heartbeat"):
+        if not (report.HasField("heartbeat") or report.progress):
             raise InvalidRequestError("the report is empty or unknown", reason="UNKNOWN_REPORT")
         key = key_of(task)
         self._rates.take(key, self._clock.now())
         details = await self._sealed(principal, report.heartbeat.details, _DETAILS)
-        checked = Report(key=key, attempt=task.attempt, handler=principal.namespace, details=details)
+        progress = await self._sealed(principal, report.progress, _PROGRESS)
+        checked = Report(
+            key=key,
+            attempt=task.attempt,
+            handler=principal.namespace,
+            details=details,
+            progress=progress,
+        )
         return Prepared(command=partial(_record, checked, self._clock), key=key)
 
     async def _sealed(

@@ -1,4 +1,4 @@
-"""Who waits for the outcome of which operation: in memory, woken after the commit that closes it.
+"""Who waits for the outcome, or for progress, of which operation: in memory, woken after the commit.
 
 A waiter registers first and looks into the store (or starts the operation) then: no ending can fall between
 the two. Memory grows with those who wait, never with what is open, and waiting is bounded.
@@ -8,11 +8,12 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from isthmus.gateway.core.errors import ExhaustedError
 from isthmus.gateway.core.operation import OperationKey
-from isthmus.gateway.ports import OperationClosed, Signal
+from isthmus.gateway.ports import OperationClosed, ProgressReported, Signal
 
 RETRY_AFTER_SECONDS = 1.0
 
@@ -38,6 +39,9 @@ class Waiter(ABC):
     @abstractmethod
     def wake(self, closed: OperationClosed) -> None:
         """The operation has ended. Called once, on the event loop; it may remove the waiter."""
+
+    def progressed(self, reported: ProgressReported) -> None:  # noqa: B027 - most wait for the end only
+        """The operation has newer progress."""
 
 
 class FutureWaiter(Waiter):
@@ -72,6 +76,33 @@ class FutureWaiter(Waiter):
             return None
         finally:
             timer.cancel()
+
+
+class ProgressWaiter(Waiter):
+    """A wait for progress above a sequence, or for the end."""
+
+    __slots__ = ("_after", "_woken")
+
+    def __init__(self, key: OperationKey, principal: str, *, after: int) -> None:
+        super().__init__(key, principal)
+        self._after = after
+        self._woken = asyncio.Event()
+
+    def wake(self, closed: OperationClosed) -> None:
+        """Let the coroutine go on."""
+        del closed
+        self._woken.set()
+
+    def progressed(self, reported: ProgressReported) -> None:
+        """Let the coroutine go on, if that is news."""
+        if reported.sequence > self._after:
+            self._woken.set()
+
+    async def woken(self, seconds: float) -> None:
+        """Return when there is something new, or the time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
 
 
 class Waiters:
@@ -139,3 +170,6 @@ class Waiters:
             if type(signal) is OperationClosed:
                 for waiter in tuple(self._waiting.get(signal.operation.key, ())):
                     waiter.wake(signal)
+            elif type(signal) is ProgressReported:
+                for waiter in tuple(self._waiting.get(signal.key, ())):
+                    waiter.progressed(signal)

@@ -37,6 +37,13 @@ class AttemptFailed(Value):
     end: AttemptEnd
 
 
+class ProgressReported(Value):
+    """An operation has newer progress."""
+
+    key: OperationKey
+    sequence: int
+
+
 class RegistryChanged(Value):
     """A namespace, an endpoint or a keyset changed: caches of it are stale."""
 
@@ -48,4 +55,12 @@ class AuditAppended(Value):
     """The audit log has new records."""
 
 
-Signal = TasksReady | TaskInterrupted | OperationClosed | AttemptFailed | RegistryChanged | AuditAppended
+Signal = (
+    TasksReady
+    | TaskInterrupted
+    | OperationClosed
+    | AttemptFailed
+    | ProgressReported
+    | RegistryChanged
+    | AuditAppended
+)

@@ -17,6 +17,7 @@ class EnvelopeSlot(Enum):
     STARTED = "started"
     LAST_FAILURE = "last_failure"
     DETAILS = "details"
+    PROGRESS = "progress"
 
     # Members are singletons; Enum's own hash is a Python function, and these are looked up often.
     __hash__ = object.__hash__

@@ -74,6 +74,7 @@ _SLOTS = {
     EnvelopeSlot.CANCEL: 3 << _SLOT_RANGE_BITS,
     EnvelopeSlot.OUTCOME: 4 << _SLOT_RANGE_BITS,
     EnvelopeSlot.DETAILS: 5 << _SLOT_RANGE_BITS,
+    EnvelopeSlot.PROGRESS: 6 << _SLOT_RANGE_BITS,
 }
 _STATES = {state.value: state for state in State}
 # What an enumeration calls value is a Python function.

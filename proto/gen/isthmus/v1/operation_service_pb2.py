@@ -15,17 +15,17 @@ _sym_db = _symbol_database.Default()
 from isthmus.v1 import operation_pb2 as isthmus_dot_v1_dot_operation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"isthmus/v1/operation_service.proto\x12\nisthmus.v1\x1a\x1aisthmus/v1/operation.proto\"X\n\x15StartOperationRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12-\n\x0creuse_policy\x18\x02 \x01(\x0e\x32\x17.isthmus.v1.ReusePolicy\"E\n\x16StartOperationResponse\x12+\n\x06status\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.OperationStatus\"\\\n\x17\x45xecuteOperationRequest\x12\x30\n\x05start\x18\x01 \x01(\x0b\x32!.isthmus.v1.StartOperationRequest\x12\x0f\n\x07wait_ms\x18\x02 \x01(\r\"G\n\x18\x45xecuteOperationResponse\x12+\n\x06status\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.OperationStatus\"V\n\x14WaitOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\x0c\x12\x0f\n\x07wait_ms\x18\x02 \x01(\r\x12\x17\n\x0finclude_request\x18\x03 \x01(\x08\"D\n\x15WaitOperationResponse\x12+\n\x06status\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.OperationStatus\"E\n\x13GetOperationRequest\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\"@\n\x14GetOperationResponse\x12(\n\toperation\x18\x01 \x01(\x0b\x32\x15.isthmus.v1.Operation\"\xa5\x01\n\x15ListOperationsRequest\x12\'\n\x04role\x18\x01 \x01(\x0e\x32\x19.isthmus.v1.OperationRole\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12*\n\x06states\x18\x03 \x03(\x0e\x32\x1a.isthmus.v1.OperationState\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"\\\n\x16ListOperationsResponse\x12)\n\noperations\x18\x01 \x03(\x0b\x32\x15.isthmus.v1.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x16\x43\x61ncelOperationRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"F\n\x17\x43\x61ncelOperationResponse\x12+\n\x06status\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.OperationStatus\"I\n\x17RedriveOperationRequest\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\"V\n\x18RedriveOperationResponse\x12(\n\toperation\x18\x01 \x01(\x0b\x32\x15.isthmus.v1.Operation\x12\x10\n\x08redriven\x18\x02 \x01(\x08\"m\n\x18RedriveOperationsRequest\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x18\n\x10\x63\x61ller_namespace\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\x19RedriveOperationsResponse\x12)\n\noperations\x18\x01 \x03(\x0b\x32\x15.isthmus.v1.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"[\n\x19TerminateOperationRequest\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\"Z\n\x1aTerminateOperationResponse\x12(\n\toperation\x18\x01 \x01(\x0b\x32\x15.isthmus.v1.Operation\x12\x12\n\nterminated\x18\x02 \x01(\x08\"\xd2\x02\n\x0bSessionCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x32\n\x05start\x18\x02 \x01(\x0b\x32!.isthmus.v1.StartOperationRequestH\x00\x12\x36\n\x07\x65xecute\x18\x03 \x01(\x0b\x32#.isthmus.v1.ExecuteOperationRequestH\x00\x12\x30\n\x04wait\x18\x04 \x01(\x0b\x32 .isthmus.v1.WaitOperationRequestH\x00\x12\x34\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\".isthmus.v1.CancelOperationRequestH\x00\x12.\n\x03get\x18\x06 \x01(\x0b\x32\x1f.isthmus.v1.GetOperationRequestH\x00\x12&\n\x07\x61\x62\x61ndon\x18\x07 \x01(\x0b\x32\x13.isthmus.v1.AbandonH\x00\x42\x06\n\x04\x63\x61ll\"\t\n\x07\x41\x62\x61ndon\"8\n\x0eSessionRequest\x12&\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x17.isthmus.v1.SessionCall\"\xc2\x02\n\x0cSessionReply\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x33\n\x05start\x18\x02 \x01(\x0b\x32\".isthmus.v1.StartOperationResponseH\x00\x12\x37\n\x07\x65xecute\x18\x03 \x01(\x0b\x32$.isthmus.v1.ExecuteOperationResponseH\x00\x12\x31\n\x04wait\x18\x04 \x01(\x0b\x32!.isthmus.v1.WaitOperationResponseH\x00\x12\x35\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32#.isthmus.v1.CancelOperationResponseH\x00\x12/\n\x03get\x18\x06 \x01(\x0b\x32 .isthmus.v1.GetOperationResponseH\x00\x12\x0f\n\x05\x65rror\x18\x07 \x01(\x0cH\x00\x42\x07\n\x05reply\"K\n\x0fSessionResponse\x12)\n\x07replies\x18\x01 \x03(\x0b\x32\x18.isthmus.v1.SessionReply\x12\r\n\x05\x64rain\x18\x02 \x01(\x08*]\n\x0bReusePolicy\x12\x1c\n\x18REUSE_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13REUSE_POLICY_ATTACH\x10\x01\x12\x17\n\x13REUSE_POLICY_REJECT\x10\x02*f\n\rOperationRole\x12\x1e\n\x1aOPERATION_ROLE_UNSPECIFIED\x10\x00\x12\x19\n\x15OPERATION_ROLE_CALLER\x10\x01\x12\x1a\n\x16OPERATION_ROLE_HANDLER\x10\x02\x32\x96\x07\n\x10OperationService\x12W\n\x0eStartOperation\x12!.isthmus.v1.StartOperationRequest\x1a\".isthmus.v1.StartOperationResponse\x12]\n\x10\x45xecuteOperation\x12#.isthmus.v1.ExecuteOperationRequest\x1a$.isthmus.v1.ExecuteOperationResponse\x12T\n\rWaitOperation\x12 .isthmus.v1.WaitOperationRequest\x1a!.isthmus.v1.WaitOperationResponse\x12Q\n\x0cGetOperation\x12\x1f.isthmus.v1.GetOperationRequest\x1a .isthmus.v1.GetOperationResponse\x12W\n\x0eListOperations\x12!.isthmus.v1.ListOperationsRequest\x1a\".isthmus.v1.ListOperationsResponse\x12Z\n\x0f\x43\x61ncelOperation\x12\".isthmus.v1.CancelOperationRequest\x1a#.isthmus.v1.CancelOperationResponse\x12]\n\x10RedriveOperation\x12#.isthmus.v1.RedriveOperationRequest\x1a$.isthmus.v1.RedriveOperationResponse\x12`\n\x11RedriveOperations\x12$.isthmus.v1.RedriveOperationsRequest\x1a%.isthmus.v1.RedriveOperationsResponse\x12\x63\n\x12TerminateOperation\x12%.isthmus.v1.TerminateOperationRequest\x1a&.isthmus.v1.TerminateOperationResponse\x12\x46\n\x07Session\x12\x1a.isthmus.v1.SessionRequest\x1a\x1b.isthmus.v1.SessionResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"isthmus/v1/operation_service.proto\x12\nisthmus.v1\x1a\x1aisthmus/v1/operation.proto\"X\n\x15StartOperationRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12-\n\x0creuse_policy\x18\x02 \x01(\x0e\x32\x17.isthmus.v1.ReusePolicy\"E\n\x16StartOperationResponse\x12+\n\x06status\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.OperationStatus\"\\\n\x17\x45xecuteOperationRequest\x12\x30\n\x05start\x18\x01 \x01(\x0b\x32!.isthmus.v1.StartOperationRequest\x12\x0f\n\x07wait_ms\x18\x02 \x01(\r\"G\n\x18\x45xecuteOperationResponse\x12+\n\x06status\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.OperationStatus\"V\n\x14WaitOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\x0c\x12\x0f\n\x07wait_ms\x18\x02 \x01(\r\x12\x17\n\x0finclude_request\x18\x03 \x01(\x08\"D\n\x15WaitOperationResponse\x12+\n\x06status\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.OperationStatus\"E\n\x13GetOperationRequest\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\"@\n\x14GetOperationResponse\x12(\n\toperation\x18\x01 \x01(\x0b\x32\x15.isthmus.v1.Operation\"\xa5\x01\n\x15ListOperationsRequest\x12\'\n\x04role\x18\x01 \x01(\x0e\x32\x19.isthmus.v1.OperationRole\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12*\n\x06states\x18\x03 \x03(\x0e\x32\x1a.isthmus.v1.OperationState\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"\\\n\x16ListOperationsResponse\x12)\n\noperations\x18\x01 \x03(\x0b\x32\x15.isthmus.v1.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"S\n\x12GetProgressRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\x0c\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\x12\x0f\n\x07wait_ms\x18\x03 \x01(\r\"h\n\x13GetProgressResponse\x12\x14\n\x0coperation_id\x18\x01 \x01(\x0c\x12\x10\n\x08progress\x18\x02 \x01(\x0c\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.isthmus.v1.OperationState\"*\n\x16\x43\x61ncelOperationRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"F\n\x17\x43\x61ncelOperationResponse\x12+\n\x06status\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.OperationStatus\"I\n\x17RedriveOperationRequest\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\"V\n\x18RedriveOperationResponse\x12(\n\toperation\x18\x01 \x01(\x0b\x32\x15.isthmus.v1.Operation\x12\x10\n\x08redriven\x18\x02 \x01(\x08\"m\n\x18RedriveOperationsRequest\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x18\n\x10\x63\x61ller_namespace\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\x19RedriveOperationsResponse\x12)\n\noperations\x18\x01 \x03(\x0b\x32\x15.isthmus.v1.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"[\n\x19TerminateOperationRequest\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\"Z\n\x1aTerminateOperationResponse\x12(\n\toperation\x18\x01 \x01(\x0b\x32\x15.isthmus.v1.Operation\x12\x12\n\nterminated\x18\x02 \x01(\x08\"\x86\x03\n\x0bSessionCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x32\n\x05start\x18\x02 \x01(\x0b\x32!.isthmus.v1.StartOperationRequestH\x00\x12\x36\n\x07\x65xecute\x18\x03 \x01(\x0b\x32#.isthmus.v1.ExecuteOperationRequestH\x00\x12\x30\n\x04wait\x18\x04 \x01(\x0b\x32 .isthmus.v1.WaitOperationRequestH\x00\x12\x34\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\".isthmus.v1.CancelOperationRequestH\x00\x12.\n\x03get\x18\x06 \x01(\x0b\x32\x1f.isthmus.v1.GetOperationRequestH\x00\x12&\n\x07\x61\x62\x61ndon\x18\x07 \x01(\x0b\x32\x13.isthmus.v1.AbandonH\x00\x12\x32\n\x08progress\x18\n \x01(\x0b\x32\x1e.isthmus.v1.GetProgressRequestH\x00\x42\x06\n\x04\x63\x61ll\"\t\n\x07\x41\x62\x61ndon\"8\n\x0eSessionRequest\x12&\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x17.isthmus.v1.SessionCall\"\xf7\x02\n\x0cSessionReply\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x33\n\x05start\x18\x02 \x01(\x0b\x32\".isthmus.v1.StartOperationResponseH\x00\x12\x37\n\x07\x65xecute\x18\x03 \x01(\x0b\x32$.isthmus.v1.ExecuteOperationResponseH\x00\x12\x31\n\x04wait\x18\x04 \x01(\x0b\x32!.isthmus.v1.WaitOperationResponseH\x00\x12\x35\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32#.isthmus.v1.CancelOperationResponseH\x00\x12/\n\x03get\x18\x06 \x01(\x0b\x32 .isthmus.v1.GetOperationResponseH\x00\x12\x0f\n\x05\x65rror\x18\x07 \x01(\x0cH\x00\x12\x33\n\x08progress\x18\n \x01(\x0b\x32\x1f.isthmus.v1.GetProgressResponseH\x00\x42\x07\n\x05reply\"K\n\x0fSessionResponse\x12)\n\x07replies\x18\x01 \x03(\x0b\x32\x18.isthmus.v1.SessionReply\x12\r\n\x05\x64rain\x18\x02 \x01(\x08*]\n\x0bReusePolicy\x12\x1c\n\x18REUSE_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13REUSE_POLICY_ATTACH\x10\x01\x12\x17\n\x13REUSE_POLICY_REJECT\x10\x02*f\n\rOperationRole\x12\x1e\n\x1aOPERATION_ROLE_UNSPECIFIED\x10\x00\x12\x19\n\x15OPERATION_ROLE_CALLER\x10\x01\x12\x1a\n\x16OPERATION_ROLE_HANDLER\x10\x02\x32\xe6\x07\n\x10OperationService\x12W\n\x0eStartOperation\x12!.isthmus.v1.StartOperationRequest\x1a\".isthmus.v1.StartOperationResponse\x12]\n\x10\x45xecuteOperation\x12#.isthmus.v1.ExecuteOperationRequest\x1a$.isthmus.v1.ExecuteOperationResponse\x12T\n\rWaitOperation\x12 .isthmus.v1.WaitOperationRequest\x1a!.isthmus.v1.WaitOperationResponse\x12Q\n\x0cGetOperation\x12\x1f.isthmus.v1.GetOperationRequest\x1a .isthmus.v1.GetOperationResponse\x12W\n\x0eListOperations\x12!.isthmus.v1.ListOperationsRequest\x1a\".isthmus.v1.ListOperationsResponse\x12N\n\x0bGetProgress\x12\x1e.isthmus.v1.GetProgressRequest\x1a\x1f.isthmus.v1.GetProgressResponse\x12Z\n\x0f\x43\x61ncelOperation\x12\".isthmus.v1.CancelOperationRequest\x1a#.isthmus.v1.CancelOperationResponse\x12]\n\x10RedriveOperation\x12#.isthmus.v1.RedriveOperationRequest\x1a$.isthmus.v1.RedriveOperationResponse\x12`\n\x11RedriveOperations\x12$.isthmus.v1.RedriveOperationsRequest\x1a%.isthmus.v1.RedriveOperationsResponse\x12\x63\n\x12TerminateOperation\x12%.isthmus.v1.TerminateOperationRequest\x1a&.isthmus.v1.TerminateOperationResponse\x12\x46\n\x07Session\x12\x1a.isthmus.v1.SessionRequest\x1a\x1b.isthmus.v1.SessionResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'isthmus.v1.operation_service_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_REUSEPOLICY']._serialized_start=2447
-  _globals['_REUSEPOLICY']._serialized_end=2540
-  _globals['_OPERATIONROLE']._serialized_start=2542
-  _globals['_OPERATIONROLE']._serialized_end=2644
+  _globals['_REUSEPOLICY']._serialized_start=2743
+  _globals['_REUSEPOLICY']._serialized_end=2836
+  _globals['_OPERATIONROLE']._serialized_start=2838
+  _globals['_OPERATIONROLE']._serialized_end=2940
   _globals['_STARTOPERATIONREQUEST']._serialized_start=78
   _globals['_STARTOPERATIONREQUEST']._serialized_end=166
   _globals['_STARTOPERATIONRESPONSE']._serialized_start=168
@@ -46,32 +46,36 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_LISTOPERATIONSREQUEST']._serialized_end=867
   _globals['_LISTOPERATIONSRESPONSE']._serialized_start=869
   _globals['_LISTOPERATIONSRESPONSE']._serialized_end=961
-  _globals['_CANCELOPERATIONREQUEST']._serialized_start=963
-  _globals['_CANCELOPERATIONREQUEST']._serialized_end=1005
-  _globals['_CANCELOPERATIONRESPONSE']._serialized_start=1007
-  _globals['_CANCELOPERATIONRESPONSE']._serialized_end=1077
-  _globals['_REDRIVEOPERATIONREQUEST']._serialized_start=1079
-  _globals['_REDRIVEOPERATIONREQUEST']._serialized_end=1152
-  _globals['_REDRIVEOPERATIONRESPONSE']._serialized_start=1154
-  _globals['_REDRIVEOPERATIONRESPONSE']._serialized_end=1240
-  _globals['_REDRIVEOPERATIONSREQUEST']._serialized_start=1242
-  _globals['_REDRIVEOPERATIONSREQUEST']._serialized_end=1351
-  _globals['_REDRIVEOPERATIONSRESPONSE']._serialized_start=1353
-  _globals['_REDRIVEOPERATIONSRESPONSE']._serialized_end=1448
-  _globals['_TERMINATEOPERATIONREQUEST']._serialized_start=1450
-  _globals['_TERMINATEOPERATIONREQUEST']._serialized_end=1541
-  _globals['_TERMINATEOPERATIONRESPONSE']._serialized_start=1543
-  _globals['_TERMINATEOPERATIONRESPONSE']._serialized_end=1633
-  _globals['_SESSIONCALL']._serialized_start=1636
-  _globals['_SESSIONCALL']._serialized_end=1974
-  _globals['_ABANDON']._serialized_start=1976
-  _globals['_ABANDON']._serialized_end=1985
-  _globals['_SESSIONREQUEST']._serialized_start=1987
-  _globals['_SESSIONREQUEST']._serialized_end=2043
-  _globals['_SESSIONREPLY']._serialized_start=2046
-  _globals['_SESSIONREPLY']._serialized_end=2368
-  _globals['_SESSIONRESPONSE']._serialized_start=2370
-  _globals['_SESSIONRESPONSE']._serialized_end=2445
-  _globals['_OPERATIONSERVICE']._serialized_start=2647
-  _globals['_OPERATIONSERVICE']._serialized_end=3565
+  _globals['_GETPROGRESSREQUEST']._serialized_start=963
+  _globals['_GETPROGRESSREQUEST']._serialized_end=1046
+  _globals['_GETPROGRESSRESPONSE']._serialized_start=1048
+  _globals['_GETPROGRESSRESPONSE']._serialized_end=1152
+  _globals['_CANCELOPERATIONREQUEST']._serialized_start=1154
+  _globals['_CANCELOPERATIONREQUEST']._serialized_end=1196
+  _globals['_CANCELOPERATIONRESPONSE']._serialized_start=1198
+  _globals['_CANCELOPERATIONRESPONSE']._serialized_end=1268
+  _globals['_REDRIVEOPERATIONREQUEST']._serialized_start=1270
+  _globals['_REDRIVEOPERATIONREQUEST']._serialized_end=1343
+  _globals['_REDRIVEOPERATIONRESPONSE']._serialized_start=1345
+  _globals['_REDRIVEOPERATIONRESPONSE']._serialized_end=1431
+  _globals['_REDRIVEOPERATIONSREQUEST']._serialized_start=1433
+  _globals['_REDRIVEOPERATIONSREQUEST']._serialized_end=1542
+  _globals['_REDRIVEOPERATIONSRESPONSE']._serialized_start=1544
+  _globals['_REDRIVEOPERATIONSRESPONSE']._serialized_end=1639
+  _globals['_TERMINATEOPERATIONREQUEST']._serialized_start=1641
+  _globals['_TERMINATEOPERATIONREQUEST']._serialized_end=1732
+  _globals['_TERMINATEOPERATIONRESPONSE']._serialized_start=1734
+  _globals['_TERMINATEOPERATIONRESPONSE']._serialized_end=1824
+  _globals['_SESSIONCALL']._serialized_start=1827
+  _globals['_SESSIONCALL']._serialized_end=2217
+  _globals['_ABANDON']._serialized_start=2219
+  _globals['_ABANDON']._serialized_end=2228
+  _globals['_SESSIONREQUEST']._serialized_start=2230
+  _globals['_SESSIONREQUEST']._serialized_end=2286
+  _globals['_SESSIONREPLY']._serialized_start=2289
+  _globals['_SESSIONREPLY']._serialized_end=2664
+  _globals['_SESSIONRESPONSE']._serialized_start=2666
+  _globals['_SESSIONRESPONSE']._serialized_end=2741
+  _globals['_OPERATIONSERVICE']._serialized_start=2943
+  _globals['_OPERATIONSERVICE']._serialized_end=3941
 # @@protoc_insertion_point(module_scope)

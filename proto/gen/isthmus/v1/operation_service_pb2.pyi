@@ -308,6 +308,58 @@ class ListOperationsResponse(google.protobuf.message.Message):
 global___ListOperationsResponse = ListOperationsResponse
 
 @typing.final
+class GetProgressRequest(google.protobuf.message.Message):
+    """Asks for progress. Safe to repeat and to abandon; moves none of the operation's deadlines."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPERATION_ID_FIELD_NUMBER: builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: builtins.int
+    WAIT_MS_FIELD_NUMBER: builtins.int
+    operation_id: builtins.bytes
+    """Identity of the operation; the caller's namespace is the credential's."""
+    after_sequence: builtins.int
+    """Only progress with a sequence above this one; 0 for whatever is the latest."""
+    wait_ms: builtins.int
+    """How long to wait for that, milliseconds; 0 answers at once, the gateway caps it."""
+    def __init__(
+        self,
+        *,
+        operation_id: builtins.bytes = ...,
+        after_sequence: builtins.int = ...,
+        wait_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after_sequence", b"after_sequence", "operation_id", b"operation_id", "wait_ms", b"wait_ms"]) -> None: ...
+
+global___GetProgressRequest = GetProgressRequest
+
+@typing.final
+class GetProgressResponse(google.protobuf.message.Message):
+    """Answers GetProgress: newer progress, or the end of the operation, or neither when the wait was over."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPERATION_ID_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    operation_id: builtins.bytes
+    """Identity of the operation."""
+    progress: builtins.bytes
+    """Serialized Envelope with direction PROGRESS; empty when there is none with such a sequence."""
+    state: isthmus.v1.operation_pb2.OperationState.ValueType
+    """Where the operation is in its life; after a terminal state nothing newer comes."""
+    def __init__(
+        self,
+        *,
+        operation_id: builtins.bytes = ...,
+        progress: builtins.bytes = ...,
+        state: isthmus.v1.operation_pb2.OperationState.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["operation_id", b"operation_id", "progress", b"progress", "state", b"state"]) -> None: ...
+
+global___GetProgressResponse = GetProgressResponse
+
+@typing.final
 class CancelOperationRequest(google.protobuf.message.Message):
     """Asks to cancel."""
 
@@ -511,6 +563,7 @@ class SessionCall(google.protobuf.message.Message):
     CANCEL_FIELD_NUMBER: builtins.int
     GET_FIELD_NUMBER: builtins.int
     ABANDON_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
     call_id: builtins.int
     """Chosen by the client, unique within the stream while the call is open."""
     @property
@@ -537,6 +590,10 @@ class SessionCall(google.protobuf.message.Message):
     def abandon(self) -> global___Abandon:
         """The client no longer waits for the call with this call_id; nothing is answered."""
 
+    @property
+    def progress(self) -> global___GetProgressRequest:
+        """As GetProgress."""
+
     def __init__(
         self,
         *,
@@ -547,10 +604,11 @@ class SessionCall(google.protobuf.message.Message):
         cancel: global___CancelOperationRequest | None = ...,
         get: global___GetOperationRequest | None = ...,
         abandon: global___Abandon | None = ...,
+        progress: global___GetProgressRequest | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["abandon", b"abandon", "call", b"call", "cancel", b"cancel", "execute", b"execute", "get", b"get", "start", b"start", "wait", b"wait"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["abandon", b"abandon", "call", b"call", "call_id", b"call_id", "cancel", b"cancel", "execute", b"execute", "get", b"get", "start", b"start", "wait", b"wait"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["call", b"call"]) -> typing.Literal["start", "execute", "wait", "cancel", "get", "abandon"] | None: ...
+    def HasField(self, field_name: typing.Literal["abandon", b"abandon", "call", b"call", "cancel", b"cancel", "execute", b"execute", "get", b"get", "progress", b"progress", "start", b"start", "wait", b"wait"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["abandon", b"abandon", "call", b"call", "call_id", b"call_id", "cancel", b"cancel", "execute", b"execute", "get", b"get", "progress", b"progress", "start", b"start", "wait", b"wait"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["call", b"call"]) -> typing.Literal["start", "execute", "wait", "cancel", "get", "abandon", "progress"] | None: ...
 
 global___SessionCall = SessionCall
 
@@ -599,6 +657,7 @@ class SessionReply(google.protobuf.message.Message):
     CANCEL_FIELD_NUMBER: builtins.int
     GET_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
     call_id: builtins.int
     """The call that it answers."""
     error: builtins.bytes
@@ -623,6 +682,10 @@ class SessionReply(google.protobuf.message.Message):
     def get(self) -> global___GetOperationResponse:
         """To a get."""
 
+    @property
+    def progress(self) -> global___GetProgressResponse:
+        """To a request for progress."""
+
     def __init__(
         self,
         *,
@@ -633,10 +696,11 @@ class SessionReply(google.protobuf.message.Message):
         cancel: global___CancelOperationResponse | None = ...,
         get: global___GetOperationResponse | None = ...,
         error: builtins.bytes = ...,
+        progress: global___GetProgressResponse | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "error", b"error", "execute", b"execute", "get", b"get", "reply", b"reply", "start", b"start", "wait", b"wait"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["call_id", b"call_id", "cancel", b"cancel", "error", b"error", "execute", b"execute", "get", b"get", "reply", b"reply", "start", b"start", "wait", b"wait"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["reply", b"reply"]) -> typing.Literal["start", "execute", "wait", "cancel", "get", "error"] | None: ...
+    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "error", b"error", "execute", b"execute", "get", b"get", "progress", b"progress", "reply", b"reply", "start", b"start", "wait", b"wait"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["call_id", b"call_id", "cancel", b"cancel", "error", b"error", "execute", b"execute", "get", b"get", "progress", b"progress", "reply", b"reply", "start", b"start", "wait", b"wait"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["reply", b"reply"]) -> typing.Literal["start", "execute", "wait", "cancel", "get", "error", "progress"] | None: ...
 
 global___SessionReply = SessionReply
 

@@ -40,6 +40,11 @@ class OperationServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_operation__service__pb2.ListOperationsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_operation__service__pb2.ListOperationsResponse.FromString,
                 )
+        self.GetProgress = channel.unary_unary(
+                '/isthmus.v1.OperationService/GetProgress',
+                request_serializer=isthmus_dot_v1_dot_operation__service__pb2.GetProgressRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_operation__service__pb2.GetProgressResponse.FromString,
+                )
         self.CancelOperation = channel.unary_unary(
                 '/isthmus.v1.OperationService/CancelOperation',
                 request_serializer=isthmus_dot_v1_dot_operation__service__pb2.CancelOperationRequest.SerializeToString,
@@ -106,6 +111,14 @@ class OperationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetProgress(self, request, context):
+        """Shows the caller's namespace the latest progress of an operation, or waits for a newer one. To watch an
+        operation is to ask again, each time for what is newer: in a session's frames nothing stands in between.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelOperation(self, request, context):
         """Asks to cancel an operation. Idempotent; the handler decides how a running one ends.
         """
@@ -135,7 +148,7 @@ class OperationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Session(self, request_iterator, context):
-        """Carries starts, waits and cancels of one process, and their answers, in frames.
+        """Carries starts, waits, cancels and the like of one process, and their answers, in frames.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,6 +181,11 @@ def add_OperationServiceServicer_to_server(servicer, server):
                     servicer.ListOperations,
                     request_deserializer=isthmus_dot_v1_dot_operation__service__pb2.ListOperationsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_operation__service__pb2.ListOperationsResponse.SerializeToString,
+            ),
+            'GetProgress': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProgress,
+                    request_deserializer=isthmus_dot_v1_dot_operation__service__pb2.GetProgressRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_operation__service__pb2.GetProgressResponse.SerializeToString,
             ),
             'CancelOperation': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelOperation,
@@ -287,6 +305,23 @@ class OperationService(object):
         return grpc.experimental.unary_unary(request, target, '/isthmus.v1.OperationService/ListOperations',
             isthmus_dot_v1_dot_operation__service__pb2.ListOperationsRequest.SerializeToString,
             isthmus_dot_v1_dot_operation__service__pb2.ListOperationsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetProgress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.OperationService/GetProgress',
+            isthmus_dot_v1_dot_operation__service__pb2.GetProgressRequest.SerializeToString,
+            isthmus_dot_v1_dot_operation__service__pb2.GetProgressResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -51,6 +51,14 @@ class OperationServiceStub:
     ]
     """Lists operations of one namespace, newest first."""
 
+    GetProgress: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.operation_service_pb2.GetProgressRequest,
+        isthmus.v1.operation_service_pb2.GetProgressResponse,
+    ]
+    """Shows the caller's namespace the latest progress of an operation, or waits for a newer one. To watch an
+    operation is to ask again, each time for what is newer: in a session's frames nothing stands in between.
+    """
+
     CancelOperation: grpc.UnaryUnaryMultiCallable[
         isthmus.v1.operation_service_pb2.CancelOperationRequest,
         isthmus.v1.operation_service_pb2.CancelOperationResponse,
@@ -79,7 +87,7 @@ class OperationServiceStub:
         isthmus.v1.operation_service_pb2.SessionRequest,
         isthmus.v1.operation_service_pb2.SessionResponse,
     ]
-    """Carries starts, waits and cancels of one process, and their answers, in frames."""
+    """Carries starts, waits, cancels and the like of one process, and their answers, in frames."""
 
 class OperationServiceAsyncStub:
     """What callers use. Unary calls for simple clients and proxies; Session carries the same calls in frames."""
@@ -114,6 +122,14 @@ class OperationServiceAsyncStub:
     ]
     """Lists operations of one namespace, newest first."""
 
+    GetProgress: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.operation_service_pb2.GetProgressRequest,
+        isthmus.v1.operation_service_pb2.GetProgressResponse,
+    ]
+    """Shows the caller's namespace the latest progress of an operation, or waits for a newer one. To watch an
+    operation is to ask again, each time for what is newer: in a session's frames nothing stands in between.
+    """
+
     CancelOperation: grpc.aio.UnaryUnaryMultiCallable[
         isthmus.v1.operation_service_pb2.CancelOperationRequest,
         isthmus.v1.operation_service_pb2.CancelOperationResponse,
@@ -142,7 +158,7 @@ class OperationServiceAsyncStub:
         isthmus.v1.operation_service_pb2.SessionRequest,
         isthmus.v1.operation_service_pb2.SessionResponse,
     ]
-    """Carries starts, waits and cancels of one process, and their answers, in frames."""
+    """Carries starts, waits, cancels and the like of one process, and their answers, in frames."""
 
 class OperationServiceServicer(metaclass=abc.ABCMeta):
     """What callers use. Unary calls for simple clients and proxies; Session carries the same calls in frames."""
@@ -188,6 +204,16 @@ class OperationServiceServicer(metaclass=abc.ABCMeta):
         """Lists operations of one namespace, newest first."""
 
     @abc.abstractmethod
+    def GetProgress(
+        self,
+        request: isthmus.v1.operation_service_pb2.GetProgressRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.operation_service_pb2.GetProgressResponse, collections.abc.Awaitable[isthmus.v1.operation_service_pb2.GetProgressResponse]]:
+        """Shows the caller's namespace the latest progress of an operation, or waits for a newer one. To watch an
+        operation is to ask again, each time for what is newer: in a session's frames nothing stands in between.
+        """
+
+    @abc.abstractmethod
     def CancelOperation(
         self,
         request: isthmus.v1.operation_service_pb2.CancelOperationRequest,
@@ -225,6 +251,6 @@ class OperationServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[isthmus.v1.operation_service_pb2.SessionRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[isthmus.v1.operation_service_pb2.SessionResponse], collections.abc.AsyncIterator[isthmus.v1.operation_service_pb2.SessionResponse]]:
-        """Carries starts, waits and cancels of one process, and their answers, in frames."""
+        """Carries starts, waits, cancels and the like of one process, and their answers, in frames."""
 
 def add_OperationServiceServicer_to_server(servicer: OperationServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -16,15 +16,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from isthmus.v1 import operation_pb2 as isthmus_dot_v1_dot_operation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fisthmus/v1/worker_service.proto\x12\nisthmus.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aisthmus/v1/operation.proto\"X\n\x0bWorkerHello\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\x12\n\ntask_queue\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08identity\x18\x04 \x01(\t\"\xe0\x01\n\x04Task\x12\"\n\x04kind\x18\x01 \x01(\x0e\x32\x14.isthmus.v1.TaskKind\x12\x18\n\x10\x63\x61ller_namespace\x18\x02 \x01(\t\x12\x14\n\x0coperation_id\x18\x03 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0f\n\x07request\x18\x05 \x01(\x0c\x12\x0e\n\x06\x63\x61ncel\x18\x06 \x01(\x0c\x12\x0f\n\x07started\x18\x07 \x01(\x0c\x12\x30\n\x0cscheduled_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65tails\x18\t \x01(\x0c\"n\n\x07TaskRef\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\"\n\x04kind\x18\x04 \x01(\x0e\x32\x14.isthmus.v1.TaskKind\"W\n\x10RetryableFailure\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x12\n\nerror_type\x18\x02 \x01(\t\x12\x1d\n\x15next_attempt_delay_ms\x18\x03 \x01(\r\"\x19\n\tRejection\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\"\x11\n\x0f\x43\x61ncelDelivered\"\xa4\x02\n\x0bTaskOutcome\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.TaskRef\x12\x12\n\x08\x65nvelope\x18\x02 \x01(\x0cH\x00\x12-\n\x05retry\x18\x03 \x01(\x0b\x32\x1c.isthmus.v1.RetryableFailureH\x00\x12*\n\trejection\x18\x04 \x01(\x0b\x32\x15.isthmus.v1.RejectionH\x00\x12\x37\n\x10\x63\x61ncel_delivered\x18\x05 \x01(\x0b\x32\x1b.isthmus.v1.CancelDeliveredH\x00\x12,\n\x08returned\x18\x06 \x01(\x0b\x32\x18.isthmus.v1.TaskReturnedH\x00\x12\x11\n\ttoken_key\x18\x07 \x01(\x0c\x42\t\n\x07outcome\"\x0e\n\x0cTaskReturned\"B\n\rTaskInterrupt\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.TaskRef\x12\x0e\n\x06\x63\x61ncel\x18\x02 \x01(\x0c\">\n\nOutcomeAck\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.TaskRef\x12\r\n\x05\x65rror\x18\x02 \x01(\x0c\"\x1c\n\tHeartbeat\x12\x0f\n\x07\x64\x65tails\x18\x01 \x01(\x0c\"Y\n\nTaskReport\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.TaskRef\x12(\n\theartbeat\x18\x02 \x01(\x0b\x32\x15.isthmus.v1.Heartbeat\"=\n\tReportAck\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.TaskRef\x12\r\n\x05\x65rror\x18\x02 \x01(\x0c\"\xac\x01\n\x0bWorkRequest\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.isthmus.v1.WorkerHello\x12\x0f\n\x07\x63redits\x18\x02 \x01(\r\x12)\n\x08outcomes\x18\x03 \x03(\x0b\x32\x17.isthmus.v1.TaskOutcome\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x12\'\n\x07reports\x18\x05 \x03(\x0b\x32\x16.isthmus.v1.TaskReport\"\xd1\x01\n\x0cWorkResponse\x12\x10\n\x08lease_ms\x18\x01 \x01(\r\x12\x1f\n\x05tasks\x18\x02 \x03(\x0b\x32\x10.isthmus.v1.Task\x12-\n\ninterrupts\x18\x03 \x03(\x0b\x32\x19.isthmus.v1.TaskInterrupt\x12$\n\x04\x61\x63ks\x18\x04 \x03(\x0b\x32\x16.isthmus.v1.OutcomeAck\x12\r\n\x05\x64rain\x18\x05 \x01(\x08\x12*\n\x0breport_acks\x18\x06 \x03(\x0b\x32\x15.isthmus.v1.ReportAck\"_\n\x10PollTasksRequest\x12\'\n\x06worker\x18\x01 \x01(\x0b\x32\x17.isthmus.v1.WorkerHello\x12\x11\n\tmax_tasks\x18\x02 \x01(\r\x12\x0f\n\x07wait_ms\x18\x03 \x01(\r\"F\n\x11PollTasksResponse\x12\x1f\n\x05tasks\x18\x01 \x03(\x0b\x32\x10.isthmus.v1.Task\x12\x10\n\x08lease_ms\x18\x02 \x01(\r\"\x92\x01\n\x13RespondTasksRequest\x12\'\n\x06worker\x18\x01 \x01(\x0b\x32\x17.isthmus.v1.WorkerHello\x12)\n\x08outcomes\x18\x02 \x03(\x0b\x32\x17.isthmus.v1.TaskOutcome\x12\'\n\x07reports\x18\x03 \x03(\x0b\x32\x16.isthmus.v1.TaskReport\"\x97\x01\n\x14RespondTasksResponse\x12$\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x16.isthmus.v1.OutcomeAck\x12-\n\ninterrupts\x18\x02 \x03(\x0b\x32\x19.isthmus.v1.TaskInterrupt\x12*\n\x0breport_acks\x18\x03 \x03(\x0b\x32\x15.isthmus.v1.ReportAck\"V\n\x11GetRequestRequest\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\x12\x11\n\ttoken_key\x18\x03 \x01(\x0c\"\x91\x01\n\x12GetRequestResponse\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.isthmus.v1.OperationState\x12\x14\n\x0coperation_id\x18\x04 \x01(\x0c\x12\x0f\n\x07started\x18\x05 \x01(\x0c\"\\\n\x18\x43ompleteOperationRequest\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\x12\x10\n\x08\x65nvelope\x18\x03 \x01(\x0c\"\x1b\n\x19\x43ompleteOperationResponse*P\n\x08TaskKind\x12\x19\n\x15TASK_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_KIND_START\x10\x01\x12\x14\n\x10TASK_KIND_CANCEL\x10\x02\x32\x9a\x03\n\rWorkerService\x12=\n\x04Work\x12\x17.isthmus.v1.WorkRequest\x1a\x18.isthmus.v1.WorkResponse(\x01\x30\x01\x12H\n\tPollTasks\x12\x1c.isthmus.v1.PollTasksRequest\x1a\x1d.isthmus.v1.PollTasksResponse\x12Q\n\x0cRespondTasks\x12\x1f.isthmus.v1.RespondTasksRequest\x1a .isthmus.v1.RespondTasksResponse\x12K\n\nGetRequest\x12\x1d.isthmus.v1.GetRequestRequest\x1a\x1e.isthmus.v1.GetRequestResponse\x12`\n\x11\x43ompleteOperation\x12$.isthmus.v1.CompleteOperationRequest\x1a%.isthmus.v1.CompleteOperationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fisthmus/v1/worker_service.proto\x12\nisthmus.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aisthmus/v1/operation.proto\"X\n\x0bWorkerHello\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\x12\n\ntask_queue\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08identity\x18\x04 \x01(\t\"\xe0\x01\n\x04Task\x12\"\n\x04kind\x18\x01 \x01(\x0e\x32\x14.isthmus.v1.TaskKind\x12\x18\n\x10\x63\x61ller_namespace\x18\x02 \x01(\t\x12\x14\n\x0coperation_id\x18\x03 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0f\n\x07request\x18\x05 \x01(\x0c\x12\x0e\n\x06\x63\x61ncel\x18\x06 \x01(\x0c\x12\x0f\n\x07started\x18\x07 \x01(\x0c\x12\x30\n\x0cscheduled_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65tails\x18\t \x01(\x0c\"n\n\x07TaskRef\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\"\n\x04kind\x18\x04 \x01(\x0e\x32\x14.isthmus.v1.TaskKind\"W\n\x10RetryableFailure\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x12\n\nerror_type\x18\x02 \x01(\t\x12\x1d\n\x15next_attempt_delay_ms\x18\x03 \x01(\r\"\x19\n\tRejection\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\"\x11\n\x0f\x43\x61ncelDelivered\"\xa4\x02\n\x0bTaskOutcome\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.TaskRef\x12\x12\n\x08\x65nvelope\x18\x02 \x01(\x0cH\x00\x12-\n\x05retry\x18\x03 \x01(\x0b\x32\x1c.isthmus.v1.RetryableFailureH\x00\x12*\n\trejection\x18\x04 \x01(\x0b\x32\x15.isthmus.v1.RejectionH\x00\x12\x37\n\x10\x63\x61ncel_delivered\x18\x05 \x01(\x0b\x32\x1b.isthmus.v1.CancelDeliveredH\x00\x12,\n\x08returned\x18\x06 \x01(\x0b\x32\x18.isthmus.v1.TaskReturnedH\x00\x12\x11\n\ttoken_key\x18\x07 \x01(\x0c\x42\t\n\x07outcome\"\x0e\n\x0cTaskReturned\"B\n\rTaskInterrupt\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.TaskRef\x12\x0e\n\x06\x63\x61ncel\x18\x02 \x01(\x0c\">\n\nOutcomeAck\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.TaskRef\x12\r\n\x05\x65rror\x18\x02 \x01(\x0c\"\x1c\n\tHeartbeat\x12\x0f\n\x07\x64\x65tails\x18\x01 \x01(\x0c\"k\n\nTaskReport\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.TaskRef\x12(\n\theartbeat\x18\x02 \x01(\x0b\x32\x15.isthmus.v1.Heartbeat\x12\x10\n\x08progress\x18\x03 \x01(\x0c\"=\n\tReportAck\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.TaskRef\x12\r\n\x05\x65rror\x18\x02 \x01(\x0c\"\xac\x01\n\x0bWorkRequest\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.isthmus.v1.WorkerHello\x12\x0f\n\x07\x63redits\x18\x02 \x01(\r\x12)\n\x08outcomes\x18\x03 \x03(\x0b\x32\x17.isthmus.v1.TaskOutcome\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x12\'\n\x07reports\x18\x05 \x03(\x0b\x32\x16.isthmus.v1.TaskReport\"\xd1\x01\n\x0cWorkResponse\x12\x10\n\x08lease_ms\x18\x01 \x01(\r\x12\x1f\n\x05tasks\x18\x02 \x03(\x0b\x32\x10.isthmus.v1.Task\x12-\n\ninterrupts\x18\x03 \x03(\x0b\x32\x19.isthmus.v1.TaskInterrupt\x12$\n\x04\x61\x63ks\x18\x04 \x03(\x0b\x32\x16.isthmus.v1.OutcomeAck\x12\r\n\x05\x64rain\x18\x05 \x01(\x08\x12*\n\x0breport_acks\x18\x06 \x03(\x0b\x32\x15.isthmus.v1.ReportAck\"_\n\x10PollTasksRequest\x12\'\n\x06worker\x18\x01 \x01(\x0b\x32\x17.isthmus.v1.WorkerHello\x12\x11\n\tmax_tasks\x18\x02 \x01(\r\x12\x0f\n\x07wait_ms\x18\x03 \x01(\r\"F\n\x11PollTasksResponse\x12\x1f\n\x05tasks\x18\x01 \x03(\x0b\x32\x10.isthmus.v1.Task\x12\x10\n\x08lease_ms\x18\x02 \x01(\r\"\x92\x01\n\x13RespondTasksRequest\x12\'\n\x06worker\x18\x01 \x01(\x0b\x32\x17.isthmus.v1.WorkerHello\x12)\n\x08outcomes\x18\x02 \x03(\x0b\x32\x17.isthmus.v1.TaskOutcome\x12\'\n\x07reports\x18\x03 \x03(\x0b\x32\x16.isthmus.v1.TaskReport\"\x97\x01\n\x14RespondTasksResponse\x12$\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x16.isthmus.v1.OutcomeAck\x12-\n\ninterrupts\x18\x02 \x03(\x0b\x32\x19.isthmus.v1.TaskInterrupt\x12*\n\x0breport_acks\x18\x03 \x03(\x0b\x32\x15.isthmus.v1.ReportAck\"V\n\x11GetRequestRequest\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\x12\x11\n\ttoken_key\x18\x03 \x01(\x0c\"\x91\x01\n\x12GetRequestResponse\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.isthmus.v1.OperationState\x12\x14\n\x0coperation_id\x18\x04 \x01(\x0c\x12\x0f\n\x07started\x18\x05 \x01(\x0c\"\\\n\x18\x43ompleteOperationRequest\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\x12\x10\n\x08\x65nvelope\x18\x03 \x01(\x0c\"\x1b\n\x19\x43ompleteOperationResponse*P\n\x08TaskKind\x12\x19\n\x15TASK_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_KIND_START\x10\x01\x12\x14\n\x10TASK_KIND_CANCEL\x10\x02\x32\x9a\x03\n\rWorkerService\x12=\n\x04Work\x12\x17.isthmus.v1.WorkRequest\x1a\x18.isthmus.v1.WorkResponse(\x01\x30\x01\x12H\n\tPollTasks\x12\x1c.isthmus.v1.PollTasksRequest\x1a\x1d.isthmus.v1.PollTasksResponse\x12Q\n\x0cRespondTasks\x12\x1f.isthmus.v1.RespondTasksRequest\x1a .isthmus.v1.RespondTasksResponse\x12K\n\nGetRequest\x12\x1d.isthmus.v1.GetRequestRequest\x1a\x1e.isthmus.v1.GetRequestResponse\x12`\n\x11\x43ompleteOperation\x12$.isthmus.v1.CompleteOperationRequest\x1a%.isthmus.v1.CompleteOperationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'isthmus.v1.worker_service_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_TASKKIND']._serialized_start=2517
-  _globals['_TASKKIND']._serialized_end=2597
+  _globals['_TASKKIND']._serialized_start=2535
+  _globals['_TASKKIND']._serialized_end=2615
   _globals['_WORKERHELLO']._serialized_start=108
   _globals['_WORKERHELLO']._serialized_end=196
   _globals['_TASK']._serialized_start=199
@@ -48,29 +48,29 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_HEARTBEAT']._serialized_start=1115
   _globals['_HEARTBEAT']._serialized_end=1143
   _globals['_TASKREPORT']._serialized_start=1145
-  _globals['_TASKREPORT']._serialized_end=1234
-  _globals['_REPORTACK']._serialized_start=1236
-  _globals['_REPORTACK']._serialized_end=1297
-  _globals['_WORKREQUEST']._serialized_start=1300
-  _globals['_WORKREQUEST']._serialized_end=1472
-  _globals['_WORKRESPONSE']._serialized_start=1475
-  _globals['_WORKRESPONSE']._serialized_end=1684
-  _globals['_POLLTASKSREQUEST']._serialized_start=1686
-  _globals['_POLLTASKSREQUEST']._serialized_end=1781
-  _globals['_POLLTASKSRESPONSE']._serialized_start=1783
-  _globals['_POLLTASKSRESPONSE']._serialized_end=1853
-  _globals['_RESPONDTASKSREQUEST']._serialized_start=1856
-  _globals['_RESPONDTASKSREQUEST']._serialized_end=2002
-  _globals['_RESPONDTASKSRESPONSE']._serialized_start=2005
-  _globals['_RESPONDTASKSRESPONSE']._serialized_end=2156
-  _globals['_GETREQUESTREQUEST']._serialized_start=2158
-  _globals['_GETREQUESTREQUEST']._serialized_end=2244
-  _globals['_GETREQUESTRESPONSE']._serialized_start=2247
-  _globals['_GETREQUESTRESPONSE']._serialized_end=2392
-  _globals['_COMPLETEOPERATIONREQUEST']._serialized_start=2394
-  _globals['_COMPLETEOPERATIONREQUEST']._serialized_end=2486
-  _globals['_COMPLETEOPERATIONRESPONSE']._serialized_start=2488
-  _globals['_COMPLETEOPERATIONRESPONSE']._serialized_end=2515
-  _globals['_WORKERSERVICE']._serialized_start=2600
-  _globals['_WORKERSERVICE']._serialized_end=3010
+  _globals['_TASKREPORT']._serialized_end=1252
+  _globals['_REPORTACK']._serialized_start=1254
+  _globals['_REPORTACK']._serialized_end=1315
+  _globals['_WORKREQUEST']._serialized_start=1318
+  _globals['_WORKREQUEST']._serialized_end=1490
+  _globals['_WORKRESPONSE']._serialized_start=1493
+  _globals['_WORKRESPONSE']._serialized_end=1702
+  _globals['_POLLTASKSREQUEST']._serialized_start=1704
+  _globals['_POLLTASKSREQUEST']._serialized_end=1799
+  _globals['_POLLTASKSRESPONSE']._serialized_start=1801
+  _globals['_POLLTASKSRESPONSE']._serialized_end=1871
+  _globals['_RESPONDTASKSREQUEST']._serialized_start=1874
+  _globals['_RESPONDTASKSREQUEST']._serialized_end=2020
+  _globals['_RESPONDTASKSRESPONSE']._serialized_start=2023
+  _globals['_RESPONDTASKSRESPONSE']._serialized_end=2174
+  _globals['_GETREQUESTREQUEST']._serialized_start=2176
+  _globals['_GETREQUESTREQUEST']._serialized_end=2262
+  _globals['_GETREQUESTRESPONSE']._serialized_start=2265
+  _globals['_GETREQUESTRESPONSE']._serialized_end=2410
+  _globals['_COMPLETEOPERATIONREQUEST']._serialized_start=2412
+  _globals['_COMPLETEOPERATIONREQUEST']._serialized_end=2504
+  _globals['_COMPLETEOPERATIONRESPONSE']._serialized_start=2506
+  _globals['_COMPLETEOPERATIONRESPONSE']._serialized_end=2533
+  _globals['_WORKERSERVICE']._serialized_start=2618
+  _globals['_WORKERSERVICE']._serialized_end=3028
 # @@protoc_insertion_point(module_scope)

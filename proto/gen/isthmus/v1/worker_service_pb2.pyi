@@ -358,6 +358,9 @@ class TaskReport(google.protobuf.message.Message):
 
     TASK_FIELD_NUMBER: builtins.int
     HEARTBEAT_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
+    progress: builtins.bytes
+    """Serialized Envelope with direction PROGRESS, for the caller; its sequence is above all those before."""
     @property
     def task(self) -> global___TaskRef:
         """The task: a START task that this session runs."""
@@ -371,9 +374,10 @@ class TaskReport(google.protobuf.message.Message):
         *,
         task: global___TaskRef | None = ...,
         heartbeat: global___Heartbeat | None = ...,
+        progress: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["heartbeat", b"heartbeat", "task", b"task"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["heartbeat", b"heartbeat", "task", b"task"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["heartbeat", b"heartbeat", "progress", b"progress", "task", b"task"]) -> None: ...
 
 global___TaskReport = TaskReport
 
