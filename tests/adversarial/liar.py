@@ -30,6 +30,7 @@ SESSION = V1 + "OperationService/Session"
 WORK = V1 + "WorkerService/Work"
 KEYSET = V1 + "KeyService/GetKeyset"
 GATEWAY_KEY = V1 + "KeyService/GetGatewayKey"
+STATUSES = V1 + "OperationService/BatchGetOperationStatuses"
 GET_ENDPOINT = V1 + "EndpointService/GetEndpoint"
 _STREAMS = frozenset({SESSION, WORK})
 
@@ -49,6 +50,8 @@ class Liar:
     about_progress: Callable[[operation_service_pb2.GetProgressResponse], None] | None = None
     about_keyset: Callable[[key_service_pb2.GetKeysetResponse], None] | None = None
     owner_of_endpoints: str | None = None
+    about_unary: dict[str, Callable[[bytes], bytes]] = field(default_factory=dict)
+    """What becomes of the answers to a unary RPC, by its full name."""
     requests: dict[bytes, list[bytes]] = field(default_factory=dict)
     """Every request that was started through it, by operation id."""
     endings: dict[bytes, operation_pb2.Ending] = field(default_factory=dict)
@@ -111,6 +114,8 @@ class Liar:
 
     def tell(self, method: str, message: bytes) -> bytes:
         """Return an answer as its client gets it."""
+        if method in self.about_unary:
+            return self.about_unary[method](message)
         if method == SESSION:
             return self._tell_caller(operation_service_pb2.SessionResponse.FromString(message))
         if method == WORK and self.about_work is not None:

@@ -74,6 +74,23 @@ async def expired(operation_gateway: RunningGateway) -> tuple[bytes, bytes]:
     return envelope, operation_id
 
 
+async def test_status_of_many_says_so_when_one_of_them_expired(
+    operation_gateway: RunningGateway, expired: tuple[bytes, bytes]
+) -> None:
+    """To its caller only; the handler did not call it."""
+    _, operation_id = expired
+    wanted = operation_service_pb2.BatchGetOperationStatusesRequest(operation_ids=[operation_id])
+    for namespace, presence in (
+        (CALLER, operation_service_pb2.PRESENCE_EXPIRED),
+        (HANDLER, operation_service_pb2.PRESENCE_UNKNOWN),
+    ):
+        client = operation_gateway.client(namespace)
+        answer = await client.operations.BatchGetOperationStatuses(wanted, metadata=client.metadata)
+        assert list(answer.statuses) == [
+            operation_service_pb2.BriefStatus(operation_id=operation_id, presence=presence)
+        ]
+
+
 async def events(gateway: RunningGateway, wanted: AuditFilter) -> list[audit_pb2.AuditEvent]:
     """Return what the log says."""
     stored = await gateway.store.read(lambda reader: reader.audit_events(wanted))

@@ -12,6 +12,7 @@ from isthmus.gateway.api.admission import Admission
 from isthmus.gateway.api.audit_service import AuditService
 from isthmus.gateway.api.audit_watch import AuditWatch
 from isthmus.gateway.api.authorization import Authorization
+from isthmus.gateway.api.brief_statuses import BriefStatuses
 from isthmus.gateway.api.credential_expiry import CredentialExpiry
 from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.api.endpoint_backlog import EndpointBacklogs
@@ -205,6 +206,7 @@ def _served(descriptor: ServiceDescriptor, add_to: Callable[[grpc.aio.Server], N
 
 def _operation_service(shared: _Shared, signer: StatementKey) -> OperationService:
     clock = shared.surroundings.clock
+    endings = Endings(signer, trust_domain=shared.config.trust_domain)
     calls = OperationCalls(
         store=shared.store,
         clock=clock,
@@ -213,7 +215,7 @@ def _operation_service(shared: _Shared, signer: StatementKey) -> OperationServic
         ),
         dispatcher=shared.dispatcher,
         waiters=shared.waiters,
-        statuses=StatusAnswers(shared.store, Endings(signer, trust_domain=shared.config.trust_domain)),
+        statuses=StatusAnswers(shared.store, endings),
         views=shared.views,
     )
     control = OperationControl(
@@ -226,6 +228,7 @@ def _operation_service(shared: _Shared, signer: StatementKey) -> OperationServic
     return OperationService(
         calls=calls,
         listing=OperationListing(shared.store, shared.views),
+        briefs=BriefStatuses(shared.store, endings),
         control=control,
         streams=shared.streams,
         expiry=shared.expiry,

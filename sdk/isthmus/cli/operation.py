@@ -10,6 +10,7 @@ from isthmus.cli.invocation import invocation
 from isthmus.cli.moment import parse_duration
 from isthmus.cli.operation_completion import complete, fail
 from isthmus.cli.operation_control import redrive, terminate
+from isthmus.cli.operation_status import status
 
 if TYPE_CHECKING:
     from isthmus.client.client import Client
@@ -155,6 +156,7 @@ def cancel(ctx: typer.Context, operation_id: OperationId) -> None:
 
 app.command()(complete)
 app.command()(fail)
+app.command()(status)
 app.command()(redrive)
 app.command()(terminate)
 

@@ -17,11 +17,13 @@ from isthmus.client.interceptor import (
     ProgressInput,
     ProgressUpdate,
     StartInput,
+    StatusesInput,
     SyncClientOutbound,
 )
 from isthmus.client.nexus_client import NexusClient
 from isthmus.client.profile import Profile, load_profile
 from isthmus.client.request import StartOptions
+from isthmus.client.statuses import OperationStatus
 from isthmus.client.sync import SyncClient, SyncNexusClient, SyncOperationHandle
 
 __all__ = [
@@ -32,11 +34,13 @@ __all__ = [
     "NexusClient",
     "OperationDescription",
     "OperationHandle",
+    "OperationStatus",
     "Profile",
     "ProgressInput",
     "ProgressUpdate",
     "StartInput",
     "StartOptions",
+    "StatusesInput",
     "SyncClient",
     "SyncClientOutbound",
     "SyncNexusClient",

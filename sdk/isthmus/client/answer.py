@@ -142,13 +142,31 @@ def verify_ending(
                     ending.attested, request, caller=caller, handler_keys=handler_keys, now_ms=now_ms
                 )
             case "statement":
-                return _stated(status, request, caller=caller, now_ms=now_ms)
+                return outcome_of_statement(
+                    ending.statement, status.cancel, request, caller=caller, now_ms=now_ms
+                )
             case None:
                 shown = format_operation_id(request.header.operation_id)
                 raise UnverifiedAnswerError(shown, "the missing outcome")
     except EnvelopeRejectedError as error:
         shown = format_operation_id(request.header.operation_id)
         raise UnverifiedAnswerError(shown, "the outcome") from error
+
+
+def outcome_expected(request: KnownRequest, caller: Caller) -> Expected:
+    """Return what an outcome of a request must be: from its recipient, and about nothing else."""
+    asked = request.header
+    return Expected(
+        directions=OUTCOMES,
+        trust_domain=asked.trust_domain,
+        sender_namespace=asked.recipient_namespace,
+        recipient_namespace=caller.namespace,
+        endpoint=asked.endpoint,
+        service=asked.service,
+        operation=asked.operation,
+        operation_id=asked.operation_id,
+        request_digest=request.digest,
+    )
 
 
 def _attested(
@@ -158,17 +176,7 @@ def _attested(
     namespace = caller.namespace
     opened = open_envelope(
         envelope,
-        expected=Expected(
-            directions=OUTCOMES,
-            trust_domain=asked.trust_domain,
-            sender_namespace=asked.recipient_namespace,
-            recipient_namespace=namespace,
-            endpoint=asked.endpoint,
-            service=asked.service,
-            operation=asked.operation,
-            operation_id=asked.operation_id,
-            request_digest=request.digest,
-        ),
+        expected=outcome_expected(request, caller),
         sender_keys=handler_keys,
         decrypter=caller.keyring,
         namespace=namespace,
@@ -184,10 +192,19 @@ def _attested(
     return Outcome(error=error, attested_failure=opened.header.direction is Direction.FAILURE)
 
 
-def _stated(
-    status: operation_pb2.OperationStatus, request: KnownRequest, *, caller: Caller, now_ms: int
+def outcome_of_statement(
+    statement: operation_pb2.GatewayStatement,
+    cancel: bytes,
+    request: KnownRequest,
+    *,
+    caller: Caller,
+    now_ms: int,
 ) -> Outcome:
-    statement = status.ending.statement
+    """Return what a statement of the gateway comes to: proven by what this namespace signed, or unproven.
+
+    Raises:
+        EnvelopeRejectedError: the gateway did not sign it, or not about this request.
+    """
     verified = verify_statement(
         statement.body,
         statement.key_id,
@@ -197,7 +214,7 @@ def _stated(
         request_digest=request.digest,
         own_keys=caller.keyring.own_keys(),
         now_ms=now_ms,
-        cancel=status.cancel or None,
+        cancel=cancel or None,
     )
     shown = format_operation_id(request.header.operation_id)
     error: Exception

@@ -1,6 +1,6 @@
 """The async client: starts, awaits, cancels and looks at operations of other teams."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -9,12 +9,13 @@ from isthmus.blobs.claim_checks import ClaimChecks
 from isthmus.client.assembly import assemble
 from isthmus.client.engine import AsyncEngine
 from isthmus.client.handle import OperationHandle
-from isthmus.client.interceptor import Interceptor, layered
+from isthmus.client.interceptor import Interceptor, StatusesInput, layered
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.nexus_client import NexusClient
 from isthmus.client.operation_spec import service_name
 from isthmus.client.profile import Profile
 from isthmus.client.root import Root
+from isthmus.client.statuses import OperationStatus
 from isthmus.keys.directory import AsyncKeyDirectory
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.trust import TrustStore
@@ -155,6 +156,19 @@ class Client:
         """
         known = KnownOperation(parse_operation_id(operation_id), Any if result_type is None else result_type)
         return OperationHandle(self._outbound, known)
+
+    async def get_operation_statuses(self, operation_ids: Iterable[str]) -> list[OperationStatus]:
+        """Return where many operations of this namespace are, without waiting, in the order they are given.
+
+        One call for up to 256 of them. What ended is verified as strictly as by ``result()``, each for
+        itself, and its result is not fetched: ``get_operation_handle`` does that.
+
+        Raises:
+            WireFormatError: one of them is no operation id.
+            GatewayError: the gateway does not answer.
+        """
+        numbers = tuple(parse_operation_id(operation_id) for operation_id in operation_ids)
+        return await self._outbound.get_operation_statuses(StatusesInput(operation_ids=numbers))
 
     async def close(self) -> None:
         """Close the connection. Operations go on; their handles work again in another client."""

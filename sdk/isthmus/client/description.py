@@ -60,6 +60,12 @@ class OperationDescription:
         return _PUBLIC.get(self.state, "running")
 
 
+def public_state(name: str) -> tuple[str, PublicState]:
+    """Return the name of a state on the wire as people see it, and in the words of Nexus."""
+    state = name.removeprefix(_STATE_PREFIX).lower()
+    return state, _PUBLIC.get(state, "running")
+
+
 def describe(operation: operation_pb2.Operation) -> OperationDescription:
     """Return an operation as people see it."""
     state = operation_pb2.OperationState.Name(operation.state)

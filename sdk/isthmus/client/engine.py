@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any, Final, TypeVar, cast
 
 from isthmus.client.assembly import Parts, make_caller, signed_keyset
-from isthmus.client.flows import Clock, Effect, FetchKeys, FindOwner, Flow, Pause, PeerKeys, Send
+from isthmus.client.flows import Ask, Clock, Effect, FetchKeys, FindOwner, Flow, Pause, PeerKeys, Send
 from isthmus.client.large_payloads import Block
 from isthmus.client.request import Caller
 from isthmus.envelope.errors import EnvelopeError
@@ -121,6 +121,12 @@ class AsyncEngine:
                 return self._session.call(
                     effect.call, timeout_seconds=effect.timeout_seconds, size_bytes=effect.size_bytes
                 )
+            case Ask():
+                return self.connection.call_retrying(
+                    getattr(effect.stub(self.connection.channel), effect.method),
+                    effect.request,
+                    timeout_seconds=effect.timeout_seconds,
+                )
             case FetchKeys():
                 return self.directory.keyset(effect.namespace, key_id=effect.key_id)
             case Pause():
@@ -195,6 +201,12 @@ class SyncEngine:
         match effect:
             case Send():
                 return self._session.call(effect.call, timeout_seconds=effect.timeout_seconds)
+            case Ask():
+                return self.connection.call_retrying(
+                    lambda channel: getattr(effect.stub(channel), effect.method),
+                    effect.request,
+                    timeout_seconds=effect.timeout_seconds,
+                )
             case FetchKeys():
                 return self._keys(effect)
             case Pause():

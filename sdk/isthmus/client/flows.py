@@ -7,6 +7,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
+from google.protobuf.message import Message
+
 from isthmus.client.answer import (
     KnownRequest,
     Outcome,
@@ -26,7 +28,7 @@ from isthmus.envelope.expected import VerifiedKeys
 from isthmus.envelope.seal import RecipientKey
 from isthmus.keys.errors import TrustError
 from isthmus.transport.errors import DeadlineExceededError
-from isthmus.v1 import operation_pb2, operation_service_pb2
+from isthmus.v1 import envelope_pb2, operation_pb2, operation_service_pb2
 from isthmus.wire.names import KEY_ID_BYTES, OperationId, format_operation_id
 
 WAIT_MS: Final = 60_000
@@ -60,6 +62,19 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Make a unary call that no session carries, repeated while that makes sense; the answer is its response.
+
+    ``stub`` makes the service's stub of a channel. GatewayErrors are thrown into the flow.
+    """
+
+    stub: Callable[[Any], object]
+    method: str
+    request: Message
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FetchKeys:
     """Get the verified keyset of a namespace; the answer is a PeerKeys.
 
@@ -84,7 +99,7 @@ class Pause:
     seconds: float
 
 
-Effect = Send | FetchKeys | FindOwner | Pause | Block
+Effect = Send | Ask | FetchKeys | FindOwner | Pause | Block
 Flow = Generator[Effect, Any, T]
 # Named, because the annotations of an inner function are evaluated each time that it is defined.
 _Done = Flow[None]
@@ -151,7 +166,7 @@ def pinned_owner(caller: Caller, endpoint: str) -> Flow[str]:
 def find_flow(caller: Caller, operation_id: OperationId, clock: Clock) -> Flow[Started]:
     """Take up an operation of this namespace again, from any process, and verify that it is one."""
     status = yield from look(operation_id)
-    request = yield from known_request(caller, status, operation_id, clock)
+    request = yield from known_request(caller, status.request, operation_id, clock)
     outcome = None
     if status.HasField("ending"):
         outcome = yield from verified_outcome(caller, status, request, clock)
@@ -221,7 +236,7 @@ def look(operation_id: OperationId) -> Flow[operation_pb2.OperationStatus]:
 
 def known_request(
     caller: Caller,
-    status: operation_pb2.OperationStatus,
+    proof: envelope_pb2.RequestProof,
     operation_id: OperationId,
     clock: Clock,
     *,
@@ -232,7 +247,7 @@ def known_request(
     for attempt in (1, 2):
         try:
             return verify_proof(
-                status.request,
+                proof,
                 caller=caller,
                 operation_id=operation_id,
                 now_ms=clock.now_ms(),

@@ -22,6 +22,8 @@ from isthmus.client.description import OperationDescription
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.operation_spec import OperationSpec
 from isthmus.client.request import StartOptions
+from isthmus.client.statuses import OperationStatus
+from isthmus.wire.names import OperationId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,13 @@ class ProgressUpdate:
     """Whether the operation has ended, says the gateway: nothing newer comes."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusesInput:
+    """What is asked of many operations at once."""
+
+    operation_ids: tuple[OperationId, ...]
+
+
 class ClientOutbound:
     """What an async client does; by default each layer hands on to the next."""
 
@@ -96,6 +105,10 @@ class ClientOutbound:
     async def describe_operation(self, input: HandleInput) -> OperationDescription:
         """Look."""
         return await self.next.describe_operation(input)
+
+    async def get_operation_statuses(self, input: StatusesInput) -> list[OperationStatus]:
+        """Look at many operations."""
+        return await self.next.get_operation_statuses(input)
 
 
 class SyncClientOutbound:
@@ -127,6 +140,10 @@ class SyncClientOutbound:
     def describe_operation(self, input: HandleInput) -> OperationDescription:
         """Look."""
         return self.next.describe_operation(input)
+
+    def get_operation_statuses(self, input: StatusesInput) -> list[OperationStatus]:
+        """Look at many operations."""
+        return self.next.get_operation_statuses(input)
 
 
 class Interceptor:

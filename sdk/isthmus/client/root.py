@@ -16,11 +16,13 @@ from isthmus.client.interceptor import (
     ProgressInput,
     ProgressUpdate,
     StartInput,
+    StatusesInput,
 )
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.large_payloads import unpacked_result
 from isthmus.client.progress import Progress
 from isthmus.client.starting import start_flow
+from isthmus.client.statuses import OperationStatus, statuses_flow
 from isthmus.payload.converter import PayloadConverter
 from isthmus.payload.payload import Payload
 
@@ -68,6 +70,11 @@ class Root(ClientOutbound):
         """Look."""
         operation_id = input.known.operation_id
         return describe(await self._engine.run(describe_flow(operation_id)))
+
+    async def get_operation_statuses(self, input: StatusesInput) -> list[OperationStatus]:
+        """Look at many operations."""
+        engine = self._engine
+        return await engine.run(statuses_flow(engine.caller, input.operation_ids, engine.clock))
 
     def _start(self, input: StartInput, *, wait: bool) -> Awaitable[Started]:
         engine = self._engine

@@ -205,7 +205,7 @@ def _created_by_lost_answer(
 ) -> Flow[operation_pb2.OperationStatus]:
     """Tell a stranger's operation from one's own, whose answer was lost before the start was repeated."""
     status = yield from look(prepared.operation_id)
-    known = yield from known_request(caller, status, prepared.operation_id, clock)
+    known = yield from known_request(caller, status.request, prepared.operation_id, clock)
     if known.digest != prepared.sealed.digest:
         raise AlreadyExistsError(
             f"{format_operation_id(prepared.operation_id)} exists under this id", reason="ALREADY_EXISTS"
@@ -226,7 +226,9 @@ def _accept(
     check_operation_id(status, prepared.operation_id)
     request = KnownRequest(header=prepared.sealed.header, digest=prepared.sealed.digest)
     if status.attached:
-        request = yield from known_request(caller, status, prepared.operation_id, clock, prepared=prepared)
+        request = yield from known_request(
+            caller, status.request, prepared.operation_id, clock, prepared=prepared
+        )
     created = request.digest == prepared.sealed.digest
     if status.HasField("ending"):
         outcome = yield from verified_outcome(caller, status, request, clock)

@@ -1,7 +1,7 @@
 """The sync client: the same calls without an event loop, safe in threads and after a fork."""
 # ruff: noqa: A002, ANN401 - parameters are named and typed as in temporalio and nexusrpc
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from isthmus.client.interceptor import (
     ProgressInput,
     ProgressUpdate,
     StartInput,
+    StatusesInput,
     SyncClientOutbound,
     layered_sync,
 )
@@ -32,6 +33,7 @@ from isthmus.client.progress import WATCH_WAIT
 from isthmus.client.request import StartKeywords, StartOptions, operation_id_of, start_options
 from isthmus.client.root import content_of, payload_of, progress_update, value_of
 from isthmus.client.starting import start_flow
+from isthmus.client.statuses import OperationStatus, statuses_flow
 from isthmus.keys.directory import KeyDirectory
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.trust import TrustStore
@@ -146,6 +148,11 @@ class SyncClient:
         """
         known = KnownOperation(parse_operation_id(operation_id), Any if result_type is None else result_type)
         return SyncOperationHandle(self._outbound, known)
+
+    def get_operation_statuses(self, operation_ids: Iterable[str]) -> list[OperationStatus]:
+        """Return where many operations are, without waiting; as ``Client.get_operation_statuses``."""
+        numbers = tuple(parse_operation_id(operation_id) for operation_id in operation_ids)
+        return self._outbound.get_operation_statuses(StatusesInput(operation_ids=numbers))
 
     def close(self) -> None:
         """Close the connection. Operations go on; their handles work again in another client."""
@@ -328,6 +335,10 @@ class _SyncRoot(SyncClientOutbound):
     def describe_operation(self, input: HandleInput) -> OperationDescription:
         operation_id = input.known.operation_id
         return describe(self._engine.run(describe_flow(operation_id)))
+
+    def get_operation_statuses(self, input: StatusesInput) -> list[OperationStatus]:
+        engine = self._engine
+        return engine.run(statuses_flow(engine.caller, input.operation_ids, engine.clock))
 
     def _start(self, input: StartInput, *, wait: bool) -> Started:
         engine = self._engine

@@ -43,6 +43,7 @@ ACCESS: Mapping[str, Access] = {
     _V1 + "NamespaceService/GetNamespace": Access.AUTHENTICATED,
     _V1 + "NamespaceService/ListNamespaces": Access.AUTHENTICATED,
     _V1 + "NamespaceService/WhoAmI": Access.AUTHENTICATED,
+    _V1 + "OperationService/BatchGetOperationStatuses": Access.MEMBER,
     _V1 + "OperationService/CancelOperation": Access.MEMBER,
     _V1 + "OperationService/ExecuteOperation": Access.MEMBER,
     _V1 + "OperationService/GetOperation": Access.MEMBER,

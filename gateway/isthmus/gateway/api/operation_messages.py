@@ -126,6 +126,16 @@ def request_proof(request: bytes) -> envelope_pb2.RequestProof:
     )
 
 
+def outcome_proof(outcome: bytes) -> envelope_pb2.OutcomeProof:
+    """Return what verifies how an operation ended without its result."""
+    envelope = envelope_pb2.Envelope.FromString(outcome)
+    return envelope_pb2.OutcomeProof(
+        header=envelope.header,
+        signature=envelope.signature,
+        body_digest=hashlib.sha256(envelope.body).digest(),
+    )
+
+
 class StatementSigner(Protocol):
     """Signs endings that no handler signed."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc.aio
 
+from isthmus.gateway.api.brief_statuses import BriefStatuses
 from isthmus.gateway.api.caller import current_principal
 from isthmus.gateway.api.credential_expiry import CredentialExpiry
 from isthmus.gateway.api.duplex import open_for_writing
@@ -27,12 +28,14 @@ class OperationService(operation_service_pb2_grpc.OperationServiceServicer):
         *,
         calls: OperationCalls,
         listing: OperationListing,
+        briefs: BriefStatuses,
         control: OperationControl,
         streams: OpenStreams,
         expiry: CredentialExpiry,
     ) -> None:
         self._calls = calls
         self._listing = listing
+        self._briefs = briefs
         self._control = control
         self._streams = streams
         self._expiry = expiry
@@ -54,6 +57,12 @@ class OperationService(operation_service_pb2_grpc.OperationServiceServicer):
     ) -> operation_service_pb2.WaitOperationResponse:
         """Wait."""
         return await self._calls.wait(current_principal(), request)
+
+    async def BatchGetOperationStatuses(
+        self, request: operation_service_pb2.BatchGetOperationStatusesRequest, context: Context
+    ) -> operation_service_pb2.BatchGetOperationStatusesResponse:
+        """Say where many operations are."""
+        return await self._briefs.answer(current_principal(), request)
 
     async def GetOperation(
         self, request: operation_service_pb2.GetOperationRequest, context: Context

@@ -5,6 +5,7 @@ of its own: everything goes through the unit of work. One contract test suite ho
 """
 
 from isthmus.gateway.ports.backlog import WaitingGroup
+from isthmus.gateway.ports.evidence import Evidence
 from isthmus.gateway.ports.reader import (
     AuditFilter,
     ListedOperation,
@@ -52,6 +53,7 @@ __all__ = [
     "Command",
     "CommitWatcher",
     "EnvelopeSlot",
+    "Evidence",
     "ListedOperation",
     "Namespace",
     "OperationClosed",

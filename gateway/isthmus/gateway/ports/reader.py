@@ -9,6 +9,7 @@ from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey, State
 from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports.backlog import WaitingGroup
+from isthmus.gateway.ports.evidence import Evidence
 from isthmus.gateway.ports.values import EnvelopeSlot, Namespace, QueueKey, StoredKeyset, WorkerSession
 
 
@@ -80,6 +81,14 @@ class Reader(Protocol):
 
     def envelope(self, key: OperationKey, slot: EnvelopeSlot) -> bytes | None:
         """Return a sealed message."""
+        ...
+
+    def evidence(self, keys: Sequence[OperationKey], most_bytes: int) -> Sequence[Evidence]:
+        """Return where operations are and what proves it, in the order of the keys, which are distinct.
+
+        Of the first ones only, if the sealed messages of all have more bytes than asked for; of one at least.
+        It takes as many queries as for one operation.
+        """
         ...
 
     def list_operations(self, wanted: OperationFilter) -> Sequence[ListedOperation]:

@@ -11,6 +11,7 @@ from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.ports import (
     AuditFilter,
     EnvelopeSlot,
+    Evidence,
     ListedOperation,
     Namespace,
     OperationFilter,
@@ -24,6 +25,7 @@ from isthmus.gateway.ports import (
 from isthmus.gateway.store import (
     audit_events,
     backlog,
+    evidence,
     operation_tokens,
     operations,
     registry,
@@ -92,6 +94,11 @@ class SnapshotReader:
             return None
         row = self._one(operations.SELECT_ENVELOPE, (operations.envelope_id(stored.position, slot),))
         return None if row is None else row[0]
+
+    def evidence(self, keys: Sequence[OperationKey], most_bytes: int) -> Sequence[Evidence]:
+        """Return where operations are and what proves it, of as many as fit into the bytes."""
+        connection = self._connection
+        return evidence.evidence(lambda query, rows: query.select(connection, rows), keys, most_bytes)
 
     def list_operations(self, wanted: OperationFilter) -> Sequence[ListedOperation]:
         """Return a page of operations."""

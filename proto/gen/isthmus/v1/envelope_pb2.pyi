@@ -442,3 +442,31 @@ class RequestProof(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["body_digest", b"body_digest", "header", b"header", "signature", b"signature"]) -> None: ...
 
 global___RequestProof = RequestProof
+
+@typing.final
+class OutcomeProof(google.protobuf.message.Message):
+    """What a caller needs to verify how an operation ended without fetching its result: the outcome as it was sealed,
+    without its body. Direction and request digest are in the header.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    SIGNATURE_FIELD_NUMBER: builtins.int
+    BODY_DIGEST_FIELD_NUMBER: builtins.int
+    header: builtins.bytes
+    """The header of the outcome, as transmitted."""
+    signature: builtins.bytes
+    """The handler's signature."""
+    body_digest: builtins.bytes
+    """SHA-256 of the body."""
+    def __init__(
+        self,
+        *,
+        header: builtins.bytes = ...,
+        signature: builtins.bytes = ...,
+        body_digest: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["body_digest", b"body_digest", "header", b"header", "signature", b"signature"]) -> None: ...
+
+global___OutcomeProof = OutcomeProof

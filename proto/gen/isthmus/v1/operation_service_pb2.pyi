@@ -9,6 +9,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import isthmus.v1.envelope_pb2
 import isthmus.v1.operation_pb2
 import sys
 import typing
@@ -43,6 +44,34 @@ REUSE_POLICY_ATTACH: ReusePolicy.ValueType  # 1
 REUSE_POLICY_REJECT: ReusePolicy.ValueType  # 2
 """Refuse with ALREADY_EXISTS."""
 global___ReusePolicy = ReusePolicy
+
+class _Presence:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PresenceEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Presence.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PRESENCE_UNSPECIFIED: _Presence.ValueType  # 0
+    """Never returned."""
+    PRESENCE_KEPT: _Presence.ValueType  # 1
+    """It has."""
+    PRESENCE_EXPIRED: _Presence.ValueType  # 2
+    """It had: the retention of its endpoint is over, and payloads and proofs are gone."""
+    PRESENCE_UNKNOWN: _Presence.ValueType  # 3
+    """This namespace called no such operation, as far as is known."""
+
+class Presence(_Presence, metaclass=_PresenceEnumTypeWrapper):
+    """Whether the gateway has an operation."""
+
+PRESENCE_UNSPECIFIED: Presence.ValueType  # 0
+"""Never returned."""
+PRESENCE_KEPT: Presence.ValueType  # 1
+"""It has."""
+PRESENCE_EXPIRED: Presence.ValueType  # 2
+"""It had: the retention of its endpoint is over, and payloads and proofs are gone."""
+PRESENCE_UNKNOWN: Presence.ValueType  # 3
+"""This namespace called no such operation, as far as is known."""
+global___Presence = Presence
 
 class _OperationRole:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -203,6 +232,98 @@ class WaitOperationResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["status", b"status"]) -> None: ...
 
 global___WaitOperationResponse = WaitOperationResponse
+
+@typing.final
+class BatchGetOperationStatusesRequest(google.protobuf.message.Message):
+    """Asks where operations are that the credential's namespace called."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPERATION_IDS_FIELD_NUMBER: builtins.int
+    @property
+    def operation_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Identities, 1 to 256 of them, none of them twice."""
+
+    def __init__(
+        self,
+        *,
+        operation_ids: collections.abc.Iterable[builtins.bytes] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["operation_ids", b"operation_ids"]) -> None: ...
+
+global___BatchGetOperationStatusesRequest = BatchGetOperationStatusesRequest
+
+@typing.final
+class BatchGetOperationStatusesResponse(google.protobuf.message.Message):
+    """Answers BatchGetOperationStatuses."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATUSES_FIELD_NUMBER: builtins.int
+    @property
+    def statuses(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BriefStatus]:
+        """About the first ones that were asked for, in their order, one at least: an answer is bounded in size. Ask again
+        for the others.
+        """
+
+    def __init__(
+        self,
+        *,
+        statuses: collections.abc.Iterable[global___BriefStatus] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["statuses", b"statuses"]) -> None: ...
+
+global___BatchGetOperationStatusesResponse = BatchGetOperationStatusesResponse
+
+@typing.final
+class BriefStatus(google.protobuf.message.Message):
+    """Where one of many operations is, and what proves it; its result is fetched by who needs it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPERATION_ID_FIELD_NUMBER: builtins.int
+    PRESENCE_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    REQUEST_FIELD_NUMBER: builtins.int
+    ATTESTED_FIELD_NUMBER: builtins.int
+    STATEMENT_FIELD_NUMBER: builtins.int
+    CANCEL_FIELD_NUMBER: builtins.int
+    operation_id: builtins.bytes
+    """Identity of the operation."""
+    presence: global___Presence.ValueType
+    """Whether the gateway has it. Without it, nothing else is set."""
+    state: isthmus.v1.operation_pb2.OperationState.ValueType
+    """Where it is in its life."""
+    cancel: builtins.bytes
+    """The caller's signed cancel, with a statement that it was canceled."""
+    @property
+    def request(self) -> isthmus.v1.envelope_pb2.RequestProof:
+        """What proves which request it is."""
+
+    @property
+    def attested(self) -> isthmus.v1.envelope_pb2.OutcomeProof:
+        """By the handler's outcome."""
+
+    @property
+    def statement(self) -> isthmus.v1.operation_pb2.GatewayStatement:
+        """By the gateway's own word."""
+
+    def __init__(
+        self,
+        *,
+        operation_id: builtins.bytes = ...,
+        presence: global___Presence.ValueType = ...,
+        state: isthmus.v1.operation_pb2.OperationState.ValueType = ...,
+        request: isthmus.v1.envelope_pb2.RequestProof | None = ...,
+        attested: isthmus.v1.envelope_pb2.OutcomeProof | None = ...,
+        statement: isthmus.v1.operation_pb2.GatewayStatement | None = ...,
+        cancel: builtins.bytes = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["attested", b"attested", "ending", b"ending", "request", b"request", "statement", b"statement"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attested", b"attested", "cancel", b"cancel", "ending", b"ending", "operation_id", b"operation_id", "presence", b"presence", "request", b"request", "state", b"state", "statement", b"statement"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["ending", b"ending"]) -> typing.Literal["attested", "statement"] | None: ...
+
+global___BriefStatus = BriefStatus
 
 @typing.final
 class GetOperationRequest(google.protobuf.message.Message):

@@ -30,6 +30,11 @@ class OperationServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_operation__service__pb2.WaitOperationRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_operation__service__pb2.WaitOperationResponse.FromString,
                 )
+        self.BatchGetOperationStatuses = channel.unary_unary(
+                '/isthmus.v1.OperationService/BatchGetOperationStatuses',
+                request_serializer=isthmus_dot_v1_dot_operation__service__pb2.BatchGetOperationStatusesRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_operation__service__pb2.BatchGetOperationStatusesResponse.FromString,
+                )
         self.GetOperation = channel.unary_unary(
                 '/isthmus.v1.OperationService/GetOperation',
                 request_serializer=isthmus_dot_v1_dot_operation__service__pb2.GetOperationRequest.SerializeToString,
@@ -92,6 +97,13 @@ class OperationServiceServicer(object):
 
     def WaitOperation(self, request, context):
         """Waits for the outcome of an operation, resumable from any process of the namespace.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetOperationStatuses(self, request, context):
+        """Says where many operations of the credential's namespace are, each for itself. Waits for nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +183,11 @@ def add_OperationServiceServicer_to_server(servicer, server):
                     servicer.WaitOperation,
                     request_deserializer=isthmus_dot_v1_dot_operation__service__pb2.WaitOperationRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_operation__service__pb2.WaitOperationResponse.SerializeToString,
+            ),
+            'BatchGetOperationStatuses': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetOperationStatuses,
+                    request_deserializer=isthmus_dot_v1_dot_operation__service__pb2.BatchGetOperationStatusesRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_operation__service__pb2.BatchGetOperationStatusesResponse.SerializeToString,
             ),
             'GetOperation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOperation,
@@ -271,6 +288,23 @@ class OperationService(object):
         return grpc.experimental.unary_unary(request, target, '/isthmus.v1.OperationService/WaitOperation',
             isthmus_dot_v1_dot_operation__service__pb2.WaitOperationRequest.SerializeToString,
             isthmus_dot_v1_dot_operation__service__pb2.WaitOperationResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def BatchGetOperationStatuses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.OperationService/BatchGetOperationStatuses',
+            isthmus_dot_v1_dot_operation__service__pb2.BatchGetOperationStatusesRequest.SerializeToString,
+            isthmus_dot_v1_dot_operation__service__pb2.BatchGetOperationStatusesResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

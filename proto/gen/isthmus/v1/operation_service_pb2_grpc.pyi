@@ -39,6 +39,12 @@ class OperationServiceStub:
     ]
     """Waits for the outcome of an operation, resumable from any process of the namespace."""
 
+    BatchGetOperationStatuses: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.operation_service_pb2.BatchGetOperationStatusesRequest,
+        isthmus.v1.operation_service_pb2.BatchGetOperationStatusesResponse,
+    ]
+    """Says where many operations of the credential's namespace are, each for itself. Waits for nothing."""
+
     GetOperation: grpc.UnaryUnaryMultiCallable[
         isthmus.v1.operation_service_pb2.GetOperationRequest,
         isthmus.v1.operation_service_pb2.GetOperationResponse,
@@ -109,6 +115,12 @@ class OperationServiceAsyncStub:
         isthmus.v1.operation_service_pb2.WaitOperationResponse,
     ]
     """Waits for the outcome of an operation, resumable from any process of the namespace."""
+
+    BatchGetOperationStatuses: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.operation_service_pb2.BatchGetOperationStatusesRequest,
+        isthmus.v1.operation_service_pb2.BatchGetOperationStatusesResponse,
+    ]
+    """Says where many operations of the credential's namespace are, each for itself. Waits for nothing."""
 
     GetOperation: grpc.aio.UnaryUnaryMultiCallable[
         isthmus.v1.operation_service_pb2.GetOperationRequest,
@@ -186,6 +198,14 @@ class OperationServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[isthmus.v1.operation_service_pb2.WaitOperationResponse, collections.abc.Awaitable[isthmus.v1.operation_service_pb2.WaitOperationResponse]]:
         """Waits for the outcome of an operation, resumable from any process of the namespace."""
+
+    @abc.abstractmethod
+    def BatchGetOperationStatuses(
+        self,
+        request: isthmus.v1.operation_service_pb2.BatchGetOperationStatusesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.operation_service_pb2.BatchGetOperationStatusesResponse, collections.abc.Awaitable[isthmus.v1.operation_service_pb2.BatchGetOperationStatusesResponse]]:
+        """Says where many operations of the credential's namespace are, each for itself. Waits for nothing."""
 
     @abc.abstractmethod
     def GetOperation(
