@@ -6,7 +6,7 @@ from tests.contract.samples import CALLER, ENDPOINT, HANDLER, NOW, endpoint, key
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.errors import AlreadyExistsError, PreconditionError
-from isthmus.gateway.ports import Store, UnitOfWork
+from isthmus.gateway.ports import Reader, Store, UnitOfWork
 
 
 async def test_namespace_is_equal_when_it_is_read_back(store: Store) -> None:
@@ -42,7 +42,11 @@ async def test_namespaces_are_listed_by_name_when_paged(store: Store) -> None:
 
 @pytest.mark.parametrize(
     "stored",
-    [endpoint(), endpoint(allow=(), deleted_at=NOW + seconds(0.000_001)), endpoint(description='"\n\x00é')],
+    [
+        endpoint(),
+        endpoint(allow=(), deleted_at=NOW + seconds(0.000_001)),
+        endpoint(description='"\n\x00é', draining_since=NOW, offered_to=CALLER),
+    ],
 )
 async def test_endpoint_is_equal_when_it_is_read_back(store: Store, stored: Endpoint) -> None:
     """Every field survives; a deleted one is still found by its name."""
@@ -107,3 +111,22 @@ async def test_keyset_is_refused_when_it_is_not_newer(store: Store, version: int
     await store.transact(lambda unit: unit.insert_keyset(keyset(2)))
     with pytest.raises(PreconditionError):
         await store.transact(lambda unit: unit.insert_keyset(keyset(version)))
+
+
+async def test_draining_endpoints_are_listed_when_they_are_not_deleted(store: Store) -> None:
+    """By name, a page at a time."""
+    await store.transact(
+        putting_endpoints(
+            endpoint("a", draining_since=NOW),
+            endpoint("b"),
+            endpoint("c", draining_since=NOW, offered_to=CALLER),
+            endpoint("d", draining_since=NOW, deleted_at=NOW),
+            endpoint("e", draining_since=NOW),
+        )
+    )
+
+    def listed(reader: Reader, after: str, limit: int) -> list[str]:
+        return [found.name for found in reader.list_draining_endpoints(after, limit)]
+
+    assert await store.read(lambda reader: listed(reader, "", 2)) == ["a", "c"]
+    assert await store.read(lambda reader: listed(reader, "c", 2)) == ["e"]

@@ -22,6 +22,7 @@ from isthmus.gateway.authn.authenticator import Authenticator
 from isthmus.gateway.authn.development import DevelopmentIssuer
 from isthmus.gateway.authn.failed_attempts import FailedAttempts
 from isthmus.gateway.config.settings import GatewayConfig
+from isthmus.gateway.loops.drained_endpoints import DrainedEndpoints
 from isthmus.gateway.loops.lost_sessions import LostSessions
 from isthmus.gateway.loops.retention import Retention
 from isthmus.gateway.loops.timeouts import Timeouts
@@ -73,6 +74,12 @@ class RunningGateway:
     def advance(self, **duration: float) -> None:
         """Move the time."""
         self.timers.advance(timedelta(**duration))
+
+    async def delete_drained(self) -> None:
+        """Delete endpoints that have drained, as the loop does from time to time."""
+        drained = DrainedEndpoints(self.store, clock=self.clock, randomness=FixedRandomness())
+        while await drained.step():
+            pass
 
     async def retire(self) -> None:
         """Delete everything whose retention is over, as the loop does from time to time."""

@@ -139,8 +139,8 @@ async def test_denial_is_audited_once_a_second_when_repeated(operation_gateway: 
         ({"trust_domain": "elsewhere"}, grpc.StatusCode.INVALID_ARGUMENT, "HEADER_MISMATCH"),
         (
             {"recipient_namespace": CALLER, "recipients": (CALLER,)},
-            grpc.StatusCode.INVALID_ARGUMENT,
-            "HEADER_MISMATCH",
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "ENDPOINT_MOVED",
         ),
         (
             {"schedule_to_close_timeout_ms": 25 * HOUR_MS},

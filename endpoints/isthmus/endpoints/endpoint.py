@@ -56,7 +56,7 @@ class Endpoint:
 
     A caller without an entry in ``fair_weights`` has the weight 1. ``max_operations_per_second`` and
     ``max_open_operations`` are what each caller may have; 0 means no limit. ``retention`` is how long
-    payloads and outcomes are kept after the end of their operation.
+    payloads and outcomes are kept after the end of their operation. While it drains, nothing new starts.
     """
 
     name: EndpointName
@@ -75,6 +75,8 @@ class Endpoint:
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None = None
+    draining_since: datetime | None = None
+    offered_to: NamespaceName | None = None
 
     def weight_of(self, caller: str) -> int:
         """How many tasks of a caller go out in its turn, at least 1."""

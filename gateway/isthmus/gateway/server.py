@@ -23,6 +23,7 @@ from isthmus.gateway.config.listen_address import parse_listen_address
 from isthmus.gateway.config.problem import refuse
 from isthmus.gateway.config.settings import GatewayConfig
 from isthmus.gateway.core.errors import UnavailableError
+from isthmus.gateway.loops.drained_endpoints import DrainedEndpoints
 from isthmus.gateway.loops.failed_authentications import FailedAuthentications
 from isthmus.gateway.loops.lost_sessions import LostSessions
 from isthmus.gateway.loops.repeating import RepeatingLoop
@@ -135,6 +136,7 @@ class Gateway:
                     drop=assembly.dispatcher.drop,
                 ).loop(),
                 Retention(store, clock=around.clock).loop(),
+                DrainedEndpoints(store, clock=around.clock, randomness=around.randomness).loop(),
                 failed.loop(),
                 readiness.loop(),
             ]

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli.endpoint_transfer import accept, keep, offer
 from isthmus.cli.exit_code import CliError
 from isthmus.cli.invocation import invocation
 from isthmus.cli.moment import parse_duration
@@ -176,15 +177,31 @@ def update(
 def delete(
     ctx: typer.Context,
     name: Name,
+    drain: Annotated[
+        bool,
+        typer.Option("--drain", help="Take no new operations, let open ones end, then delete it."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete an endpoint; refused while operations are open. The name stays reserved for its owner."""
+    """Delete an endpoint; refused while operations are open. Its name stays reserved for you for 400 days."""
     from isthmus.v1 import endpoint_service_pb2
 
     if not yes:
         typer.confirm(f"Delete the endpoint {name}?", abort=True, err=True)
-    _call(ctx, "DeleteEndpoint", endpoint_service_pb2.DeleteEndpointRequest(name=name))
-    invocation(ctx).output.note(f"{name} is deleted.")
+    request = endpoint_service_pb2.DeleteEndpointRequest(name=name, drain=drain)
+    response = _call(ctx, "DeleteEndpoint", request)
+    note = f"{name} is deleted."
+    if response.HasField("endpoint"):
+        note = (
+            f"{name} takes no new operations; it is deleted when the open ones have ended."
+            f" isthmus endpoint keep {name} calls that off."
+        )
+    invocation(ctx).output.note(note)
+
+
+app.command()(keep)
+app.command()(offer)
+app.command()(accept)
 
 
 def _fill(
@@ -323,6 +340,7 @@ def readable(document: dict[str, Any]) -> dict[str, Any]:
             "max_payload_bytes": document["max_payload_bytes"] or "default (the gateway's limit)",
             "max_schedule_to_close_ms": document["max_schedule_to_close_ms"] or "default (24h)",
             "retention_ms": _days(document["retention_ms"]),
+            "offered_to": document["offered_to"] or "nobody",
             "fair_weights": [f"{entry['namespace']}={entry['weight']}" for entry in document["fair_weights"]]
             or "none (callers take equal turns)",
             "max_operations_per_second": document["max_operations_per_second"] or "no limit",

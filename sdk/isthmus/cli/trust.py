@@ -30,9 +30,14 @@ def add(
     endpoint: Annotated[
         list[str] | None, typer.Option(help="An endpoint that belongs to it. Repeatable.")
     ] = None,
+    move: Annotated[
+        bool, typer.Option("--move", help="The endpoint was handed over: forget whose it was before.")
+    ] = False,
 ) -> None:
     """Pin a namespace's root key, and endpoints to the namespace."""
-    trusted = _store(ctx).add(namespace, parse_fingerprint(fingerprint), endpoints=tuple(endpoint or ()))
+    trusted = _store(ctx).add(
+        namespace, parse_fingerprint(fingerprint), endpoints=tuple(endpoint or ()), move_endpoints=move
+    )
     invocation(ctx).output.document(_document(trusted))
 
 

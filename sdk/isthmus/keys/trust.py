@@ -105,8 +105,18 @@ class TrustStore:
             raise self._not_trusted(namespace)
         return Pin(namespace=namespace, trust_domain=self.trust_domain, root_fingerprint=fingerprint)
 
-    def add(self, namespace: str, fingerprint: bytes, *, endpoints: tuple[str, ...] = ()) -> TrustedNamespace:
+    def add(
+        self,
+        namespace: str,
+        fingerprint: bytes,
+        *,
+        endpoints: tuple[str, ...] = (),
+        move_endpoints: bool = False,
+    ) -> TrustedNamespace:
         """Pin a namespace's root, and endpoints to it. Repeated with the same values it changes nothing.
+
+        With ``move_endpoints`` those that are pinned to another namespace are not any more: they were handed
+        over, as a person has made sure.
 
         Raises:
             TrustError: another fingerprint is pinned (remove it first), or an endpoint belongs to another
@@ -119,7 +129,11 @@ class TrustStore:
                 raise TrustError(
                     f"another fingerprint is pinned for {namespace} in {self._name}: remove it first"
                 )
-            known = before or TrustedNamespace(namespace=namespace, root_fingerprint=fingerprint)
+            if move_endpoints:
+                _release(trusted, endpoints)
+            known = trusted.get(namespace) or TrustedNamespace(
+                namespace=namespace, root_fingerprint=fingerprint
+            )
             # A person confirmed the fingerprint now, wherever it came from before.
             known = replace(known, endpoints=_merge(known.endpoints, endpoints), on_first_use=False)
             trusted[namespace] = known
@@ -217,6 +231,13 @@ class TrustStore:
             except KeyringError as error:
                 raise TrustError(str(error)) from None
             self._trusted = MappingProxyType(_decode(data, self.trust_domain, self._name))
+
+
+def _release(trusted: dict[str, TrustedNamespace], endpoints: tuple[str, ...]) -> None:
+    """Take endpoints away from whom they are pinned to."""
+    for namespace, entry in trusted.items():
+        kept = tuple(endpoint for endpoint in entry.endpoints if endpoint not in endpoints)
+        trusted[namespace] = replace(entry, endpoints=kept)
 
 
 def _merge(endpoints: tuple[str, ...], added: tuple[str, ...]) -> tuple[str, ...]:

@@ -158,3 +158,16 @@ def test_message_names_the_file_when_something_is_wrong_with_it(tmp_path: Path) 
     replace_private(path, b"{}")
     with pytest.raises(TrustError, match=r"trust\.json is damaged"):
         store(path)
+
+
+def test_endpoint_has_a_new_owner_when_it_is_moved(tmp_path: Path) -> None:
+    """Only on request; the other endpoints and the pin itself of the one before stay."""
+    store = TrustStore(tmp_path / "trust.json", trust_domain="example.com")
+    store.add("app-team", b"a" * 32, endpoints=("payments", "refunds"))
+    with pytest.raises(TrustError, match="pinned to"):
+        store.add("new-team", b"n" * 32, endpoints=("payments",))
+    store.add("new-team", b"n" * 32, endpoints=("payments",), move_endpoints=True)
+    assert store.namespace_of_endpoint("payments") == "new-team"
+    assert store.namespace_of_endpoint("refunds") == "app-team"
+    store.add("new-team", b"n" * 32, endpoints=("payments",), move_endpoints=True)
+    assert store.namespace_of_endpoint("payments") == "new-team"

@@ -2,12 +2,12 @@
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.api.authorization import Authorization
-from isthmus.gateway.api.message_checks import HEADER_MISMATCH, MessageChecks
+from isthmus.gateway.api.message_checks import MessageChecks
 from isthmus.gateway.api.registry_cache import RegistryCache
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.request_cancel import RequestCancel
 from isthmus.gateway.commands.start_operation import ReusePolicy, StartOperation
-from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError
+from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError, PreconditionError
 from isthmus.gateway.ports import Clock
 from isthmus.policies.decision import Action, Decision, Question
 from isthmus.v1 import operation_service_pb2
@@ -84,8 +84,8 @@ class Admission:
         if endpoint is None:
             raise _endpoint_not_found(sealed.header.endpoint)
         digest = sealed.digest
+        # Whom it is sealed for, the operation says: its endpoint may have another owner now.
         await self._authorize(Action.CANCEL, principal, endpoint, sealed, digest)
-        self._check_recipient(sealed, endpoint)
         self._check_times(sealed)
         await self._checks.check_keys(sealed)
         return RequestCancel(header=sealed.header, envelope=envelope, digest=digest, actor=principal.actor)
@@ -115,10 +115,11 @@ class Admission:
 
     def _check_recipient(self, sealed: SealedEnvelope, endpoint: Endpoint) -> None:
         if sealed.header.recipient_namespace != endpoint.namespace:
-            raise InvalidRequestError(
-                "the header's recipient_namespace does not serve the endpoint",
-                reason=HEADER_MISMATCH,
-                fix="check the pin of the endpoint: it may have moved to another namespace",
+            raise PreconditionError(
+                f"{endpoint.name} belongs to {endpoint.namespace}, and the message is sealed for"
+                f" {sealed.header.recipient_namespace}",
+                reason="ENDPOINT_MOVED",
+                fix="ask both teams whether it was handed over, then isthmus trust add … --endpoint … --move",
             )
 
     def _check_times(self, sealed: SealedEnvelope) -> None:

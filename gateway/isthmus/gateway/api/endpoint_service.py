@@ -19,6 +19,7 @@ from isthmus.gateway.api.registry_messages import (
 )
 from isthmus.gateway.commands.create_endpoint import create_endpoint
 from isthmus.gateway.commands.delete_endpoint import delete_endpoint
+from isthmus.gateway.commands.transfer_endpoint import accept_endpoint, keep_endpoint, offer_endpoint
 from isthmus.gateway.commands.update_endpoint import update_endpoint
 from isthmus.gateway.core.audit_record import RequestDenied
 from isthmus.gateway.core.errors import AccessDeniedError, NotFoundError
@@ -125,12 +126,68 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
     async def DeleteEndpoint(
         self, request: pb.DeleteEndpointRequest, context: object
     ) -> pb.DeleteEndpointResponse:
-        """Delete an endpoint without open operations."""
+        """Delete an endpoint, at once or when it has drained."""
         name = check_endpoint(request.name)
-        await self._administer(
+        draining = await self._administer(
             name,
             partial(
                 delete_endpoint,
+                name=name,
+                expected_etag=request.etag,
+                drain=request.drain,
+                etag=self._randomness.etag(),
+                actor=current_principal().actor,
+                authorizer=self._authorizer,
+                now=self._clock.now(),
+            ),
+        )
+        return pb.DeleteEndpointResponse(endpoint=None if draining is None else endpoint_message(draining))
+
+    async def OfferEndpoint(
+        self, request: pb.OfferEndpointRequest, context: object
+    ) -> pb.OfferEndpointResponse:
+        """Offer an endpoint to another namespace."""
+        name = check_endpoint(request.name)
+        endpoint = await self._administer(
+            name,
+            partial(
+                offer_endpoint,
+                name=name,
+                expected_etag=request.etag,
+                namespace=check_namespace(request.namespace),
+                drain=request.drain,
+                etag=self._randomness.etag(),
+                actor=current_principal().actor,
+                authorizer=self._authorizer,
+                now=self._clock.now(),
+            ),
+        )
+        return pb.OfferEndpointResponse(endpoint=endpoint_message(endpoint))
+
+    async def AcceptEndpoint(
+        self, request: pb.AcceptEndpointRequest, context: object
+    ) -> pb.AcceptEndpointResponse:
+        """Take over an endpoint."""
+        endpoint = await self._store.transact(
+            partial(
+                accept_endpoint,
+                name=check_endpoint(request.name),
+                expected_etag=request.etag,
+                task_queue=request.task_queue,
+                etag=self._randomness.etag(),
+                actor=current_principal().actor,
+                now=self._clock.now(),
+            )
+        )
+        return pb.AcceptEndpointResponse(endpoint=endpoint_message(endpoint))
+
+    async def KeepEndpoint(self, request: pb.KeepEndpointRequest, context: object) -> pb.KeepEndpointResponse:
+        """Call off a deletion or an offer."""
+        name = check_endpoint(request.name)
+        endpoint = await self._administer(
+            name,
+            partial(
+                keep_endpoint,
                 name=name,
                 expected_etag=request.etag,
                 etag=self._randomness.etag(),
@@ -139,7 +196,7 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
                 now=self._clock.now(),
             ),
         )
-        return pb.DeleteEndpointResponse()
+        return pb.KeepEndpointResponse(endpoint=endpoint_message(endpoint))
 
     async def _administer(self, name: str, command: Callable[[UnitOfWork], T]) -> T:
         try:

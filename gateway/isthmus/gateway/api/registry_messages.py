@@ -78,16 +78,19 @@ def endpoint_message(endpoint: Endpoint) -> endpoint_service_pb2.Endpoint:
         etag=endpoint.etag,
         created_at=timestamp(endpoint.created_at),
         updated_at=timestamp(endpoint.updated_at),
+        draining_since=None if endpoint.draining_since is None else timestamp(endpoint.draining_since),
+        offered_to=endpoint.offered_to or "",
     )
 
 
 def endpoint_message_for(endpoint: Endpoint, namespace: str) -> endpoint_service_pb2.Endpoint:
     """Return an endpoint as a namespace sees it: callers see nothing of other callers.
 
-    Of the allow list and of the weights they see their own entries.
+    Of the allow list and of the weights they see their own entries. Who is offered the endpoint sees all.
     """
     message = endpoint_message(endpoint)
-    if namespace != endpoint.namespace:
+    if namespace not in {endpoint.namespace, endpoint.offered_to}:
+        message.offered_to = ""
         own = [rule for rule in message.allow if rule.namespace == namespace]
         del message.allow[:]
         message.allow.extend(own)

@@ -169,6 +169,7 @@ def _endpoint_changed(event: AuditEvent, happening: EndpointChanged) -> None:
     message.namespace = happening.namespace
     message.change = happening.change
     message.fields.extend(happening.fields)
+    message.other_namespace = happening.other
 
 
 def _keyset_published(event: AuditEvent, happening: KeysetPublished) -> None:

@@ -88,7 +88,15 @@ def index_audit_record(record: AuditRecord) -> AuditIndex:
                 endpoint=happening.endpoint,
                 operation=_denied_operation(record, happening),
             )
-        case EndpointChanged() | OperationsExpired():
+        case EndpointChanged():
+            return AuditIndex(
+                type=kind,
+                caller=happening.namespace,
+                handler=happening.other,
+                actor=actor,
+                endpoint=happening.endpoint,
+            )
+        case OperationsExpired():
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor, endpoint=happening.endpoint)
         case NamespaceCreated() | KeysetPublished():
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor)

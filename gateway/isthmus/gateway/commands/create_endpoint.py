@@ -6,8 +6,12 @@ from isthmus.endpoints.endpoint import Endpoint
 from isthmus.endpoints.settings import EndpointSettings
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, EndpointChanged
 from isthmus.gateway.core.errors import AlreadyExistsError, InvalidRequestError
+from isthmus.gateway.core.identity import IDENTITY_LIFE
 from isthmus.gateway.ports import RegistryChanged, UnitOfWork
 from isthmus.wire.names import EndpointName, NamespaceName
+
+NAME_RESERVED = IDENTITY_LIFE
+"""How long nobody else gets the name of a deleted endpoint."""
 
 
 def create_endpoint(
@@ -21,8 +25,8 @@ def create_endpoint(
 ) -> Endpoint:
     """Create an endpoint in the actor's namespace.
 
-    Names are unique in the whole deployment. The name of a deleted endpoint is free for its owner only: what
-    callers pinned under it cannot be taken over.
+    Names are unique in the whole deployment. For 400 days the name of a deleted endpoint is free for its
+    owner only: nobody takes over what callers pinned, and nothing that was started there is left then.
 
     Raises:
         InvalidRequestError: a setting does not make sense.
@@ -30,7 +34,7 @@ def create_endpoint(
     """
     check_settings(settings)
     existing = uow.endpoint(name)
-    if existing is not None and (existing.deleted_at is None or existing.namespace != actor.namespace):
+    if existing is not None and not _is_free(existing, actor.namespace, now):
         own = existing.namespace == actor.namespace
         raise AlreadyExistsError(
             f"the name {name} is taken",
@@ -58,6 +62,12 @@ def create_endpoint(
     return endpoint
 
 
+def _is_free(existing: Endpoint, namespace: str, now: datetime) -> bool:
+    if existing.deleted_at is None:
+        return False
+    return existing.namespace == namespace or now >= existing.deleted_at + NAME_RESERVED
+
+
 def check_settings(settings: EndpointSettings) -> None:
     """Refuse settings that do not make sense, naming every problem. Raises InvalidRequestError."""
     problems = list(settings.problems())
@@ -73,6 +83,7 @@ def put_endpoint(
     actor: Actor,
     now: datetime,
     fields: tuple[str, ...] = (),
+    other: str = "",
 ) -> None:
     """Write an endpoint together with the record of what changed."""
     uow.put_endpoint(endpoint)
@@ -81,8 +92,14 @@ def put_endpoint(
             occurred_at=now,
             actor=actor,
             happening=EndpointChanged(
-                endpoint=endpoint.name, namespace=endpoint.namespace, change=change, fields=fields
+                endpoint=endpoint.name,
+                namespace=endpoint.namespace,
+                change=change,
+                fields=fields,
+                other=other,
             ),
         ),
     )
     uow.signal(RegistryChanged(namespace=endpoint.namespace, endpoint=endpoint.name))
+    if other:
+        uow.signal(RegistryChanged(namespace=other, endpoint=endpoint.name))

@@ -8,7 +8,12 @@ from isthmus.gateway.commands.lease_tasks import LeasedTask
 from isthmus.gateway.commands.transition import perform
 from isthmus.gateway.core import machine
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, OperationStarted, ref
-from isthmus.gateway.core.errors import AlreadyExistsError, ConflictError, ExhaustedError
+from isthmus.gateway.core.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    ExhaustedError,
+    PreconditionError,
+)
 from isthmus.gateway.core.operation import Operation, OperationKey, State
 from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import Task, TaskKind, UnitOfWork, WorkerSession
@@ -70,6 +75,7 @@ def start_operation(
         wait_seconds: if its caller starts too many at the moment: how long it has to wait.
 
     Raises:
+        PreconditionError: the endpoint drains.
         OperationExpiredError: it existed, and its retention is over.
         ExhaustedError: the caller starts operations too fast, or has too many of them open.
         AlreadyExistsError: it exists and the reuse policy is REJECT.
@@ -84,6 +90,7 @@ def start_operation(
     identity = uow.identity(key)
     if identity is not None:
         raise identity.expired
+    _check_open(request.endpoint)
     _check_limits(uow, request, wait_seconds)
     operation, effects = machine.start(
         _new_operation(request, key, now), session_id=None if session is None else session.session_id
@@ -164,6 +171,15 @@ def _check_reuse(existing: Operation, request: StartOperation) -> None:
     if request.reuse is ReusePolicy.REJECT:
         msg = "an operation with this id exists"
         raise AlreadyExistsError(msg, reason="OPERATION_EXISTS", fix="attach to it, or use another id")
+
+
+def _check_open(endpoint: Endpoint) -> None:
+    if endpoint.draining_since is not None:
+        raise PreconditionError(
+            f"{endpoint.name} takes no new operations: it is to be deleted or given away",
+            reason="ENDPOINT_DRAINING",
+            fix=f"ask {endpoint.namespace} which endpoint replaces it",
+        )
 
 
 def _check_limits(uow: UnitOfWork, request: StartOperation, wait_seconds: float) -> None:

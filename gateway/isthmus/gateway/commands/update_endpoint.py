@@ -79,8 +79,15 @@ def administered_endpoint(
             reason="NOT_THE_OWNER",
             fix=f"Ask the team of {endpoint.namespace}.",
         )
+    check_etag(endpoint, expected_etag)
+    return endpoint
+
+
+def check_etag(endpoint: Endpoint, expected_etag: str) -> None:
+    """Refuse a change to a version that is not there any more. Raises ConflictError."""
     if expected_etag not in {"", endpoint.etag}:
         raise ConflictError(
-            f"{name} was changed since", reason="ETAG_MISMATCH", fix="Read it again, and repeat the change."
+            f"{endpoint.name} was changed since",
+            reason="ETAG_MISMATCH",
+            fix="Read it again, and repeat the change.",
         )
-    return endpoint

@@ -144,12 +144,13 @@ class NamespaceCreated(Value):
 
 
 class EndpointChanged(Value):
-    """An endpoint was created, updated or deleted."""
+    """Something about an endpoint changed; ``other`` is whom it is offered to, or whose it was before."""
 
     endpoint: str
     namespace: str
     change: str
     fields: tuple[str, ...] = ()
+    other: str = ""
 
 
 class KeysetPublished(Value):

@@ -134,6 +134,10 @@ class Reader(Protocol):
         """Return endpoints by name, deleted ones too."""
         ...
 
+    def list_draining_endpoints(self, after: str, limit: int) -> Sequence[Endpoint]:
+        """Return endpoints that take no new operations, by name; none that is deleted."""
+        ...
+
     def is_retention_due(self, endpoint: str, closed_until: datetime) -> bool:
         """Whether an endpoint may have operations to retire that closed until a moment."""
         ...

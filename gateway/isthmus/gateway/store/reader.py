@@ -150,6 +150,11 @@ class SnapshotReader:
         rows = self._all(registry.LIST_EVERY_ENDPOINT, (after, limit))
         return [registry.endpoint_from_row(row) for row in rows]
 
+    def list_draining_endpoints(self, after: str, limit: int) -> Sequence[Endpoint]:
+        """Return endpoints that take no new operations, by name."""
+        rows = self._all(registry.LIST_DRAINING, (after, limit))
+        return [registry.endpoint_from_row(row) for row in rows]
+
     def is_retention_due(self, endpoint: str, closed_until: datetime) -> bool:
         """Whether an endpoint may have operations to retire that closed until a moment."""
         return retention.is_due(self._one, endpoint, closed_until)

@@ -14,7 +14,7 @@ from isthmus.gateway.store.moments import (
     optional_to_microseconds,
     to_microseconds,
 )
-from isthmus.gateway.store.schema import endpoints, is_current, keysets, namespaces
+from isthmus.gateway.store.schema import endpoints, is_current, is_draining, keysets, namespaces
 from isthmus.gateway.store.statements import FROM_THE_FIRST, Row, compile_query, insert_many
 from isthmus.wire.names import EndpointName, NamespaceName
 
@@ -40,6 +40,15 @@ _CURRENT = (
     .offset(FROM_THE_FIRST)
 )
 LIST_ENDPOINTS = compile_query(_CURRENT, "after", "most")
+LIST_DRAINING = compile_query(
+    select(endpoints)
+    .where(is_draining, endpoints.c.name > bindparam("after"))
+    .order_by(endpoints.c.name)
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST),
+    "after",
+    "most",
+)
 # Deleted ones too: what was started there is kept for its time.
 LIST_EVERY_ENDPOINT = compile_query(
     select(endpoints)
@@ -103,6 +112,8 @@ def endpoint_row(endpoint: Endpoint) -> Row:
         endpoint.max_operations_per_second,
         endpoint.max_open_operations,
         duration_to_microseconds(endpoint.retention),
+        optional_to_microseconds(endpoint.draining_since),
+        endpoint.offered_to or "",
     )
 
 
@@ -128,6 +139,8 @@ def endpoint_from_row(row: Row) -> Endpoint:
         max_operations_per_second,
         max_open_operations,
         retention,
+        draining_since,
+        offered_to,
     ) = row
     return Endpoint(
         name=EndpointName(name),
@@ -157,6 +170,8 @@ def endpoint_from_row(row: Row) -> Endpoint:
         max_operations_per_second=max_operations_per_second,
         max_open_operations=max_open_operations,
         retention=timedelta(microseconds=retention),
+        draining_since=optional_from_microseconds(draining_since),
+        offered_to=NamespaceName(offered_to) if offered_to else None,
     )
 
 

@@ -216,11 +216,17 @@ endpoints = Table(
     Column("max_open_operations", Number, nullable=False, server_default="0"),
     # Microseconds; 30 days.
     Column("retention", Number, nullable=False, server_default="2592000000000"),
+    Column("draining_since", Number),
+    # Empty: to nobody.
+    Column("offered_to", Text, nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
 is_current = endpoints.c.deleted_at.is_(None)
 _partial("endpoints_current", endpoints.c.name, where=is_current)
 _partial("endpoints_current_by_namespace", endpoints.c.namespace, endpoints.c.name, where=is_current)
+
+is_draining = and_(endpoints.c.draining_since.is_not(None), is_current)
+_partial("endpoints_draining", endpoints.c.name, where=is_draining)
 
 keysets = Table(
     "keysets",

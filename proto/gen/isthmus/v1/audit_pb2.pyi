@@ -543,12 +543,15 @@ class EndpointChanged(google.protobuf.message.Message):
     NAMESPACE_FIELD_NUMBER: builtins.int
     CHANGE_FIELD_NUMBER: builtins.int
     FIELDS_FIELD_NUMBER: builtins.int
+    OTHER_NAMESPACE_FIELD_NUMBER: builtins.int
     endpoint: builtins.str
     """Its name."""
     namespace: builtins.str
     """Its owner."""
     change: builtins.str
-    """created, updated, deleted."""
+    """created, updated, draining, kept, deleted, offered, transferred."""
+    other_namespace: builtins.str
+    """The namespace that it was offered to, or that it belonged to before the transfer."""
     @property
     def fields(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Field paths that changed."""
@@ -560,8 +563,9 @@ class EndpointChanged(google.protobuf.message.Message):
         namespace: builtins.str = ...,
         change: builtins.str = ...,
         fields: collections.abc.Iterable[builtins.str] | None = ...,
+        other_namespace: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["change", b"change", "endpoint", b"endpoint", "fields", b"fields", "namespace", b"namespace"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["change", b"change", "endpoint", b"endpoint", "fields", b"fields", "namespace", b"namespace", "other_namespace", b"other_namespace"]) -> None: ...
 
 global___EndpointChanged = EndpointChanged
 

@@ -17,15 +17,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from isthmus.v1 import operation_pb2 as isthmus_dot_v1_dot_operation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!isthmus/v1/endpoint_service.proto\x12\nisthmus.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aisthmus/v1/operation.proto\"B\n\tAllowRule\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x11\n\toperation\x18\x03 \x01(\t\"\x88\x01\n\x0bRetryPolicy\x12\x1b\n\x13initial_interval_ms\x18\x01 \x01(\r\x12\x17\n\x0fmax_interval_ms\x18\x02 \x01(\r\x12\x14\n\x0cmax_attempts\x18\x03 \x01(\r\x12-\n\x0con_exhausted\x18\x04 \x01(\x0e\x32\x17.isthmus.v1.OnExhausted\"/\n\nFairWeight\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\"\xd1\x03\n\x08\x45ndpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x12\n\ntask_queue\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12$\n\x05\x61llow\x18\x05 \x03(\x0b\x32\x15.isthmus.v1.AllowRule\x12&\n\x05retry\x18\x06 \x01(\x0b\x32\x17.isthmus.v1.RetryPolicy\x12\x19\n\x11max_payload_bytes\x18\x07 \x01(\r\x12 \n\x18max_schedule_to_close_ms\x18\x08 \x01(\x03\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x0c\x66\x61ir_weights\x18\x0c \x03(\x0b\x32\x16.isthmus.v1.FairWeight\x12!\n\x19max_operations_per_second\x18\r \x01(\r\x12\x1b\n\x13max_open_operations\x18\x0e \x01(\r\x12\x14\n\x0cretention_ms\x18\x15 \x01(\x03\"?\n\x15\x43reateEndpointRequest\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"@\n\x16\x43reateEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\";\n\x12GetEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0finclude_backlog\x18\x02 \x01(\x08\"k\n\x13GetEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\x12,\n\x07\x62\x61\x63klog\x18\x02 \x01(\x0b\x32\x1b.isthmus.v1.EndpointBacklog\"w\n\x0f\x45ndpointBacklog\x12\x12\n\noperations\x18\x01 \x01(\r\x12)\n\x07waiting\x18\x02 \x03(\x0b\x32\x18.isthmus.v1.WaitingCount\x12%\n\x06oldest\x18\x03 \x01(\x0b\x32\x15.isthmus.v1.Operation\"K\n\x0cWaitingCount\x12\'\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x18.isthmus.v1.WaitingCause\x12\x12\n\noperations\x18\x02 \x01(\r\"P\n\x14ListEndpointsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x15ListEndpointsResponse\x12\'\n\tendpoints\x18\x01 \x03(\x0b\x32\x14.isthmus.v1.Endpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x15UpdateEndpointRequest\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x16UpdateEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"3\n\x15\x44\x65leteEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteEndpointResponse*Y\n\x0bOnExhausted\x12\x1c\n\x18ON_EXHAUSTED_UNSPECIFIED\x10\x00\x12\x15\n\x11ON_EXHAUSTED_PARK\x10\x01\x12\x15\n\x11ON_EXHAUSTED_FAIL\x10\x02\x32\xc2\x03\n\x0f\x45ndpointService\x12W\n\x0e\x43reateEndpoint\x12!.isthmus.v1.CreateEndpointRequest\x1a\".isthmus.v1.CreateEndpointResponse\x12N\n\x0bGetEndpoint\x12\x1e.isthmus.v1.GetEndpointRequest\x1a\x1f.isthmus.v1.GetEndpointResponse\x12T\n\rListEndpoints\x12 .isthmus.v1.ListEndpointsRequest\x1a!.isthmus.v1.ListEndpointsResponse\x12W\n\x0eUpdateEndpoint\x12!.isthmus.v1.UpdateEndpointRequest\x1a\".isthmus.v1.UpdateEndpointResponse\x12W\n\x0e\x44\x65leteEndpoint\x12!.isthmus.v1.DeleteEndpointRequest\x1a\".isthmus.v1.DeleteEndpointResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!isthmus/v1/endpoint_service.proto\x12\nisthmus.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aisthmus/v1/operation.proto\"B\n\tAllowRule\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x11\n\toperation\x18\x03 \x01(\t\"\x88\x01\n\x0bRetryPolicy\x12\x1b\n\x13initial_interval_ms\x18\x01 \x01(\r\x12\x17\n\x0fmax_interval_ms\x18\x02 \x01(\r\x12\x14\n\x0cmax_attempts\x18\x03 \x01(\r\x12-\n\x0con_exhausted\x18\x04 \x01(\x0e\x32\x17.isthmus.v1.OnExhausted\"/\n\nFairWeight\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\"\x99\x04\n\x08\x45ndpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x12\n\ntask_queue\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12$\n\x05\x61llow\x18\x05 \x03(\x0b\x32\x15.isthmus.v1.AllowRule\x12&\n\x05retry\x18\x06 \x01(\x0b\x32\x17.isthmus.v1.RetryPolicy\x12\x19\n\x11max_payload_bytes\x18\x07 \x01(\r\x12 \n\x18max_schedule_to_close_ms\x18\x08 \x01(\x03\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x0c\x66\x61ir_weights\x18\x0c \x03(\x0b\x32\x16.isthmus.v1.FairWeight\x12!\n\x19max_operations_per_second\x18\r \x01(\r\x12\x1b\n\x13max_open_operations\x18\x0e \x01(\r\x12\x14\n\x0cretention_ms\x18\x15 \x01(\x03\x12\x32\n\x0e\x64raining_since\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\noffered_to\x18\x17 \x01(\t\"?\n\x15\x43reateEndpointRequest\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"@\n\x16\x43reateEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\";\n\x12GetEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0finclude_backlog\x18\x02 \x01(\x08\"k\n\x13GetEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\x12,\n\x07\x62\x61\x63klog\x18\x02 \x01(\x0b\x32\x1b.isthmus.v1.EndpointBacklog\"w\n\x0f\x45ndpointBacklog\x12\x12\n\noperations\x18\x01 \x01(\r\x12)\n\x07waiting\x18\x02 \x03(\x0b\x32\x18.isthmus.v1.WaitingCount\x12%\n\x06oldest\x18\x03 \x01(\x0b\x32\x15.isthmus.v1.Operation\"K\n\x0cWaitingCount\x12\'\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x18.isthmus.v1.WaitingCause\x12\x12\n\noperations\x18\x02 \x01(\r\"P\n\x14ListEndpointsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x15ListEndpointsResponse\x12\'\n\tendpoints\x18\x01 \x03(\x0b\x32\x14.isthmus.v1.Endpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x15UpdateEndpointRequest\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x16UpdateEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"B\n\x15\x44\x65leteEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x64rain\x18\x03 \x01(\x08\"@\n\x16\x44\x65leteEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"T\n\x14OfferEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\r\n\x05\x64rain\x18\x04 \x01(\x08\"?\n\x15OfferEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"G\n\x15\x41\x63\x63\x65ptEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\ntask_queue\x18\x03 \x01(\t\"@\n\x16\x41\x63\x63\x65ptEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint\"1\n\x13KeepEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\">\n\x14KeepEndpointResponse\x12&\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x14.isthmus.v1.Endpoint*Y\n\x0bOnExhausted\x12\x1c\n\x18ON_EXHAUSTED_UNSPECIFIED\x10\x00\x12\x15\n\x11ON_EXHAUSTED_PARK\x10\x01\x12\x15\n\x11ON_EXHAUSTED_FAIL\x10\x02\x32\xc4\x05\n\x0f\x45ndpointService\x12W\n\x0e\x43reateEndpoint\x12!.isthmus.v1.CreateEndpointRequest\x1a\".isthmus.v1.CreateEndpointResponse\x12N\n\x0bGetEndpoint\x12\x1e.isthmus.v1.GetEndpointRequest\x1a\x1f.isthmus.v1.GetEndpointResponse\x12T\n\rListEndpoints\x12 .isthmus.v1.ListEndpointsRequest\x1a!.isthmus.v1.ListEndpointsResponse\x12W\n\x0eUpdateEndpoint\x12!.isthmus.v1.UpdateEndpointRequest\x1a\".isthmus.v1.UpdateEndpointResponse\x12W\n\x0e\x44\x65leteEndpoint\x12!.isthmus.v1.DeleteEndpointRequest\x1a\".isthmus.v1.DeleteEndpointResponse\x12T\n\rOfferEndpoint\x12 .isthmus.v1.OfferEndpointRequest\x1a!.isthmus.v1.OfferEndpointResponse\x12W\n\x0e\x41\x63\x63\x65ptEndpoint\x12!.isthmus.v1.AcceptEndpointRequest\x1a\".isthmus.v1.AcceptEndpointResponse\x12Q\n\x0cKeepEndpoint\x12\x1f.isthmus.v1.KeepEndpointRequest\x1a .isthmus.v1.KeepEndpointResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'isthmus.v1.endpoint_service_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_ONEXHAUSTED']._serialized_start=1799
-  _globals['_ONEXHAUSTED']._serialized_end=1888
+  _globals['_ONEXHAUSTED']._serialized_start=2331
+  _globals['_ONEXHAUSTED']._serialized_end=2420
   _globals['_ALLOWRULE']._serialized_start=144
   _globals['_ALLOWRULE']._serialized_end=210
   _globals['_RETRYPOLICY']._serialized_start=213
@@ -33,31 +33,43 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_FAIRWEIGHT']._serialized_start=351
   _globals['_FAIRWEIGHT']._serialized_end=398
   _globals['_ENDPOINT']._serialized_start=401
-  _globals['_ENDPOINT']._serialized_end=866
-  _globals['_CREATEENDPOINTREQUEST']._serialized_start=868
-  _globals['_CREATEENDPOINTREQUEST']._serialized_end=931
-  _globals['_CREATEENDPOINTRESPONSE']._serialized_start=933
-  _globals['_CREATEENDPOINTRESPONSE']._serialized_end=997
-  _globals['_GETENDPOINTREQUEST']._serialized_start=999
-  _globals['_GETENDPOINTREQUEST']._serialized_end=1058
-  _globals['_GETENDPOINTRESPONSE']._serialized_start=1060
-  _globals['_GETENDPOINTRESPONSE']._serialized_end=1167
-  _globals['_ENDPOINTBACKLOG']._serialized_start=1169
-  _globals['_ENDPOINTBACKLOG']._serialized_end=1288
-  _globals['_WAITINGCOUNT']._serialized_start=1290
-  _globals['_WAITINGCOUNT']._serialized_end=1365
-  _globals['_LISTENDPOINTSREQUEST']._serialized_start=1367
-  _globals['_LISTENDPOINTSREQUEST']._serialized_end=1447
-  _globals['_LISTENDPOINTSRESPONSE']._serialized_start=1449
-  _globals['_LISTENDPOINTSRESPONSE']._serialized_end=1538
-  _globals['_UPDATEENDPOINTREQUEST']._serialized_start=1540
-  _globals['_UPDATEENDPOINTREQUEST']._serialized_end=1652
-  _globals['_UPDATEENDPOINTRESPONSE']._serialized_start=1654
-  _globals['_UPDATEENDPOINTRESPONSE']._serialized_end=1718
-  _globals['_DELETEENDPOINTREQUEST']._serialized_start=1720
-  _globals['_DELETEENDPOINTREQUEST']._serialized_end=1771
-  _globals['_DELETEENDPOINTRESPONSE']._serialized_start=1773
-  _globals['_DELETEENDPOINTRESPONSE']._serialized_end=1797
-  _globals['_ENDPOINTSERVICE']._serialized_start=1891
-  _globals['_ENDPOINTSERVICE']._serialized_end=2341
+  _globals['_ENDPOINT']._serialized_end=938
+  _globals['_CREATEENDPOINTREQUEST']._serialized_start=940
+  _globals['_CREATEENDPOINTREQUEST']._serialized_end=1003
+  _globals['_CREATEENDPOINTRESPONSE']._serialized_start=1005
+  _globals['_CREATEENDPOINTRESPONSE']._serialized_end=1069
+  _globals['_GETENDPOINTREQUEST']._serialized_start=1071
+  _globals['_GETENDPOINTREQUEST']._serialized_end=1130
+  _globals['_GETENDPOINTRESPONSE']._serialized_start=1132
+  _globals['_GETENDPOINTRESPONSE']._serialized_end=1239
+  _globals['_ENDPOINTBACKLOG']._serialized_start=1241
+  _globals['_ENDPOINTBACKLOG']._serialized_end=1360
+  _globals['_WAITINGCOUNT']._serialized_start=1362
+  _globals['_WAITINGCOUNT']._serialized_end=1437
+  _globals['_LISTENDPOINTSREQUEST']._serialized_start=1439
+  _globals['_LISTENDPOINTSREQUEST']._serialized_end=1519
+  _globals['_LISTENDPOINTSRESPONSE']._serialized_start=1521
+  _globals['_LISTENDPOINTSRESPONSE']._serialized_end=1610
+  _globals['_UPDATEENDPOINTREQUEST']._serialized_start=1612
+  _globals['_UPDATEENDPOINTREQUEST']._serialized_end=1724
+  _globals['_UPDATEENDPOINTRESPONSE']._serialized_start=1726
+  _globals['_UPDATEENDPOINTRESPONSE']._serialized_end=1790
+  _globals['_DELETEENDPOINTREQUEST']._serialized_start=1792
+  _globals['_DELETEENDPOINTREQUEST']._serialized_end=1858
+  _globals['_DELETEENDPOINTRESPONSE']._serialized_start=1860
+  _globals['_DELETEENDPOINTRESPONSE']._serialized_end=1924
+  _globals['_OFFERENDPOINTREQUEST']._serialized_start=1926
+  _globals['_OFFERENDPOINTREQUEST']._serialized_end=2010
+  _globals['_OFFERENDPOINTRESPONSE']._serialized_start=2012
+  _globals['_OFFERENDPOINTRESPONSE']._serialized_end=2075
+  _globals['_ACCEPTENDPOINTREQUEST']._serialized_start=2077
+  _globals['_ACCEPTENDPOINTREQUEST']._serialized_end=2148
+  _globals['_ACCEPTENDPOINTRESPONSE']._serialized_start=2150
+  _globals['_ACCEPTENDPOINTRESPONSE']._serialized_end=2214
+  _globals['_KEEPENDPOINTREQUEST']._serialized_start=2216
+  _globals['_KEEPENDPOINTREQUEST']._serialized_end=2265
+  _globals['_KEEPENDPOINTRESPONSE']._serialized_start=2267
+  _globals['_KEEPENDPOINTRESPONSE']._serialized_end=2329
+  _globals['_ENDPOINTSERVICE']._serialized_start=2423
+  _globals['_ENDPOINTSERVICE']._serialized_end=3131
 # @@protoc_insertion_point(module_scope)

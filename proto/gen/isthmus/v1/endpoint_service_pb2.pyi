@@ -145,6 +145,8 @@ class Endpoint(google.protobuf.message.Message):
     MAX_OPERATIONS_PER_SECOND_FIELD_NUMBER: builtins.int
     MAX_OPEN_OPERATIONS_FIELD_NUMBER: builtins.int
     RETENTION_MS_FIELD_NUMBER: builtins.int
+    DRAINING_SINCE_FIELD_NUMBER: builtins.int
+    OFFERED_TO_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Unique name, for example payments."""
     namespace: builtins.str
@@ -167,6 +169,8 @@ class Endpoint(google.protobuf.message.Message):
     """How long payloads and outcomes of its operations are kept after their end, milliseconds: 1 hour to 365 days;
     0 means 30 days.
     """
+    offered_to: builtins.str
+    """Namespace that it is offered to; shown to its owner and to that namespace."""
     @property
     def allow(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AllowRule]:
         """Who may call; empty means nobody."""
@@ -187,6 +191,10 @@ class Endpoint(google.protobuf.message.Message):
     def fair_weights(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FairWeight]:
         """How long the turns of callers are while operations of several wait in the task queue; 1 for who is not named."""
 
+    @property
+    def draining_since(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when it takes no new operations, because it is to be deleted or given away; absent otherwise."""
+
     def __init__(
         self,
         *,
@@ -205,9 +213,11 @@ class Endpoint(google.protobuf.message.Message):
         max_operations_per_second: builtins.int = ...,
         max_open_operations: builtins.int = ...,
         retention_ms: builtins.int = ...,
+        draining_since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        offered_to: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["created_at", b"created_at", "retry", b"retry", "updated_at", b"updated_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["allow", b"allow", "created_at", b"created_at", "description", b"description", "etag", b"etag", "fair_weights", b"fair_weights", "max_open_operations", b"max_open_operations", "max_operations_per_second", b"max_operations_per_second", "max_payload_bytes", b"max_payload_bytes", "max_schedule_to_close_ms", b"max_schedule_to_close_ms", "name", b"name", "namespace", b"namespace", "retention_ms", b"retention_ms", "retry", b"retry", "task_queue", b"task_queue", "updated_at", b"updated_at"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["created_at", b"created_at", "draining_since", b"draining_since", "retry", b"retry", "updated_at", b"updated_at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["allow", b"allow", "created_at", b"created_at", "description", b"description", "draining_since", b"draining_since", "etag", b"etag", "fair_weights", b"fair_weights", "max_open_operations", b"max_open_operations", "max_operations_per_second", b"max_operations_per_second", "max_payload_bytes", b"max_payload_bytes", "max_schedule_to_close_ms", b"max_schedule_to_close_ms", "name", b"name", "namespace", b"namespace", "offered_to", b"offered_to", "retention_ms", b"retention_ms", "retry", b"retry", "task_queue", b"task_queue", "updated_at", b"updated_at"]) -> None: ...
 
 global___Endpoint = Endpoint
 
@@ -463,6 +473,151 @@ class DeleteEndpointRequest(google.protobuf.message.Message):
 
     NAME_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
+    DRAIN_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name."""
+    etag: builtins.str
+    """Which version (empty: whichever)."""
+    drain: builtins.bool
+    """Instead of refusing while operations are open: take no new ones, let those end, then delete it."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        etag: builtins.str = ...,
+        drain: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["drain", b"drain", "etag", b"etag", "name", b"name"]) -> None: ...
+
+global___DeleteEndpointRequest = DeleteEndpointRequest
+
+@typing.final
+class DeleteEndpointResponse(google.protobuf.message.Message):
+    """Answers DeleteEndpoint."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    @property
+    def endpoint(self) -> global___Endpoint:
+        """The endpoint while it drains; absent when it is deleted."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: global___Endpoint | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> None: ...
+
+global___DeleteEndpointResponse = DeleteEndpointResponse
+
+@typing.final
+class OfferEndpointRequest(google.protobuf.message.Message):
+    """Offers an endpoint."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    DRAIN_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name."""
+    etag: builtins.str
+    """Which version (empty: whichever)."""
+    namespace: builtins.str
+    """The namespace that may accept it."""
+    drain: builtins.bool
+    """Whether it takes no new operations until it is accepted or kept."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        etag: builtins.str = ...,
+        namespace: builtins.str = ...,
+        drain: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["drain", b"drain", "etag", b"etag", "name", b"name", "namespace", b"namespace"]) -> None: ...
+
+global___OfferEndpointRequest = OfferEndpointRequest
+
+@typing.final
+class OfferEndpointResponse(google.protobuf.message.Message):
+    """Answers OfferEndpoint."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    @property
+    def endpoint(self) -> global___Endpoint:
+        """The endpoint as it is now."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: global___Endpoint | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> None: ...
+
+global___OfferEndpointResponse = OfferEndpointResponse
+
+@typing.final
+class AcceptEndpointRequest(google.protobuf.message.Message):
+    """Takes over an endpoint."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    TASK_QUEUE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name."""
+    etag: builtins.str
+    """Which version (empty: whichever)."""
+    task_queue: builtins.str
+    """The task queue that the workers of the new owner poll."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        etag: builtins.str = ...,
+        task_queue: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["etag", b"etag", "name", b"name", "task_queue", b"task_queue"]) -> None: ...
+
+global___AcceptEndpointRequest = AcceptEndpointRequest
+
+@typing.final
+class AcceptEndpointResponse(google.protobuf.message.Message):
+    """Answers AcceptEndpoint."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    @property
+    def endpoint(self) -> global___Endpoint:
+        """The endpoint, of the credential's namespace now."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: global___Endpoint | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> None: ...
+
+global___AcceptEndpointResponse = AcceptEndpointResponse
+
+@typing.final
+class KeepEndpointRequest(google.protobuf.message.Message):
+    """Calls off a deletion or an offer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Its name."""
     etag: builtins.str
@@ -475,16 +630,25 @@ class DeleteEndpointRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["etag", b"etag", "name", b"name"]) -> None: ...
 
-global___DeleteEndpointRequest = DeleteEndpointRequest
+global___KeepEndpointRequest = KeepEndpointRequest
 
 @typing.final
-class DeleteEndpointResponse(google.protobuf.message.Message):
-    """Answers DeleteEndpoint."""
+class KeepEndpointResponse(google.protobuf.message.Message):
+    """Answers KeepEndpoint."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    @property
+    def endpoint(self) -> global___Endpoint:
+        """The endpoint as it is now."""
+
     def __init__(
         self,
+        *,
+        endpoint: global___Endpoint | None = ...,
     ) -> None: ...
+    def HasField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> None: ...
 
-global___DeleteEndpointResponse = DeleteEndpointResponse
+global___KeepEndpointResponse = KeepEndpointResponse

@@ -40,6 +40,21 @@ class EndpointServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.DeleteEndpointRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.DeleteEndpointResponse.FromString,
                 )
+        self.OfferEndpoint = channel.unary_unary(
+                '/isthmus.v1.EndpointService/OfferEndpoint',
+                request_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.OfferEndpointRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.OfferEndpointResponse.FromString,
+                )
+        self.AcceptEndpoint = channel.unary_unary(
+                '/isthmus.v1.EndpointService/AcceptEndpoint',
+                request_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.AcceptEndpointRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.AcceptEndpointResponse.FromString,
+                )
+        self.KeepEndpoint = channel.unary_unary(
+                '/isthmus.v1.EndpointService/KeepEndpoint',
+                request_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.KeepEndpointRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.KeepEndpointResponse.FromString,
+                )
 
 
 class EndpointServiceServicer(object):
@@ -75,7 +90,29 @@ class EndpointServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteEndpoint(self, request, context):
-        """Deletes an endpoint; refused while operations are open. The name stays reserved for its owner.
+        """Deletes an endpoint; refused while operations are open, unless it is to drain first. For 400 days the name
+        stays reserved for its owner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OfferEndpoint(self, request, context):
+        """Offers an endpoint to another namespace, which may accept it while no operation is open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptEndpoint(self, request, context):
+        """Takes over an endpoint that was offered to the credential's namespace. Its callers have to trust that first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KeepEndpoint(self, request, context):
+        """Calls off the deletion of an endpoint that drains, or its offer. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +145,21 @@ def add_EndpointServiceServicer_to_server(servicer, server):
                     servicer.DeleteEndpoint,
                     request_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.DeleteEndpointRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.DeleteEndpointResponse.SerializeToString,
+            ),
+            'OfferEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.OfferEndpoint,
+                    request_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.OfferEndpointRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.OfferEndpointResponse.SerializeToString,
+            ),
+            'AcceptEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptEndpoint,
+                    request_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.AcceptEndpointRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.AcceptEndpointResponse.SerializeToString,
+            ),
+            'KeepEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepEndpoint,
+                    request_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.KeepEndpointRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.KeepEndpointResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -202,5 +254,56 @@ class EndpointService(object):
         return grpc.experimental.unary_unary(request, target, '/isthmus.v1.EndpointService/DeleteEndpoint',
             isthmus_dot_v1_dot_endpoint__service__pb2.DeleteEndpointRequest.SerializeToString,
             isthmus_dot_v1_dot_endpoint__service__pb2.DeleteEndpointResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def OfferEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.EndpointService/OfferEndpoint',
+            isthmus_dot_v1_dot_endpoint__service__pb2.OfferEndpointRequest.SerializeToString,
+            isthmus_dot_v1_dot_endpoint__service__pb2.OfferEndpointResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def AcceptEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.EndpointService/AcceptEndpoint',
+            isthmus_dot_v1_dot_endpoint__service__pb2.AcceptEndpointRequest.SerializeToString,
+            isthmus_dot_v1_dot_endpoint__service__pb2.AcceptEndpointResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def KeepEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.EndpointService/KeepEndpoint',
+            isthmus_dot_v1_dot_endpoint__service__pb2.KeepEndpointRequest.SerializeToString,
+            isthmus_dot_v1_dot_endpoint__service__pb2.KeepEndpointResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -49,7 +49,27 @@ class EndpointServiceStub:
         isthmus.v1.endpoint_service_pb2.DeleteEndpointRequest,
         isthmus.v1.endpoint_service_pb2.DeleteEndpointResponse,
     ]
-    """Deletes an endpoint; refused while operations are open. The name stays reserved for its owner."""
+    """Deletes an endpoint; refused while operations are open, unless it is to drain first. For 400 days the name
+    stays reserved for its owner.
+    """
+
+    OfferEndpoint: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.endpoint_service_pb2.OfferEndpointRequest,
+        isthmus.v1.endpoint_service_pb2.OfferEndpointResponse,
+    ]
+    """Offers an endpoint to another namespace, which may accept it while no operation is open."""
+
+    AcceptEndpoint: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.endpoint_service_pb2.AcceptEndpointRequest,
+        isthmus.v1.endpoint_service_pb2.AcceptEndpointResponse,
+    ]
+    """Takes over an endpoint that was offered to the credential's namespace. Its callers have to trust that first."""
+
+    KeepEndpoint: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.endpoint_service_pb2.KeepEndpointRequest,
+        isthmus.v1.endpoint_service_pb2.KeepEndpointResponse,
+    ]
+    """Calls off the deletion of an endpoint that drains, or its offer. Idempotent."""
 
 class EndpointServiceAsyncStub:
     """Manages endpoints. Writing is for the owning namespace; reading is for owners and allowed callers."""
@@ -82,7 +102,27 @@ class EndpointServiceAsyncStub:
         isthmus.v1.endpoint_service_pb2.DeleteEndpointRequest,
         isthmus.v1.endpoint_service_pb2.DeleteEndpointResponse,
     ]
-    """Deletes an endpoint; refused while operations are open. The name stays reserved for its owner."""
+    """Deletes an endpoint; refused while operations are open, unless it is to drain first. For 400 days the name
+    stays reserved for its owner.
+    """
+
+    OfferEndpoint: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.endpoint_service_pb2.OfferEndpointRequest,
+        isthmus.v1.endpoint_service_pb2.OfferEndpointResponse,
+    ]
+    """Offers an endpoint to another namespace, which may accept it while no operation is open."""
+
+    AcceptEndpoint: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.endpoint_service_pb2.AcceptEndpointRequest,
+        isthmus.v1.endpoint_service_pb2.AcceptEndpointResponse,
+    ]
+    """Takes over an endpoint that was offered to the credential's namespace. Its callers have to trust that first."""
+
+    KeepEndpoint: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.endpoint_service_pb2.KeepEndpointRequest,
+        isthmus.v1.endpoint_service_pb2.KeepEndpointResponse,
+    ]
+    """Calls off the deletion of an endpoint that drains, or its offer. Idempotent."""
 
 class EndpointServiceServicer(metaclass=abc.ABCMeta):
     """Manages endpoints. Writing is for the owning namespace; reading is for owners and allowed callers."""
@@ -125,6 +165,32 @@ class EndpointServiceServicer(metaclass=abc.ABCMeta):
         request: isthmus.v1.endpoint_service_pb2.DeleteEndpointRequest,
         context: _ServicerContext,
     ) -> typing.Union[isthmus.v1.endpoint_service_pb2.DeleteEndpointResponse, collections.abc.Awaitable[isthmus.v1.endpoint_service_pb2.DeleteEndpointResponse]]:
-        """Deletes an endpoint; refused while operations are open. The name stays reserved for its owner."""
+        """Deletes an endpoint; refused while operations are open, unless it is to drain first. For 400 days the name
+        stays reserved for its owner.
+        """
+
+    @abc.abstractmethod
+    def OfferEndpoint(
+        self,
+        request: isthmus.v1.endpoint_service_pb2.OfferEndpointRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.endpoint_service_pb2.OfferEndpointResponse, collections.abc.Awaitable[isthmus.v1.endpoint_service_pb2.OfferEndpointResponse]]:
+        """Offers an endpoint to another namespace, which may accept it while no operation is open."""
+
+    @abc.abstractmethod
+    def AcceptEndpoint(
+        self,
+        request: isthmus.v1.endpoint_service_pb2.AcceptEndpointRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.endpoint_service_pb2.AcceptEndpointResponse, collections.abc.Awaitable[isthmus.v1.endpoint_service_pb2.AcceptEndpointResponse]]:
+        """Takes over an endpoint that was offered to the credential's namespace. Its callers have to trust that first."""
+
+    @abc.abstractmethod
+    def KeepEndpoint(
+        self,
+        request: isthmus.v1.endpoint_service_pb2.KeepEndpointRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.endpoint_service_pb2.KeepEndpointResponse, collections.abc.Awaitable[isthmus.v1.endpoint_service_pb2.KeepEndpointResponse]]:
+        """Calls off the deletion of an endpoint that drains, or its offer. Idempotent."""
 
 def add_EndpointServiceServicer_to_server(servicer: EndpointServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

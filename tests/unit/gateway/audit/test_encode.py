@@ -84,7 +84,9 @@ HAPPENINGS: list[Happening] = [
     LateOutcomeRefused(operation=REF, attempt=4, outcome_digest=b"o" * 32),
     OperationsExpired(endpoint="invoices", namespace="billing", operations=200, closed_until=AT),
     NamespaceCreated(namespace="data"),
-    EndpointChanged(endpoint="invoices", namespace="billing", change="updated", fields=("allow", "retry")),
+    EndpointChanged(
+        endpoint="invoices", namespace="billing", change="updated", fields=("allow", "retry"), other="data"
+    ),
     KeysetPublished(namespace="data", version=7, keyset_hash=b"h" * 32, root_fingerprint=b"r" * 32),
     AuthenticationFailed(reason="token_expired", source="10.0.0.1", count=5),
 ]
@@ -186,7 +188,9 @@ def test_record_is_indexed_by_whom_it_concerns_when_it_is_stored(happening: Happ
             assert index.operation == KEY
         case NamespaceCreated() | KeysetPublished():
             assert (index.caller, index.handler, index.endpoint) == ("data", "", "")
-        case EndpointChanged() | OperationsExpired():
+        case EndpointChanged():
+            assert (index.caller, index.handler, index.endpoint) == ("billing", happening.other, "invoices")
+        case OperationsExpired():
             assert (index.caller, index.handler, index.endpoint) == ("billing", "", "invoices")
         case AuthenticationFailed():
             assert (index.caller, index.handler, index.endpoint, index.operation) == ("", "", "", None)
