@@ -65,6 +65,9 @@ def _what(document: dict[str, Any]) -> str:
             return f"endpoint {document['change']}"
         case "keyset_published":
             return f"keyset {document['version']} published"
+        case "store_restored":
+            taken_at = datetime.fromtimestamp(int(document["backup_taken_at_ms"]) / 1000, tz=UTC)
+            return f"store restored from a backup of {taken_at:%Y-%m-%d %H:%M:%S}"
         case "authentication_failed":
             return f"not authenticated: {document['reason']} ({document['count']} times)"
         case _:

@@ -2,17 +2,19 @@
 
 import typer
 
-from isthmus.cli import gateway_migrate
-from isthmus.cli.exit_code import CliError, ExitCode
-from isthmus.cli.gateway_config import NO_FILE, Config, default_file, load, require_gateway
+from isthmus.cli import gateway_backup, gateway_migrate
+from isthmus.cli.exit_code import ExitCode
+from isthmus.cli.gateway_config import NO_FILE, Config, default_file, explained, load, require_gateway
 from isthmus.cli.invocation import invocation
 
 app = typer.Typer(
-    no_args_is_help=True, help="The gateway: check its configuration, run it, migrate its database."
+    no_args_is_help=True,
+    help="The gateway: check its configuration, run it, migrate, back up and restore its database.",
 )
-_TAKEN = frozenset({"STORE_IN_USE", "ADDRESS_IN_USE"})
 
 app.command()(gateway_migrate.migrate)
+app.command()(gateway_backup.backup)
+app.command()(gateway_backup.restore)
 
 
 @app.command()
@@ -26,8 +28,7 @@ def run(config: Config = None) -> None:
     try:
         run_process(settings)
     except UnavailableError as error:
-        code = ExitCode.CONFLICT if error.reason in _TAKEN else ExitCode.UNAVAILABLE
-        raise CliError(f"{error}. {error.fix}".rstrip(), code=code) from None
+        raise explained(error) from None
 
 
 @app.command("check-config")

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from isthmus.cli.exit_code import CliError
+from isthmus.cli.exit_code import CliError, ExitCode, classify
 
 if TYPE_CHECKING:
     from isthmus.gateway.config.settings import GatewayConfig
+    from isthmus.gateway.core.errors import GatewayError
 
+_CONFLICTS = frozenset({"ADDRESS_IN_USE", "STORE_IN_USE", "STORE_SCHEMA_TOO_NEW"})
 NO_FILE = "There is no isthmus.toml here; give --config."
 Config = Annotated[
     Path | None,
@@ -35,6 +37,12 @@ def load(config: Path | None) -> "GatewayConfig":
     except ConfigurationError as error:
         missing = config is None and default_file() is None
         raise CliError(f"{error}\n{NO_FILE}" if missing else str(error)) from None
+
+
+def explained(error: "GatewayError") -> CliError:
+    """Return what the gateway refused, with what mends it and the exit code that says which kind it is."""
+    code = ExitCode.CONFLICT if error.reason in _CONFLICTS else classify(error) or ExitCode.FAILED
+    return CliError(f"{error}. {error.fix}".rstrip(), code=code)
 
 
 def require_gateway() -> None:

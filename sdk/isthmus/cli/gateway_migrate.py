@@ -1,17 +1,11 @@
 """``isthmus gateway migrate``: bring the schema of the database to this release's."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from isthmus.cli.exit_code import CliError, ExitCode
-from isthmus.cli.gateway_config import Config, load, require_gateway
+from isthmus.cli.gateway_config import Config, explained, load, require_gateway
 from isthmus.cli.invocation import invocation
-
-if TYPE_CHECKING:
-    from isthmus.gateway.core.errors import ConfigurationError
-
-_TOO_NEW = "STORE_SCHEMA_TOO_NEW"
 
 
 def migrate(
@@ -44,7 +38,7 @@ def migrate(
             migrations = migrate_strictly(url)
         state = schema_state(url)
     except ConfigurationError as error:
-        raise _explained(error) from None
+        raise explained(error) from None
     output = invocation(ctx).output
     if output.is_json:
         output.json(
@@ -69,8 +63,3 @@ def migrate(
         typer.echo(f"{settings.database_file} would go from {schema} to {state.newest}.")
     else:
         typer.echo(f"{settings.database_file} has schema {schema} now.")
-
-
-def _explained(error: "ConfigurationError") -> CliError:
-    code = ExitCode.CONFLICT if error.reason == _TOO_NEW else ExitCode.USAGE
-    return CliError(f"{error}. {error.fix}".rstrip(), code=code)

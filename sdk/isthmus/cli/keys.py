@@ -69,7 +69,17 @@ def show(ctx: typer.Context) -> None:
 
 
 @app.command()
-def publish(ctx: typer.Context, root: Root = None) -> None:
+def publish(
+    ctx: typer.Context,
+    after_restore: Annotated[
+        bool,
+        typer.Option(
+            "--after-restore",
+            help="The gateway has an older keyset, and its operators say that they restored a backup.",
+        ),
+    ] = False,
+    root: Root = None,
+) -> None:
     """Sign what the keyring says about its public keys and publish it, unless that is known already."""
     from isthmus.cli.connection import open_connection
     from isthmus.cli.keyring_file import open_keyring
@@ -79,7 +89,11 @@ def publish(ctx: typer.Context, root: Root = None) -> None:
     keyring = open_keyring(ctx, root=root)
     with open_connection(ctx) as gateway:
         publication = KeysetPublication(
-            keyring=keyring, root=keyring.root_key(), directory=GatewayKeysets(gateway), now_ms=_now_ms
+            keyring=keyring,
+            root=keyring.root_key(),
+            directory=GatewayKeysets(gateway),
+            now_ms=_now_ms,
+            after_restore=after_restore,
         )
         keyset, is_new = publication.publish()
     invocation(ctx).output.document(

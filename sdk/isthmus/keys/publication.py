@@ -5,6 +5,9 @@ keyset that the gateway knows and the keyring does not: it is adopted, because o
 
 A gateway that has no keyset at all lost its database, or is new. It gets the next one: peers who saw the last
 one find its hash in there, and what the gateway forgot is nothing that anybody took its word for.
+
+A gateway that has an older one than the keyring was set back to a backup, or hides the newer one. That is for
+a person to decide: one who knows of a restore says ``after_restore``, and it gets the next one, too.
 """
 
 from collections.abc import Callable
@@ -52,15 +55,19 @@ class KeysetPublication:
         directory: KeysetDirectory,
         now_ms: Callable[[], int],
         lifetime_ms: int = DEFAULT_LIFETIME_MS,
+        after_restore: bool = False,
     ) -> None:
         self._keyring = keyring
         self._root = root
         self._directory = directory
         self._now_ms = now_ms
         self._lifetime_ms = lifetime_ms
+        self._after_restore = after_restore
 
     def newest(self) -> Keyset | None:
         """Return the newest keyset at the gateway, and make the keyring know it; None when it has none.
+
+        An older one than the keyring's counts as none after a restore.
 
         Raises:
             KeysetRejectedError: the gateway has another one than this keyring signed, or an older one.
@@ -81,7 +88,10 @@ class KeysetPublication:
             root_fingerprint=root_fingerprint(contents.root_public_key),
         )
         # As of when it was signed: one's own keyset may have expired, and a new one is what mends that.
-        verify_keyset(signed, pin=pin, seen=seen, now_ms=keyset.issued_at_ms)
+        went_back = self._after_restore and keyset.version < contents.keyset_version
+        verify_keyset(signed, pin=pin, seen=None if went_back else seen, now_ms=keyset.issued_at_ms)
+        if went_back:
+            return None
         if keyset.version != contents.keyset_version:
             self._keyring.record_keyset(keyset.version, signed.hash)
         return keyset

@@ -58,10 +58,16 @@ def directory() -> Directory:
     return Directory()
 
 
-def publication(keyring: FileKeyring, directory: Directory, *, now_ms: int = NOW_MS) -> KeysetPublication:
+def publication(
+    keyring: FileKeyring, directory: Directory, *, now_ms: int = NOW_MS, after_restore: bool = False
+) -> KeysetPublication:
     """Return what publishes for the keyring."""
     return KeysetPublication(
-        keyring=keyring, root=keyring.root_key(), directory=directory, now_ms=lambda: now_ms
+        keyring=keyring,
+        root=keyring.root_key(),
+        directory=directory,
+        now_ms=lambda: now_ms,
+        after_restore=after_restore,
     )
 
 
@@ -134,3 +140,30 @@ def test_publishing_is_refused_when_the_gateway_has_an_older_keyset(
     with pytest.raises(KeysetRejectedError) as refused:
         publication(keyring, directory).publish()
     assert refused.value.problem is KeysetProblem.ROLLBACK
+
+
+def test_next_keyset_is_published_when_a_person_says_that_the_gateway_was_restored(
+    keyring: FileKeyring, directory: Directory
+) -> None:
+    """Its own chain goes on, over what the gateway forgot; peers who saw the forgotten one believe it."""
+    publication(keyring, directory).publish()
+    publication(keyring, directory, now_ms=NOW_MS + DEFAULT_LIFETIME_MS).publish()
+    forgotten = directory.published.pop()
+    restored = publication(keyring, directory, now_ms=NOW_MS + DEFAULT_LIFETIME_MS, after_restore=True)
+    keyset, is_new = restored.publish()
+    assert (keyset.version, keyset.previous_hash, is_new) == (3, forgotten.hash, True)
+    assert restored.publish() == (keyset, False)
+
+
+def test_keyset_of_another_root_is_refused_when_the_gateway_was_restored(
+    keyring: FileKeyring, directory: Directory
+) -> None:
+    """A restore explains an older keyset, not somebody else's."""
+    publication(keyring, directory).publish()
+    older = next_keyset(keyring.contents, now_ms=NOW_MS)
+    publication(keyring, directory, now_ms=NOW_MS + DEFAULT_LIFETIME_MS).publish()
+    publication(keyring, directory, now_ms=NOW_MS + 2 * DEFAULT_LIFETIME_MS).publish()
+    directory.published.append(sign_keyset(older, SigningPrivateKey.generate()))
+    with pytest.raises(KeysetRejectedError) as refused:
+        publication(keyring, directory, after_restore=True).publish()
+    assert refused.value.problem is KeysetProblem.ROOT

@@ -27,6 +27,7 @@ from isthmus.gateway.core.audit_record import (
     OperationsExpired,
     OperationStarted,
     RequestDenied,
+    StoreRestored,
     TaskDispatched,
 )
 from isthmus.gateway.core.operation import State, Statement
@@ -187,6 +188,13 @@ def _authentication_failed(event: AuditEvent, happening: AuthenticationFailed) -
     message.count = happening.count
 
 
+def _store_restored(event: AuditEvent, happening: StoreRestored) -> None:
+    message = event.store_restored
+    message.namespace = happening.namespace
+    message.backup_taken_at_ms = _milliseconds(happening.taken_at)
+    message.last_position = happening.last_position
+
+
 # Each function takes its own kind of happening, which a mapping's type cannot say; a test holds the keys
 # against all kinds.
 _FILL: Mapping[type[Happening], Callable[[AuditEvent, Any], None]] = {
@@ -204,4 +212,5 @@ _FILL: Mapping[type[Happening], Callable[[AuditEvent, Any], None]] = {
     EndpointChanged: _endpoint_changed,
     KeysetPublished: _keyset_published,
     AuthenticationFailed: _authentication_failed,
+    StoreRestored: _store_restored,
 }

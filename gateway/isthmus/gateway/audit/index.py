@@ -17,6 +17,7 @@ from isthmus.gateway.core.audit_record import (
     OperationsExpired,
     OperationStarted,
     RequestDenied,
+    StoreRestored,
     TaskDispatched,
 )
 from isthmus.gateway.core.operation import OperationKey
@@ -38,6 +39,7 @@ TYPES = {
     EndpointChanged: "endpoint_changed",
     KeysetPublished: "keyset_published",
     AuthenticationFailed: "authentication_failed",
+    StoreRestored: "store_restored",
 }
 """Name of each happening: that of its field in ``isthmus.v1.AuditEvent``."""
 
@@ -98,7 +100,7 @@ def index_audit_record(record: AuditRecord) -> AuditIndex:
             )
         case OperationsExpired():
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor, endpoint=happening.endpoint)
-        case NamespaceCreated() | KeysetPublished():
+        case NamespaceCreated() | KeysetPublished() | StoreRestored():
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor)
         case AuthenticationFailed():
             return AuditIndex(type=kind, actor=actor)

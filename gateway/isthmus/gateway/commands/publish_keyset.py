@@ -25,14 +25,14 @@ class SignedKeyset(Value):
 def publish_keyset(uow: UnitOfWork, signed: SignedKeyset, *, actor: Actor, now: datetime) -> None:
     """Append a keyset to its namespace's chain. Publishing the newest one again changes nothing.
 
-    The chain may begin with any version: a gateway that is new, or lost its database, goes on where the
-    namespace is. It is a directory, no authority: peers remember the newest version that they saw, and its
-    hash.
+    The chain may begin with any version, and go on with any later one: a gateway that is new, lost its
+    database or was restored from a backup goes on where the namespace is. It is a directory, no authority:
+    peers remember the newest version that they saw, and its hash.
 
     Raises:
         AccessDeniedError: it is another namespace's.
         PreconditionError: another root signed the keyset before.
-        ConflictError: it does not follow the newest keyset.
+        ConflictError: it is not newer than the newest keyset, or the next one and does not name it.
     """
     if signed.namespace != actor.namespace:
         raise AccessDeniedError(
@@ -69,9 +69,11 @@ def _check_chain(newest: StoredKeyset | None, signed: SignedKeyset) -> None:
         return
     if newest.root_public_key != signed.root_public_key:
         raise _root_changed()
-    if signed.version != newest.version + 1:
+    if signed.version > newest.version + 1:
+        return  # those between are forgotten here, not where they were seen
+    if signed.version <= newest.version:
         raise ConflictError(
-            f"the next version is {newest.version + 1}, not {signed.version}",
+            f"version {newest.version} is there already; {signed.version} does not follow it",
             reason="KEYSET_VERSION",
             fix="Fetch the newest keyset, and build the next one on it.",
         )

@@ -170,6 +170,17 @@ class AuthenticationFailed(Value):
     count: int
 
 
+class StoreRestored(Value):
+    """The store was restored from a backup: what was committed between it and this record is gone.
+
+    ``namespace`` is the one that this record tells; empty in the record of the platform.
+    """
+
+    namespace: str
+    taken_at: datetime
+    last_position: int
+
+
 Happening = (
     OperationStarted
     | RequestDenied
@@ -185,6 +196,7 @@ Happening = (
     | EndpointChanged
     | KeysetPublished
     | AuthenticationFailed
+    | StoreRestored
 )
 
 

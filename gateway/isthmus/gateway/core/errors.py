@@ -127,6 +127,13 @@ class UnavailableError(GatewayError):
     default_reason = "UNAVAILABLE"
 
 
+class BackupError(GatewayError):
+    """A backup, or a database that was to be backed up, is damaged."""
+
+    code = Code.INTERNAL
+    default_reason = "BACKUP_DAMAGED"
+
+
 class ConfigurationError(GatewayError):
     """The configuration is unsafe or incomplete: the gateway refuses to start."""
 

@@ -38,6 +38,7 @@ class AuditEvent(google.protobuf.message.Message):
     AUTHENTICATION_FAILED_FIELD_NUMBER: builtins.int
     OPERATION_REDRIVEN_FIELD_NUMBER: builtins.int
     OPERATIONS_EXPIRED_FIELD_NUMBER: builtins.int
+    STORE_RESTORED_FIELD_NUMBER: builtins.int
     occurred_at_ms: builtins.int
     """When, Unix milliseconds, by the gateway's clock."""
     actor: builtins.str
@@ -100,6 +101,10 @@ class AuditEvent(google.protobuf.message.Message):
     def operations_expired(self) -> global___OperationsExpired:
         """Payloads of operations were deleted, because their retention was over."""
 
+    @property
+    def store_restored(self) -> global___StoreRestored:
+        """The store was restored from a backup."""
+
     def __init__(
         self,
         *,
@@ -120,10 +125,11 @@ class AuditEvent(google.protobuf.message.Message):
         authentication_failed: global___AuthenticationFailed | None = ...,
         operation_redriven: global___OperationRedriven | None = ...,
         operations_expired: global___OperationsExpired | None = ...,
+        store_restored: global___StoreRestored | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "task_dispatched", b"task_dispatched"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven", "operations_expired"] | None: ...
+    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven", "operations_expired", "store_restored"] | None: ...
 
 global___AuditEvent = AuditEvent
 
@@ -624,3 +630,33 @@ class AuthenticationFailed(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["count", b"count", "reason", b"reason", "source", b"source"]) -> None: ...
 
 global___AuthenticationFailed = AuthenticationFailed
+
+@typing.final
+class StoreRestored(google.protobuf.message.Message):
+    """The store was restored from a backup. What was committed after the backup and before this event is gone: operations
+    that were started then are unknown, those that ended then are open again, and changes of the registry are undone.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    BACKUP_TAKEN_AT_MS_FIELD_NUMBER: builtins.int
+    LAST_POSITION_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """The namespace whose log shows this event; empty in the platform's own. Every namespace gets one."""
+    backup_taken_at_ms: builtins.int
+    """When the backup was taken, Unix milliseconds."""
+    last_position: builtins.int
+    """Position of the last event that the backup holds. Positions between it and this event were given to events that are gone;
+    they are not given again.
+    """
+    def __init__(
+        self,
+        *,
+        namespace: builtins.str = ...,
+        backup_taken_at_ms: builtins.int = ...,
+        last_position: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["backup_taken_at_ms", b"backup_taken_at_ms", "last_position", b"last_position", "namespace", b"namespace"]) -> None: ...
+
+global___StoreRestored = StoreRestored

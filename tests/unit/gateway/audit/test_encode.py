@@ -28,6 +28,7 @@ from isthmus.gateway.core.audit_record import (
     OperationsExpired,
     OperationStarted,
     RequestDenied,
+    StoreRestored,
     TaskDispatched,
 )
 from isthmus.gateway.core.operation import OperationKey, State, Statement
@@ -89,6 +90,7 @@ HAPPENINGS: list[Happening] = [
     ),
     KeysetPublished(namespace="data", version=7, keyset_hash=b"h" * 32, root_fingerprint=b"r" * 32),
     AuthenticationFailed(reason="token_expired", source="10.0.0.1", count=5),
+    StoreRestored(namespace="data", taken_at=AT, last_position=41),
 ]
 
 
@@ -186,7 +188,7 @@ def test_record_is_indexed_by_whom_it_concerns_when_it_is_stored(happening: Happ
         case RequestDenied():
             assert (index.caller, index.handler, index.endpoint) == ("", "billing", "invoices")
             assert index.operation == KEY
-        case NamespaceCreated() | KeysetPublished():
+        case NamespaceCreated() | KeysetPublished() | StoreRestored():
             assert (index.caller, index.handler, index.endpoint) == ("data", "", "")
         case EndpointChanged():
             assert (index.caller, index.handler, index.endpoint) == ("billing", happening.other, "invoices")
