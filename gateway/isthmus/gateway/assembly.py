@@ -211,7 +211,10 @@ def _operation_service(shared: _Shared, signer: StatementKey) -> OperationServic
         store=shared.store,
         clock=clock,
         admission=Admission(
-            registry=shared.registry, checks=shared.checks, authorization=shared.authorization, clock=clock
+            registry=shared.registry,
+            checks=shared.checks,
+            authorization=shared.authorization,
+            wall_clock=shared.surroundings.wall_clock,
         ),
         dispatcher=shared.dispatcher,
         waiters=shared.waiters,

@@ -36,7 +36,7 @@ class SystemRandomness:
 class Surroundings:
     """What a gateway takes from outside; tests bring their own clock.
 
-    Operations go by ``clock``, credentials, which others made, by ``wall_clock``.
+    Operations go by ``clock``; credentials and sealed messages, whose times others wrote, by ``wall_clock``.
     """
 
     clock: Clock

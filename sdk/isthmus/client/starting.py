@@ -11,7 +11,13 @@ from typing import Final
 
 from isthmus.blobs.claim_checks import Content
 from isthmus.client.answer import KnownRequest, check_operation_id
-from isthmus.client.errors import AlreadyExistsError, NotFoundError, OperationExpiredError
+from isthmus.client.errors import (
+    AlreadyExistsError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    NotFoundError,
+    OperationExpiredError,
+)
 from isthmus.client.flows import (
     START_TIMEOUT_SECONDS,
     WAIT_MS,
@@ -164,6 +170,12 @@ def _start_generation(
             reply = yield Send(call=call, timeout_seconds=timeout_seconds, size_bytes=len(envelope))
         except AlreadyExistsError:
             return prepared, (yield from _created_by_lost_answer(caller, prepared, clock))
+        except InvalidRequestError as error:
+            if error.reason == "MESSAGE_EXPIRED" and clock.now_ms() >= prepared.sealed.header.expires_at_ms:
+                # Repeated for as long as the operation may take, and never answered.
+                msg = f"{format_operation_id(prepared.operation_id)} was not acknowledged within its timeout"
+                raise DeadlineExceededError(msg) from error
+            raise
         return prepared, reply.execute.status if wait else reply.start.status
 
     prepared, status = yield from with_current_keys(caller, recipient, attempt)

@@ -28,6 +28,7 @@ from isthmus.client.errors import (
     ConfigurationError,
     ConflictError,
     DeadlineExceededError,
+    InvalidRequestError,
     NotFoundError,
     OperationCanceledError,
     OperationTimedOutError,
@@ -379,3 +380,25 @@ async def test_unknown_operation_is_not_found_when_asked_for(client: Client) -> 
     """NOT_FOUND arrives as such."""
     with pytest.raises(NotFoundError):
         await client.get_operation_handle("op-" + "a" * 26).result()
+
+
+async def test_deadline_is_exceeded_when_start_is_acknowledged_too_late(
+    client: Client, running: Running
+) -> None:
+    """A start that was repeated until its own time was over is no invalid request."""
+    running.gateway.refusals.append(RefusalError(grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_EXPIRED"))
+    payments = client.create_nexus_client("payments", Payments)
+    with pytest.raises(DeadlineExceededError, match="not acknowledged within its timeout"):
+        await payments.start_operation(
+            Payments.charge, ORDER, id="a", schedule_to_close_timeout=timedelta(milliseconds=1)
+        )
+
+
+async def test_request_is_invalid_when_gateway_calls_a_fresh_start_expired(
+    client: Client, running: Running
+) -> None:
+    """Then a clock is wrong, and repeating does not help."""
+    running.gateway.refusals.append(RefusalError(grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_EXPIRED"))
+    payments = client.create_nexus_client("payments", Payments)
+    with pytest.raises(InvalidRequestError, match="MESSAGE_EXPIRED"):
+        await payments.start_operation(Payments.charge, ORDER, id="a")

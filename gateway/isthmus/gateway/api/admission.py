@@ -33,12 +33,12 @@ class Admission:
         registry: RegistryCache,
         checks: MessageChecks,
         authorization: Authorization,
-        clock: Clock,
+        wall_clock: Clock,
     ) -> None:
         self._registry = registry
         self._checks = checks
         self._authorization = authorization
-        self._clock = clock
+        self._wall_clock = wall_clock
 
     async def start(
         self, principal: Principal, request: operation_service_pb2.StartOperationRequest
@@ -123,7 +123,7 @@ class Admission:
             )
 
     def _check_times(self, sealed: SealedEnvelope) -> None:
-        now_ms = round(self._clock.now().timestamp() * 1000)
+        now_ms = round(self._wall_clock.now().timestamp() * 1000)
         if sealed.header.expires_at_ms <= now_ms:
             raise InvalidRequestError(
                 "the message has expired", reason="MESSAGE_EXPIRED", fix="seal it again"
