@@ -17,6 +17,10 @@ ROOT = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"
 
+# More processes than a small machine has cores: tests that start real processes mostly wait for them. By file,
+# because what a file sets up for all of its tests is dear.
+IN_PARALLEL = ("-n", "4", "--dist", "loadfile")
+
 nox.needs_version = ">=2026.2.9"
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "proto", "breaking", "tests", "wheel"]
@@ -57,9 +61,9 @@ def breaking(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests, with coverage; arguments after -- go to pytest."""
+    """All tests, with coverage; arguments after -- go to pytest (-n0: one process, for debuggers)."""
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *IN_PARALLEL, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
