@@ -27,6 +27,7 @@ FAULTS: dict[str, tuple[str, str, tuple[str, ...] | None]] = {
     "running": ("patient", "slow", ()),
     "handler_async": ("patient", "later", ()),
     "parked": ("batches", "flaky", ()),
+    "circuit_open": ("brittle", "flaky", ()),
 }
 
 HANDLERS = """
@@ -85,15 +86,19 @@ def isthmus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     directory = tmp_path_factory.mktemp("on-call") / "dev"
     with development(directory, demo_teams=False) as command_line:
         (directory / "batches.py").write_text(HANDLERS)
-        for name, attempts in (("batches", "1"), ("patient", "0"), ("strict", "0")):
+        for name, *options in (
+            ("batches", "--max-attempts", "1"),
+            ("patient",),
+            ("strict",),
+            ("brittle", "--circuit-failures", "1", "--circuit-time", "1h"),
+        ):
             created = command_line(
                 "endpoint",
                 "create",
                 name,
                 "--allow",
                 "data-team",
-                "--max-attempts",
-                attempts,
+                *options,
                 profile="app-team",
             )
             assert created.code == 0, created.err
@@ -201,6 +206,30 @@ def test_cause_is_a_rejection_when_the_worker_refuses_the_request(isthmus: Comma
     assert found["last_attempt_end"] == "rejected"
     assert "was rejected by a worker of app-team" in found["sentence"]
     assert "isthmus trust list" in found["sentence"]
+
+
+def test_cause_is_a_circuit_when_attempts_failed_in_a_row(isthmus: CommandLine) -> None:
+    """Whose attempts wait, and why; the owner sees it at the endpoint, and both sides in the log."""
+    (isthmus.directory / "mended").unlink(missing_ok=True)
+    operation_id = start(isthmus, "brittle", "flaky")
+    with worker(isthmus, "brittle"):
+        found = why(isthmus, operation_id, "circuit_open")
+        described = isthmus("endpoint", "describe", "brittle", profile="app-team").json
+        (circuit,) = described["open_circuits"]
+        assert (circuit["caller_namespace"], circuit["error_type"]) == ("data-team", "UNAVAILABLE")
+        assert described["circuit"] == {"failures": 1, "open_ms": 3_600_000, "off": False}
+        off = isthmus("endpoint", "update", "brittle", "--circuit-failures", "0", profile="app-team")
+        assert off.json["circuit"]["off"] is True
+        (isthmus.directory / "mended").touch()
+        assert isthmus("operation", "wait", operation_id).json["result"] == {"done": True}
+        on = isthmus("endpoint", "update", "brittle", "--circuit-failures", "1", profile="app-team")
+        assert on.json["circuit"] == described["circuit"]
+    assert "attempts of data-team at endpoint brittle failed in a row" in found["sentence"]
+    assert found["waiting_until"] == circuit["until"]
+    log = ("audit", "query", "--endpoint", "brittle", "--type", "circuit_opened", "--type", "circuit_closed")
+    events = isthmus(*log, profile="app-team").json
+    assert [event["event"] for event in events] == ["circuit_opened", "circuit_closed"]
+    assert [event["event"] for event in isthmus(*log).json] == ["circuit_opened", "circuit_closed"]
 
 
 def test_cause_is_the_handler_when_it_finishes_later(isthmus: CommandLine) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import structs
 
-from isthmus.endpoints.endpoint import AllowRule, Endpoint, FairWeight, RetrySettings
+from isthmus.endpoints.endpoint import AllowRule, CircuitSettings, Endpoint, FairWeight, RetrySettings
 from isthmus.gateway.core.audit_record import (
     Actor,
     AuditRecord,
@@ -125,6 +125,7 @@ def endpoint(name: str = ENDPOINT, **changes: Any) -> Endpoint:
         "max_operations_per_second": 7_000,
         "max_open_operations": 9_000,
         "retention": timedelta(days=90),
+        "circuit": CircuitSettings(failures=3, open_for=seconds(7.25)),
         "etag": "e1",
         "created_at": NOW,
         "updated_at": NOW + seconds(1),

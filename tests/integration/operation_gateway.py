@@ -14,7 +14,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.integration.sealed_messages import CALLER, ENDPOINT, HANDLER, TASK_QUEUE, TRUST_DOMAIN
 from tests.unit.gateway.manual_time import START, FixedRandomness, ManualClock, ManualTimers
 
-from isthmus.endpoints.endpoint import DEFAULT_RETENTION, AllowRule, Endpoint, RetrySettings
+from isthmus.endpoints.endpoint import (
+    DEFAULT_RETENTION,
+    AllowRule,
+    CircuitSettings,
+    Endpoint,
+    RetrySettings,
+)
 from isthmus.gateway.api.access import ACCESS
 from isthmus.gateway.api.authentication import AuthenticationInterceptor
 from isthmus.gateway.assembly import Assembly, assemble
@@ -22,6 +28,7 @@ from isthmus.gateway.authn.authenticator import Authenticator
 from isthmus.gateway.authn.development import DevelopmentIssuer
 from isthmus.gateway.authn.failed_attempts import FailedAttempts
 from isthmus.gateway.config.settings import GatewayConfig
+from isthmus.gateway.loops.circuits import CircuitReviews
 from isthmus.gateway.loops.drained_endpoints import DrainedEndpoints
 from isthmus.gateway.loops.lost_sessions import LostSessions
 from isthmus.gateway.loops.retention import Retention
@@ -55,6 +62,7 @@ class RunningGateway:
     assembly: Assembly
     timeouts: Timeouts
     lost_sessions: LostSessions
+    circuits: CircuitReviews
     metrics: Exposition
     signer: StatementKey
     issuer: DevelopmentIssuer
@@ -97,6 +105,7 @@ class RunningGateway:
         max_operations_per_second: int = 0,
         max_open_operations: int = 0,
         retention: timedelta = DEFAULT_RETENTION,
+        circuit: CircuitSettings | None = None,
     ) -> None:
         """Register an endpoint of the handler."""
         endpoint = Endpoint(
@@ -109,6 +118,7 @@ class RunningGateway:
             max_operations_per_second=max_operations_per_second,
             max_open_operations=max_open_operations,
             retention=retention,
+            circuit=circuit or CircuitSettings(),
             etag="1",
             created_at=START,
             updated_at=START,
@@ -252,6 +262,7 @@ async def running_gateway(
     instruments = Instruments()
     store.subscribe(instruments.on_signals)
     store.watch_commits(instruments.committed)
+    await assembly.dispatcher.circuits.refresh()
     interceptor = AuthenticationInterceptor(
         table=ACCESS,
         authenticator=Authenticator([issuer.profile()], clock),
@@ -275,6 +286,7 @@ async def running_gateway(
             store, clock=clock, randomness=FixedRandomness(), drop=assembly.dispatcher.drop
         ),
         metrics=exposition_of(assembly, instruments, store=store, clock=clock, is_ready=lambda: True),
+        circuits=CircuitReviews(assembly.dispatcher.circuits),
         signer=signer,
         issuer=issuer,
         address=f"127.0.0.1:{port}",

@@ -43,6 +43,14 @@ class RetrySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitSettings:
+    """After how many failed attempts in a row a circuit opens, 0: never, and for how long."""
+
+    failures: int = 10
+    open_for: timedelta = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FairWeight:
     """How many tasks of a caller go out in its turn while other callers wait."""
 
@@ -71,6 +79,7 @@ class Endpoint:
     max_operations_per_second: int = 0
     max_open_operations: int = 0
     retention: timedelta = DEFAULT_RETENTION
+    circuit: CircuitSettings = field(default_factory=CircuitSettings)
     etag: str
     created_at: datetime
     updated_at: datetime

@@ -7,6 +7,7 @@ from datetime import timedelta
 from isthmus.endpoints.endpoint import (
     DEFAULT_RETENTION,
     AllowRule,
+    CircuitSettings,
     Endpoint,
     FairWeight,
     RetrySettings,
@@ -21,6 +22,9 @@ MAX_FAIR_WEIGHT = 100
 MAX_CALLER_LIMIT = 100_000
 MIN_RETENTION = timedelta(hours=1)
 MAX_RETENTION = timedelta(days=365)
+MAX_CIRCUIT_FAILURES = 1000
+_SHORTEST_OPENING = timedelta(seconds=1)
+_LONGEST_OPENING = timedelta(hours=1)
 _LONGEST_LIFE = timedelta(milliseconds=limits.MAX_SCHEDULE_TO_CLOSE_MS)
 
 
@@ -38,6 +42,7 @@ class EndpointSettings:
     max_operations_per_second: int = 0
     max_open_operations: int = 0
     retention: timedelta = DEFAULT_RETENTION
+    circuit: CircuitSettings = field(default_factory=CircuitSettings)
 
     def problems(self) -> Iterator[str]:
         """Yield what does not make sense, each as one sentence."""
@@ -62,6 +67,10 @@ class EndpointSettings:
             yield f"a caller's open operations are 0 (no limit) to {MAX_CALLER_LIMIT}"
         if not MIN_RETENTION <= self.retention <= MAX_RETENTION:
             yield f"the retention is 1 hour to {MAX_RETENTION.days} days"
+        if not 0 <= self.circuit.failures <= MAX_CIRCUIT_FAILURES:
+            yield f"the failures that open a circuit are 0 (never) to {MAX_CIRCUIT_FAILURES}"
+        if not _SHORTEST_OPENING <= self.circuit.open_for <= _LONGEST_OPENING:
+            yield "a circuit is open for one second to one hour"
         yield from self._weight_problems()
 
     def _allow_problems(self) -> Iterator[str]:
@@ -109,6 +118,7 @@ def settings_of(endpoint: Endpoint) -> EndpointSettings:
         max_operations_per_second=endpoint.max_operations_per_second,
         max_open_operations=endpoint.max_open_operations,
         retention=endpoint.retention,
+        circuit=endpoint.circuit,
     )
 
 

@@ -140,7 +140,7 @@ def assemble(
         randomness=surroundings.randomness,
         authorizer=authorizer,
         denials=denials,
-        backlogs=EndpointBacklogs(store, shared.views),
+        backlogs=EndpointBacklogs(store, shared.views, dispatcher.circuits),
     )
     keys = KeyService(
         store,

@@ -23,6 +23,7 @@ from isthmus.gateway.config.listen_address import parse_listen_address
 from isthmus.gateway.config.problem import refuse
 from isthmus.gateway.config.settings import GatewayConfig
 from isthmus.gateway.core.errors import UnavailableError
+from isthmus.gateway.loops.circuits import CircuitReviews
 from isthmus.gateway.loops.drained_endpoints import DrainedEndpoints
 from isthmus.gateway.loops.failed_authentications import FailedAuthentications
 from isthmus.gateway.loops.lost_sessions import LostSessions
@@ -99,6 +100,8 @@ class Gateway:
             instruments = Instruments()
             store.subscribe(instruments.on_signals)
             store.watch_commits(instruments.committed)
+            # Before anything goes out: what was open stays open across a restart.
+            await assembly.dispatcher.circuits.refresh()
             readiness = Readiness(store, [service.descriptor.full_name for service in assembly.services])
             attempts = FailedAttempts()
             interceptor = AuthenticationInterceptor(
@@ -137,6 +140,7 @@ class Gateway:
                 ).loop(),
                 Retention(store, clock=around.clock).loop(),
                 DrainedEndpoints(store, clock=around.clock, randomness=around.randomness).loop(),
+                CircuitReviews(assembly.dispatcher.circuits).loop(),
                 failed.loop(),
                 readiness.loop(),
             ]
@@ -207,13 +211,20 @@ def exposition_of(
     parts = Parts(
         clock=clock,
         started=dispatcher.started.counts,
+        circuits=dispatcher.circuits,
         connected=dispatcher.connected,
         streams=assembly.streams,
         waiters=assembly.waiters,
         is_ready=is_ready,
         version=own_version(),
     )
-    return Exposition(instruments, BacklogCache(store, clock=clock, pollers=dispatcher.pollers), parts)
+    backlog = BacklogCache(
+        store,
+        clock=clock,
+        pollers=dispatcher.pollers,
+        held_up=dispatcher.circuits.is_open,
+    )
+    return Exposition(instruments, backlog, parts)
 
 
 def served_services(

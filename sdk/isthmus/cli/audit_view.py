@@ -71,7 +71,14 @@ def _what(document: dict[str, Any]) -> str:
         case "authentication_failed":
             return f"not authenticated: {document['reason']} ({document['count']} times)"
         case _:
-            return event.replace("_", " ")
+            return _circuit(document) if event.startswith("circuit_") else event.replace("_", " ")
+
+
+def _circuit(document: dict[str, Any]) -> str:
+    whose = f"circuit of {document['caller_namespace'] or 'every caller'}"
+    if document["event"] == "circuit_closed":
+        return f"{whose} closed: {document['cause'].replace('_', ' ')}"
+    return f"{whose} opened after {document['failures']} failures in a row ({document['error_type']})"
 
 
 def _ended(document: dict[str, Any]) -> str | None:

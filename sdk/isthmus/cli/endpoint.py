@@ -4,6 +4,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli.endpoint_flow import (
+    CircuitFailures,
+    CircuitTime,
+    fill_circuit,
+    readable_circuit,
+    readable_open_circuit,
+)
 from isthmus.cli.endpoint_transfer import accept, keep, offer
 from isthmus.cli.exit_code import CliError
 from isthmus.cli.invocation import invocation
@@ -74,6 +81,8 @@ def create(
     max_per_second: MaxPerSecond = None,
     max_open: MaxOpen = None,
     retention: Retention = None,
+    circuit_failures: CircuitFailures = None,
+    circuit_time: CircuitTime = None,
 ) -> None:
     """Create an endpoint of your namespace. Nobody may call it until --allow says so."""
     from isthmus.v1 import endpoint_service_pb2
@@ -92,6 +101,7 @@ def create(
         max_open=max_open,
         retention=retention,
     )
+    fill_circuit(endpoint, circuit_failures, circuit_time)
     request = endpoint_service_pb2.CreateEndpointRequest(endpoint=endpoint)
     _show(ctx, _call(ctx, "CreateEndpoint", request).endpoint)
 
@@ -145,6 +155,8 @@ def update(
     max_per_second: MaxPerSecond = None,
     max_open: MaxOpen = None,
     retention: Retention = None,
+    circuit_failures: CircuitFailures = None,
+    circuit_time: CircuitTime = None,
 ) -> None:
     """Change what is given and leave the rest. --allow and --fair-weight replace the whole list."""
     from isthmus.v1 import endpoint_service_pb2
@@ -165,6 +177,7 @@ def update(
         max_open=max_open,
         retention=retention,
     )
+    fields += fill_circuit(current, circuit_failures, circuit_time)
     if not fields:
         raise CliError("nothing to change: give at least one option, see isthmus endpoint update --help")
     # With the etag that was read: a change that somebody else makes meanwhile is not overwritten.
@@ -312,6 +325,7 @@ def _backlog(backlog: "endpoint_service_pb2.EndpointBacklog") -> dict[str, Any]:
         "open_operations": backlog.operations,
         "waiting": {count["cause"]: count["operations"] for count in document_of(backlog)["waiting"]},
         "oldest_operation": oldest,
+        "open_circuits": document_of(backlog)["circuits"],
     }
 
 
@@ -345,6 +359,7 @@ def readable(document: dict[str, Any]) -> dict[str, Any]:
             or "none (callers take equal turns)",
             "max_operations_per_second": document["max_operations_per_second"] or "no limit",
             "max_open_operations": document["max_open_operations"] or "no limit",
+            "circuit": readable_circuit(document["circuit"]),
         }
     )
 
@@ -359,6 +374,7 @@ def _readable_backlog(document: dict[str, Any]) -> dict[str, Any]:
         "open_operations": f"{count} or more" if count >= _MOST_COUNTED else count,
         "waiting": [f"{number} {cause.replace('_', ' ')}" for cause, number in document["waiting"].items()],
         "oldest_operation": why(oldest) if oldest else None,
+        "open_circuits": [readable_open_circuit(circuit) for circuit in document["open_circuits"]] or "none",
     }
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from isthmus.cli.endpoint import readable
+from isthmus.cli.endpoint_flow import fill_circuit, readable_circuit
 from isthmus.cli.resource import document_of
 from isthmus.v1 import endpoint_service_pb2
 
@@ -12,7 +13,7 @@ LIMITS = ("max_operations_per_second", "max_open_operations", "retention_ms")
 def shown(endpoint: endpoint_service_pb2.Endpoint) -> dict[str, object]:
     """Return the settings whose zero is no zero."""
     document = readable(document_of(endpoint))
-    names = ("retry", "max_payload_bytes", "max_schedule_to_close_ms", "fair_weights", *LIMITS)
+    names = ("retry", "max_payload_bytes", "max_schedule_to_close_ms", "fair_weights", *LIMITS, "circuit")
     return {name: document[name] for name in names}
 
 
@@ -29,6 +30,7 @@ def test_default_is_named_when_a_limit_is_zero(retry: endpoint_service_pb2.Retry
         "max_operations_per_second": "no limit",
         "max_open_operations": "no limit",
         "retention_ms": "default (30 days)",
+        "circuit": "after 10 failures in a row attempts wait 30 s",
     }
 
 
@@ -44,6 +46,7 @@ def test_limits_are_sentences_when_they_are_set() -> None:
     endpoint.retry.max_attempts = 3
     endpoint.retry.on_exhausted = endpoint_service_pb2.ON_EXHAUSTED_FAIL
     endpoint.retry.initial_interval_ms = 1500
+    fill_circuit(endpoint, 3, "1500ms")
     endpoint.fair_weights.add(namespace="data-team", weight=5)
     assert shown(endpoint) == {
         "retry": ["3 attempts at most, then fail", "first wait 1.5 s"],
@@ -53,4 +56,16 @@ def test_limits_are_sentences_when_they_are_set() -> None:
         "max_operations_per_second": 20,
         "max_open_operations": 300,
         "retention_ms": "1.5 days",
+        "circuit": "after 3 failures in a row attempts wait 1.5 s",
     }
+
+
+def test_circuits_go_off_and_on_when_failures_are_given() -> None:
+    """What is not given stays; nothing given changes nothing."""
+    endpoint = endpoint_service_pb2.Endpoint()
+    assert fill_circuit(endpoint, None, None) == []
+    assert fill_circuit(endpoint, 0, "1m") == ["circuit"]
+    assert readable_circuit(document_of(endpoint)["circuit"]).startswith("off")
+    assert fill_circuit(endpoint, 5, None) == ["circuit"]
+    phrase = readable_circuit(document_of(endpoint)["circuit"])
+    assert phrase == "after 5 failures in a row attempts wait 60 s"

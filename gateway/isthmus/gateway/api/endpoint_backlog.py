@@ -2,22 +2,27 @@
 
 from collections import Counter
 
+from isthmus.gateway.api.moments import timestamp
 from isthmus.gateway.api.operation_messages import WAITING_CAUSES
 from isthmus.gateway.api.operation_views import OperationViews, View, view
 from isthmus.gateway.authn.principal import Principal
+from isthmus.gateway.core.circuit import Circuit
+from isthmus.gateway.dispatch.circuits import Circuits
 from isthmus.gateway.ports import Reader, Store
 from isthmus.v1 import endpoint_service_pb2 as pb
 
 # However long a backlog is, saying so takes the same time: the oldest of it tell what is wrong.
 MOST_LOOKED_AT = 1000
+MOST_CIRCUITS = 100
 
 
 class EndpointBacklogs:
     """Counts what waits."""
 
-    def __init__(self, store: Store, views: OperationViews) -> None:
+    def __init__(self, store: Store, views: OperationViews, circuits: Circuits) -> None:
         self._store = store
         self._views = views
+        self._circuits = circuits
 
     async def backlog(self, endpoint: str, *, to: Principal) -> pb.EndpointBacklog:
         """Return the backlog of an endpoint, for a principal of the namespace that owns it."""
@@ -36,4 +41,21 @@ class EndpointBacklogs:
                 for cause, count in counts.most_common()
             ],
             oldest=self._views.show(views[0], to=to) if views else None,
+            circuits=[_circuit_message(circuit) for circuit in self._open_circuits(endpoint)],
         )
+
+    def _open_circuits(self, endpoint: str) -> list[Circuit]:
+        found = [circuit for circuit in self._circuits.all() if circuit.line.endpoint == endpoint]
+        # That of everybody comes first.
+        return sorted(found, key=lambda circuit: circuit.line.caller)[:MOST_CIRCUITS]
+
+
+def _circuit_message(circuit: Circuit) -> pb.OpenCircuit:
+    return pb.OpenCircuit(
+        caller_namespace=circuit.line.caller,
+        task_queue=circuit.line.task_queue,
+        since=timestamp(circuit.since),
+        until=timestamp(circuit.until),
+        error_type=circuit.error,
+        probing=circuit.probe is not None,
+    )

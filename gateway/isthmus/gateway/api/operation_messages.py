@@ -44,6 +44,7 @@ WAITING_CAUSES = {
     WaitingCause.REVIEW: operation_pb2.WAITING_CAUSE_REVIEW,
     WaitingCause.PARKED: operation_pb2.WAITING_CAUSE_PARKED,
     WaitingCause.FAIR_SHARE: operation_pb2.WAITING_CAUSE_FAIR_SHARE,
+    WaitingCause.CIRCUIT_OPEN: operation_pb2.WAITING_CAUSE_CIRCUIT_OPEN,
 }
 ATTEMPT_ENDS = {
     AttemptEnd.FAILED: operation_pb2.ATTEMPT_END_KIND_FAILED,

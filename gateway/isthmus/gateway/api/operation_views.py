@@ -79,6 +79,9 @@ class OperationViews:
             now=self._clock.now(),
             runner=shown.runner,
             side=side,
+            circuit=self._dispatcher.circuits.of_line(
+                operation.endpoint, operation.task_queue, operation.key.caller
+            ),
         )
 
 

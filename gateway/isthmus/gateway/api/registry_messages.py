@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
-from isthmus.endpoints.endpoint import DEFAULT_RETENTION, AllowRule, Endpoint, FairWeight, RetrySettings
+from isthmus.endpoints.endpoint import (
+    DEFAULT_RETENTION,
+    AllowRule,
+    CircuitSettings,
+    Endpoint,
+    FairWeight,
+    RetrySettings,
+)
 from isthmus.endpoints.settings import EndpointSettings
 from isthmus.gateway.api.moments import timestamp
 from isthmus.gateway.core.errors import InvalidRequestError
@@ -12,6 +19,7 @@ from isthmus.v1 import endpoint_service_pb2, namespace_service_pb2
 from isthmus.wire.names import NamespaceName
 
 _DEFAULT_RETRY = RetrySettings()
+_DEFAULT_CIRCUIT = CircuitSettings()
 _DEFAULT_LIFE = timedelta(hours=24)
 _MILLISECOND = timedelta(milliseconds=1)
 # What a client may ask for in a signed 64-bit field can exceed what a timedelta holds.
@@ -28,6 +36,7 @@ UPDATABLE: Mapping[str, str] = {
     "max_operations_per_second": "max_operations_per_second",
     "max_open_operations": "max_open_operations",
     "retention_ms": "retention",
+    "circuit": "circuit",
 }
 """Paths of an update mask, and the settings that they name."""
 
@@ -75,6 +84,11 @@ def endpoint_message(endpoint: Endpoint) -> endpoint_service_pb2.Endpoint:
         max_operations_per_second=endpoint.max_operations_per_second,
         max_open_operations=endpoint.max_open_operations,
         retention_ms=endpoint.retention // _MILLISECOND,
+        circuit=endpoint_service_pb2.CircuitBreaker(
+            failures=endpoint.circuit.failures,
+            open_ms=endpoint.circuit.open_for // _MILLISECOND,
+            off=not endpoint.circuit.failures,
+        ),
         etag=endpoint.etag,
         created_at=timestamp(endpoint.created_at),
         updated_at=timestamp(endpoint.updated_at),
@@ -123,6 +137,7 @@ def endpoint_settings(message: endpoint_service_pb2.Endpoint) -> EndpointSetting
         max_operations_per_second=message.max_operations_per_second,
         max_open_operations=message.max_open_operations,
         retention=_duration(message, "retention_ms", DEFAULT_RETENTION),
+        circuit=_circuit(message.circuit),
     )
 
 
@@ -149,6 +164,12 @@ def _duration(message: endpoint_service_pb2.Endpoint, field: str, default: timed
     if abs(milliseconds) > _MOST_MS:
         raise InvalidRequestError(f"{field} is out of range", reason="ENDPOINT_SETTINGS")
     return timedelta(milliseconds=milliseconds) if milliseconds else default
+
+
+def _circuit(message: endpoint_service_pb2.CircuitBreaker) -> CircuitSettings:
+    failures = 0 if message.off else message.failures or _DEFAULT_CIRCUIT.failures
+    open_for = message.open_ms * _MILLISECOND if message.open_ms else _DEFAULT_CIRCUIT.open_for
+    return CircuitSettings(failures=failures, open_for=open_for)
 
 
 def _retry(message: endpoint_service_pb2.RetryPolicy) -> RetrySettings:

@@ -15,6 +15,8 @@ from isthmus.gateway.core.audit_record import (
     AuditRecord,
     AuthenticationFailed,
     CancelRequested,
+    CircuitClosed,
+    CircuitOpened,
     EndpointChanged,
     HandlerStarted,
     Happening,
@@ -145,6 +147,26 @@ def _operation_redriven(event: AuditEvent, happening: OperationRedriven) -> None
     message.error_type = happening.error_type
 
 
+def _circuit_opened(event: AuditEvent, happening: CircuitOpened) -> None:
+    message = event.circuit_opened
+    message.endpoint = happening.endpoint
+    message.handler_namespace = happening.handler
+    message.task_queue = happening.task_queue
+    message.caller_namespace = happening.caller
+    message.failures = happening.failures
+    message.error_type = happening.error_type
+    message.until_ms = _milliseconds(happening.until)
+
+
+def _circuit_closed(event: AuditEvent, happening: CircuitClosed) -> None:
+    message = event.circuit_closed
+    message.endpoint = happening.endpoint
+    message.handler_namespace = happening.handler
+    message.task_queue = happening.task_queue
+    message.caller_namespace = happening.caller
+    message.cause = happening.cause
+
+
 def _late_outcome_refused(event: AuditEvent, happening: LateOutcomeRefused) -> None:
     message = event.late_outcome_refused
     _refer(message.operation, happening.operation)
@@ -206,6 +228,8 @@ _FILL: Mapping[type[Happening], Callable[[AuditEvent, Any], None]] = {
     CancelRequested: _cancel_requested,
     OperationEnded: _operation_ended,
     OperationRedriven: _operation_redriven,
+    CircuitOpened: _circuit_opened,
+    CircuitClosed: _circuit_closed,
     LateOutcomeRefused: _late_outcome_refused,
     OperationsExpired: _operations_expired,
     NamespaceCreated: _namespace_created,

@@ -7,6 +7,8 @@ from isthmus.gateway.core.audit_record import (
     AuditRecord,
     AuthenticationFailed,
     CancelRequested,
+    CircuitClosed,
+    CircuitOpened,
     EndpointChanged,
     HandlerStarted,
     KeysetPublished,
@@ -33,6 +35,8 @@ TYPES = {
     CancelRequested: "cancel_requested",
     OperationEnded: "operation_ended",
     OperationRedriven: "operation_redriven",
+    CircuitOpened: "circuit_opened",
+    CircuitClosed: "circuit_closed",
     LateOutcomeRefused: "late_outcome_refused",
     OperationsExpired: "operations_expired",
     NamespaceCreated: "namespace_created",
@@ -95,6 +99,14 @@ def index_audit_record(record: AuditRecord) -> AuditIndex:
                 type=kind,
                 caller=happening.namespace,
                 handler=happening.other,
+                actor=actor,
+                endpoint=happening.endpoint,
+            )
+        case CircuitOpened() | CircuitClosed():
+            return AuditIndex(
+                type=kind,
+                caller=happening.caller,
+                handler=happening.handler,
                 actor=actor,
                 endpoint=happening.endpoint,
             )

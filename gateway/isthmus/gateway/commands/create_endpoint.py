@@ -54,6 +54,7 @@ def create_endpoint(
         max_operations_per_second=settings.max_operations_per_second,
         max_open_operations=settings.max_open_operations,
         retention=settings.retention,
+        circuit=settings.circuit,
         etag=etag,
         created_at=now,
         updated_at=now,

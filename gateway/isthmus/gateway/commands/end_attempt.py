@@ -4,7 +4,8 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from isthmus.endpoints.endpoint import RetrySettings
+from isthmus.endpoints.endpoint import CircuitSettings, Endpoint, RetrySettings
+from isthmus.gateway.commands.circuits import note_failed_probe
 from isthmus.gateway.commands.record_outcome import handled_operation
 from isthmus.gateway.commands.transition import transition
 from isthmus.gateway.core import audit_record
@@ -42,7 +43,8 @@ def end_attempt(uow: UnitOfWork, failed: FailedAttempt, *, now: datetime, jitter
     """
     operation = handled_operation(uow, failed.key, failed.actor.namespace)
     check_current(operation, failed.attempt)
-    policy = _policy(uow, operation)
+    endpoint = uow.endpoint(operation.endpoint)
+    policy = _policy(endpoint)
     event = AttemptEnded(
         attempt=failed.attempt,
         end=failed.end,
@@ -59,7 +61,11 @@ def end_attempt(uow: UnitOfWork, failed: FailedAttempt, *, now: datetime, jitter
         uow.put_envelope(operation.key, slot, failed.failure)
     after = transition(uow, operation, event, now, failed.actor)
     _audit(uow, after, failed, now)
-    uow.signal(AttemptFailed(operation=after, end=failed.end))
+    circuit = CircuitSettings(failures=0) if endpoint is None else endpoint.circuit
+    note_failed_probe(uow, after, failed.error, open_for=circuit.open_for, now=now)
+    uow.signal(
+        AttemptFailed(operation=after, end=failed.end, error=failed.error, opens_after=circuit.failures)
+    )
     return after
 
 
@@ -113,8 +119,7 @@ def check_current(operation: Operation, attempt: int) -> None:
         )
 
 
-def _policy(uow: UnitOfWork, operation: Operation) -> RetryPolicy:
-    endpoint = uow.endpoint(operation.endpoint)
+def _policy(endpoint: Endpoint | None) -> RetryPolicy:
     settings = RetrySettings() if endpoint is None else endpoint.retry
     return RetryPolicy(
         initial_interval=settings.initial_interval,

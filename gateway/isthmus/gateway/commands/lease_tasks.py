@@ -1,13 +1,16 @@
 """Lease waiting tasks to worker sessions, callers taking turns."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from itertools import islice
 
 from msgspec.structs import replace
 
+from isthmus.gateway.commands.passing_tasks import MOST_CALLERS, Passed, PassingTasks
 from isthmus.gateway.commands.transition import transition
 from isthmus.gateway.core.audit_record import GATEWAY, AuditRecord, TaskDispatched, ref
+from isthmus.gateway.core.circuit import Line
 from isthmus.gateway.core.events import Leased
 from isthmus.gateway.core.operation import Operation
 from isthmus.gateway.core.rotation import Rotation, take_turns
@@ -55,12 +58,39 @@ def lease_tasks(
     callers = uow.callers_in_line(queue, now, after=rotation.last, limit=limit)
     line = _WaitingTasks(uow, queue, now, limit=limit, share=-(-limit // max(1, len(callers))))
     chosen, rotation = take_turns(rotation, callers, line, limit)
+    return _lease_all(uow, chosen, offers, now), rotation
+
+
+def lease_passing_tasks(
+    uow: UnitOfWork,
+    queue: QueueKey,
+    *,
+    offers: Sequence[Offer],
+    rotation: Rotation,
+    passed: Passed,
+    opening: AbstractSet[Line],
+    now: datetime,
+) -> tuple[list[tuple[LeasedTask, ...]], Rotation, Passed]:
+    """Lease as ``lease_tasks`` does, out of a queue of which some tasks may be held up: those are passed by.
+
+    So are those of the lines whose circuit is ``opening``. It goes on looking behind what was ``passed``
+    before, and returns how far it came.
+    """
+    limit = sum(offer.count for offer in offers)
+    callers = uow.callers_in_line(queue, now, after=rotation.last, limit=MOST_CALLERS)
+    line = PassingTasks(uow, queue, now, passed=passed, opening=opening)
+    chosen, rotation = take_turns(rotation, callers, line, limit)
+    return _lease_all(uow, chosen, offers, now), rotation, line.passed()
+
+
+def _lease_all(
+    uow: UnitOfWork, chosen: Sequence[Task], offers: Sequence[Offer], now: datetime
+) -> list[tuple[LeasedTask, ...]]:
     in_line = iter(chosen)
-    leased = [
+    return [
         tuple(_lease(uow, task, offer.session, now) for task in islice(in_line, offer.count))
         for offer in offers
     ]
-    return leased, rotation
 
 
 class _WaitingTasks:

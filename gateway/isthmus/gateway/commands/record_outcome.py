@@ -21,7 +21,7 @@ from isthmus.gateway.core.events import AsyncStarted, OutcomeReceived
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey, State
 from isthmus.gateway.core.value import Value
-from isthmus.gateway.ports import EnvelopeSlot, UnitOfWork
+from isthmus.gateway.ports import EnvelopeSlot, HandlerAccepted, UnitOfWork
 from isthmus.wire.header import OUTCOMES, Direction, Header
 
 
@@ -181,5 +181,6 @@ def _start_async(uow: UnitOfWork, operation: Operation, outcome: SealedOutcome, 
             happening=HandlerStarted(operation=ref(operation), attempt=outcome.attempt),
         ),
     )
+    uow.signal(HandlerAccepted(operation=after))
     perform(uow, after, effects, now, actor=outcome.actor)
     return after

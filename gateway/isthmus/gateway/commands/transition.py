@@ -54,7 +54,7 @@ def perform(
     actor: Actor = GATEWAY,
     outcome: bytes | None = None,
 ) -> None:
-    """Write down the effects of a step; ``outcome`` spares reading back what was just written."""
+    """Write down the effects of a step; ``outcome`` is what the handler answered, if that made the step."""
     for effect in effects:
         match effect:
             case EnqueueTask(ready_at=ready_at):
@@ -122,6 +122,9 @@ def _audit_end(uow: UnitOfWork, operation: Operation, now: datetime, actor: Acto
 
 
 def _tell_waiters(uow: UnitOfWork, operation: Operation, outcome: bytes | None) -> None:
-    if operation.statement is None and outcome is None:
+    if outcome is not None:
+        uow.signal(OperationClosed(operation=operation, outcome=outcome, is_answered=True))
+        return
+    if operation.statement is None:
         outcome = uow.envelope(operation.key, EnvelopeSlot.OUTCOME)
-    uow.signal(OperationClosed(operation=operation, outcome=outcome if operation.statement is None else None))
+    uow.signal(OperationClosed(operation=operation, outcome=outcome))

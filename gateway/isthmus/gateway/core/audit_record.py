@@ -120,6 +120,28 @@ class OperationRedriven(Value):
     error_type: str
 
 
+class CircuitOpened(Value):
+    """Attempts failed so often in a row that the next ones wait. Without a caller: those of every caller."""
+
+    endpoint: str
+    handler: str
+    task_queue: str
+    caller: str
+    failures: int
+    error_type: str
+    until: datetime
+
+
+class CircuitClosed(Value):
+    """Attempts go out again; ``cause`` says why: answered, switched_off, unused."""
+
+    endpoint: str
+    handler: str
+    task_queue: str
+    caller: str
+    cause: str
+
+
 class LateOutcomeRefused(Value):
     """An outcome came after the end."""
 
@@ -190,6 +212,8 @@ Happening = (
     | CancelRequested
     | OperationEnded
     | OperationRedriven
+    | CircuitOpened
+    | CircuitClosed
     | LateOutcomeRefused
     | OperationsExpired
     | NamespaceCreated

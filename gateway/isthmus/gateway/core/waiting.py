@@ -4,6 +4,7 @@ from datetime import datetime
 from enum import Enum
 from typing import assert_never
 
+from isthmus.gateway.core.circuit import EVERYBODY, Circuit
 from isthmus.gateway.core.operation import AttemptEnd, Operation, State
 from isthmus.gateway.core.value import Value
 
@@ -20,6 +21,7 @@ class WaitingCause(Enum):
     REVIEW = "review"
     PARKED = "parked"
     FAIR_SHARE = "fair_share"
+    CIRCUIT_OPEN = "circuit_open"
 
 
 class Side(Enum):
@@ -52,6 +54,7 @@ def waiting_for(
     now: datetime,
     runner: Runner | None = None,
     side: Side = Side.CALLER,
+    circuit: Circuit | None = None,
 ) -> Waiting | None:
     """Return the one cause, or None for an operation that has ended.
 
@@ -61,12 +64,20 @@ def waiting_for(
         now: the time.
         runner: the worker that has it, if one does and its session is known.
         side: for whom the sentence is.
+        circuit: the open circuit that its next attempt has to wait for.
     """
     if operation.state.is_terminal:
         return None
     is_delayed = operation.next_attempt_at is not None and operation.next_attempt_at > now
+    if circuit is not None and is_delayed and (operation.next_attempt_at or now) >= circuit.until:
+        # Its own time comes later.
+        circuit = None
     cause = waiting_cause(
-        operation.state, is_delayed=is_delayed, last_attempt_end=operation.last_attempt_end, pollers=pollers
+        operation.state,
+        is_delayed=is_delayed,
+        last_attempt_end=operation.last_attempt_end,
+        pollers=pollers,
+        is_held_up=circuit is not None,
     )
     since, until = operation.state_since, operation.next_timeout[1]
     if operation.state is State.SCHEDULED and operation.next_attempt_at is not None:
@@ -74,13 +85,20 @@ def waiting_for(
             until = min(operation.next_attempt_at, until)
         else:
             since = operation.next_attempt_at
-    return Waiting(
-        cause=cause, since=since, until=until, reason=_reason(operation, cause, side, pollers, runner)
-    )
+    if circuit is not None and cause is WaitingCause.CIRCUIT_OPEN:
+        since = max(circuit.since, operation.scheduled_at)
+        until = min(circuit.until, until) if circuit.until > now else operation.next_timeout[1]
+    reason = _reason(operation, cause, side, pollers, runner, circuit, now)
+    return Waiting(cause=cause, since=since, until=until, reason=reason)
 
 
 def waiting_cause(
-    state: State, *, is_delayed: bool, last_attempt_end: AttemptEnd | None, pollers: int
+    state: State,
+    *,
+    is_delayed: bool,
+    last_attempt_end: AttemptEnd | None,
+    pollers: int,
+    is_held_up: bool = False,
 ) -> WaitingCause:
     """Return the one cause of an open operation.
 
@@ -89,6 +107,7 @@ def waiting_cause(
         is_delayed: whether its next attempt has its time, and that lies ahead.
         last_attempt_end: how its last attempt ended, if it ended without an outcome.
         pollers: how many worker sessions are connected to its task queue.
+        is_held_up: whether a circuit is open that its next attempt has to wait for.
     """
     match state:
         case State.DISPATCHED:
@@ -103,13 +122,23 @@ def waiting_cause(
             return WaitingCause.PARKED
         case _:
             pass
+    if not pollers and not is_delayed:
+        return WaitingCause.NO_POLLER
+    if is_held_up:
+        return WaitingCause.CIRCUIT_OPEN
     if is_delayed:
         return WaitingCause.REJECTED if last_attempt_end is AttemptEnd.REJECTED else WaitingCause.BACKOFF
-    return WaitingCause.FAIR_SHARE if pollers else WaitingCause.NO_POLLER
+    return WaitingCause.FAIR_SHARE
 
 
-def _reason(
-    operation: Operation, cause: WaitingCause, side: Side, pollers: int, runner: Runner | None
+def _reason(  # noqa: PLR0917 - what waiting_for was told
+    operation: Operation,
+    cause: WaitingCause,
+    side: Side,
+    pollers: int,
+    runner: Runner | None,
+    circuit: Circuit | None,
+    now: datetime,
 ) -> str:
     handler, mine = operation.handler, side is Side.HANDLER
     deadline = f"it times out at {_time(operation.next_timeout[1])}"
@@ -149,8 +178,22 @@ def _reason(
                 f"its {_attempts(operation)} used up, {_last_attempt(operation)}: "
                 f"{advice} (the owner of endpoint {operation.endpoint} can), or {deadline}"
             )
+        case WaitingCause.CIRCUIT_OPEN:
+            held_up = "a circuit is open" if circuit is None else _held_up(operation, circuit, now)
+            advice = "mend what makes them fail" if mine else f"ask {handler} if that goes on"
+            return f"{held_up}: {advice}, or {deadline}"
         case _:
             assert_never(cause)
+
+
+def _held_up(operation: Operation, circuit: Circuit, now: datetime) -> str:
+    everybody = circuit.line.caller == EVERYBODY
+    whose = "attempts of every caller" if everybody else f"attempts of {circuit.line.caller}"
+    failed = f"{whose} at endpoint {operation.endpoint} failed in a row, the last one by {circuit.error}"
+    if circuit.probe is not None:
+        return f"{failed}; one is on its way, and its answer ends that"
+    when = f"at {_time(circuit.until)}" if circuit.until > now else "to the next free slot"
+    return f"{failed}; one goes out {when}, and its answer ends that"
 
 
 def _queue(operation: Operation) -> str:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.commands.end_attempt import retry_cancel, return_task
 from isthmus.gateway.commands.lease_tasks import LeasedTask
 from isthmus.gateway.commands.start_operation import StartOperation, StartResult, start_operation
@@ -21,6 +20,7 @@ from isthmus.gateway.core.audit_record import Actor
 from isthmus.gateway.core.errors import GatewayError
 from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.core.rotation import Rotation
+from isthmus.gateway.dispatch.circuits import Circuits
 from isthmus.gateway.dispatch.interrupt_box import InterruptBox
 from isthmus.gateway.dispatch.live_session import LiveSession
 from isthmus.gateway.dispatch.pump import Pump
@@ -72,6 +72,7 @@ class Dispatcher:
         self._jobs: set[asyncio.Task[object]] = set()
         self._rates = RateLimits()
         self.interrupts = InterruptBox()
+        self.circuits = Circuits(store, clock=clock, changed=self._look_again)
         # Operations that began, by endpoint.
         self.started = Tally()
 
@@ -95,6 +96,7 @@ class Dispatcher:
                 deliver=self._deliver,
                 safety_interval=self._safety_interval,
                 rotations=self._rotations,
+                circuits=self.circuits,
             )
             served = self._served[live.session.queue] = _Served(queue=queue, pump=pump)
         served.queue.add(live)
@@ -146,6 +148,7 @@ class Dispatcher:
             served.pump.close()
         if self._jobs:
             await asyncio.wait(self._jobs)
+        await self.circuits.close()
 
     # --- starts -------------------------------------------------------------------------------------------
 
@@ -174,7 +177,7 @@ class Dispatcher:
         waits = [self._rates.take(request, now) for request in requests]
         # Who has to wait can only attach: a worker is not reserved for it.
         lives = [
-            None if wait else self._reserve(request.endpoint, now)
+            None if wait else self._reserve(request, now)
             for request, wait in zip(requests, waits, strict=True)
         ]
         commands = [
@@ -194,8 +197,13 @@ class Dispatcher:
         job.add_done_callback(partial(self._started, requests, waits, lives))
         return job
 
-    def _reserve(self, endpoint: Endpoint, now: datetime) -> LiveSession | None:
-        served = self._served.get(QueueKey(namespace=endpoint.namespace, task_queue=endpoint.task_queue))
+    def _reserve(self, request: StartOperation, now: datetime) -> LiveSession | None:
+        endpoint = request.endpoint
+        queue = QueueKey(namespace=endpoint.namespace, task_queue=endpoint.task_queue)
+        if self.circuits.holds_up(queue, endpoint.name, request.header.sender_namespace):
+            # It waits in the store; the pump decides when it goes out.
+            return None
+        served = self._served.get(queue)
         return None if served is None else served.queue.reserve_one(now)
 
     def _started(
@@ -232,6 +240,7 @@ class Dispatcher:
 
     def on_signals(self, signals: Sequence[Signal]) -> None:
         """Wake pumps and pass interrupts on."""
+        self.circuits.on_signals(signals)
         for signal in signals:
             if type(signal) is TasksReady:
                 served = self._served.get(signal.queue)
@@ -243,6 +252,11 @@ class Dispatcher:
                     self.interrupts.put(signal)
                 else:
                     live.outlet.interrupt(signal)
+
+    def _look_again(self, queue: QueueKey) -> None:
+        served = self._served.get(queue)
+        if served is not None:
+            served.pump.look_again()
 
     # --- delivery -----------------------------------------------------------------------------------------
 

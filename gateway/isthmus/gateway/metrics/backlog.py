@@ -22,6 +22,8 @@ _LOG = logging.getLogger(__name__)
 
 Pollers = Callable[[QueueKey], int]
 """How many worker sessions of a queue are connected."""
+HeldUp = Callable[[str, str, str], bool]
+"""Whether a circuit is open for an endpoint, task queue and caller."""
 
 
 class QueueBacklog(Value):
@@ -51,11 +53,13 @@ class BacklogCache:
         *,
         clock: Clock,
         pollers: Pollers,
+        held_up: HeldUp,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._clock = clock
         self._pollers = pollers
+        self._held_up = held_up
         self._monotonic = monotonic
         self._asking = asyncio.Lock()
         self._kept: Backlog | None = None
@@ -76,13 +80,23 @@ class BacklogCache:
         except GatewayError as error:
             _LOG.warning("the backlog cannot be measured: %s", error.message)
             return None
-        return summed(endpoints, groups, is_complete=is_complete, pollers=self._pollers)
+        return summed(
+            endpoints, groups, is_complete=is_complete, pollers=self._pollers, held_up=self._held_up
+        )
 
 
 def summed(
-    endpoints: Sequence[Endpoint], groups: Sequence[WaitingGroup], *, is_complete: bool, pollers: Pollers
+    endpoints: Sequence[Endpoint],
+    groups: Sequence[WaitingGroup],
+    *,
+    is_complete: bool,
+    pollers: Pollers,
+    held_up: HeldUp,
 ) -> Backlog:
-    """Return what groups of operations wait for; an endpoint where nothing waits has a backlog of 0."""
+    """Return what groups of operations wait for; an endpoint where nothing waits has a backlog of 0.
+
+    What a circuit holds up is no backlog: more workers would not help.
+    """
     queues: dict[tuple[str, str, str], QueueBacklog] = {
         (endpoint.name, endpoint.namespace, endpoint.task_queue): QueueBacklog(
             endpoint=endpoint.name,
@@ -96,14 +110,16 @@ def summed(
     causes: dict[tuple[str, WaitingCause], int] = {}
     for group in groups:
         queue = QueueKey(namespace=NamespaceName(group.handler), task_queue=group.task_queue)
+        is_held_up = held_up(group.endpoint, group.task_queue, group.caller)
         cause = waiting_cause(
             group.state,
             is_delayed=group.is_delayed,
             last_attempt_end=group.last_attempt_end,
             pollers=pollers(queue),
+            is_held_up=is_held_up,
         )
         causes[group.endpoint, cause] = causes.get((group.endpoint, cause), 0) + group.operations
-        if group.state is State.SCHEDULED and not group.is_delayed:
+        if group.state is State.SCHEDULED and not (group.is_delayed or is_held_up):
             key = (group.endpoint, group.handler, group.task_queue)
             queues[key] = _added(queues.get(key), group)
     return Backlog(queues=tuple(queues.values()), causes=causes, is_complete=is_complete)

@@ -1,5 +1,6 @@
 """Samples for Prometheus, made of what the parts of a gateway say of themselves when somebody scrapes."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sized
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from isthmus.gateway.core.value import Value
 from isthmus.gateway.core.waiting import WaitingCause
+from isthmus.gateway.dispatch.circuits import Circuits
 from isthmus.gateway.metrics.backlog import Backlog, BacklogCache
 from isthmus.gateway.metrics.instruments import Instruments
 from isthmus.gateway.ports import Clock, QueueKey
@@ -21,6 +23,7 @@ class Parts(Value):
 
     clock: Clock
     started: Callable[[], Mapping[str, int]]
+    circuits: Circuits
     connected: Callable[[], Mapping[QueueKey, int]]
     streams: Sized
     waiters: Sized
@@ -42,6 +45,7 @@ class Exposition:
         families = [
             *_of_process(self._parts),
             *_of_operations(self._instruments, self._parts),
+            *_of_circuits(self._parts.circuits),
             *_of_backlog(backlog, self._parts.clock.now()),
         ]
         # A registry of this one scrape: nothing of it can change while it is rendered.
@@ -101,6 +105,23 @@ def _of_operations(instruments: Instruments, parts: Parts) -> Iterator[Metric]:
     for reason, count in instruments.refused.counts().items():
         refused.add_metric((reason,), count)
     yield refused
+
+
+def _of_circuits(circuits: Circuits) -> Iterator[Metric]:
+    opened = CounterMetricFamily(
+        "isthmus_circuits_opened", "Circuits that opened because of failures here.", labels=("endpoint",)
+    )
+    for endpoint, count in circuits.opened.counts().items():
+        opened.add_metric((endpoint,), count)
+    yield opened
+    now_open = GaugeMetricFamily(
+        "isthmus_circuits_open",
+        "Circuits that are open, in the whole deployment: take the maximum over gateways.",
+        labels=("endpoint",),
+    )
+    for endpoint, count in Counter(circuit.line.endpoint for circuit in circuits.all()).items():
+        now_open.add_metric((endpoint,), count)
+    yield now_open
 
 
 def _of_backlog(backlog: Backlog | None, now: datetime) -> Iterator[Metric]:

@@ -17,6 +17,8 @@ from isthmus.gateway.ports.retention import RetentionUnit, Retired
 from isthmus.gateway.ports.signals import (
     AttemptFailed,
     AuditAppended,
+    CircuitChanged,
+    HandlerAccepted,
     OperationClosed,
     ProgressReported,
     RegistryChanged,
@@ -27,6 +29,7 @@ from isthmus.gateway.ports.signals import (
 from isthmus.gateway.ports.store import CommitWatcher, Store
 from isthmus.gateway.ports.unit_of_work import (
     AuditUnit,
+    CircuitUnit,
     Command,
     OperationUnit,
     RegistryUnit,
@@ -49,11 +52,14 @@ __all__ = [
     "AuditAppended",
     "AuditFilter",
     "AuditUnit",
+    "CircuitChanged",
+    "CircuitUnit",
     "Clock",
     "Command",
     "CommitWatcher",
     "EnvelopeSlot",
     "Evidence",
+    "HandlerAccepted",
     "ListedOperation",
     "Namespace",
     "OperationClosed",

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.core.circuit import Circuit
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey, State
 from isthmus.gateway.core.value import Value
@@ -118,8 +119,12 @@ class Reader(Protocol):
         """Whether the queue has a task that could go out now."""
         ...
 
-    def next_ready_at(self, queue: QueueKey) -> datetime | None:
-        """When the next waiting task of the queue becomes ready; None when none waits."""
+    def next_ready_at(self, queue: QueueKey, *, after: datetime | None = None) -> datetime | None:
+        """When the next waiting task of the queue becomes ready, later than a moment; None when none does."""
+        ...
+
+    def circuits(self, limit: int) -> Sequence[Circuit]:
+        """Return the circuits that are open, up to ``limit``."""
         ...
 
     def endpoint(self, name: str) -> Endpoint | None:

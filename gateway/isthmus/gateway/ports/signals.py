@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from isthmus.gateway.core.circuit import Circuit, Line
 from isthmus.gateway.core.operation import AttemptEnd, Operation, OperationKey
 from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports.values import QueueKey
@@ -24,17 +25,40 @@ class TaskInterrupted(Value):
 
 
 class OperationClosed(Value):
-    """An operation has its outcome; ``outcome`` is the sealed envelope, None for a gateway statement."""
+    """An operation has its outcome; ``outcome`` is the sealed envelope, None for a gateway statement.
+
+    ``is_answered`` says that the handler just gave it, not that its attempts were used up.
+    """
 
     operation: Operation
     outcome: bytes | None
+    is_answered: bool = False
+
+
+class HandlerAccepted(Value):
+    """A handler took an operation and finishes it later."""
+
+    operation: Operation
 
 
 class AttemptFailed(Value):
-    """An attempt ended without an outcome. ``operation`` is as it is since."""
+    """An attempt ended without an outcome. ``operation`` is as it is since.
+
+    ``opens_after`` is how many failures in a row open a circuit at its endpoint; 0: none does.
+    """
 
     operation: Operation
     end: AttemptEnd
+    error: str
+    opens_after: int
+
+
+class CircuitChanged(Value):
+    """A circuit opened, took a probe or, when there is none any more, closed."""
+
+    line: Line
+    queue: QueueKey
+    circuit: Circuit | None
 
 
 class ProgressReported(Value):
@@ -59,8 +83,10 @@ Signal = (
     TasksReady
     | TaskInterrupted
     | OperationClosed
+    | HandlerAccepted
     | AttemptFailed
     | ProgressReported
+    | CircuitChanged
     | RegistryChanged
     | AuditAppended
 )

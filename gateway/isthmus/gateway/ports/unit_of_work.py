@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.audit_record import AuditRecord
+from isthmus.gateway.core.circuit import Circuit, Line
 from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.ports.retention import RetentionUnit
 from isthmus.gateway.ports.signals import Signal
@@ -113,6 +114,12 @@ class TaskUnit(Protocol):
         """
         ...
 
+    def tasks_ahead(
+        self, queue: QueueKey, caller: str, now: datetime, limit: int, *, after: Task | None
+    ) -> Sequence[tuple[Task, Operation]]:
+        """Return ``ready_tasks`` from behind a task on, each with its operation; None: from the first on."""
+        ...
+
     def session_tasks(self, session_id: bytes) -> Sequence[Task]:
         """Return the tasks that a session leased, oldest operation first."""
         ...
@@ -131,6 +138,22 @@ class TaskUnit(Protocol):
 
     def expired_sessions(self, now: datetime, limit: int) -> Sequence[WorkerSession]:
         """Return sessions whose lease ran out, longest ago first."""
+        ...
+
+
+class CircuitUnit(Protocol):
+    """Circuits that are open."""
+
+    def circuit(self, line: Line) -> Circuit | None:
+        """Return the circuit of a line; None: it is closed."""
+        ...
+
+    def put_circuit(self, circuit: Circuit) -> None:
+        """Add or replace a circuit."""
+        ...
+
+    def remove_circuit(self, line: Line) -> None:
+        """Forget a circuit, if it is there."""
         ...
 
 
@@ -178,7 +201,7 @@ class AuditUnit(Protocol):
         ...
 
 
-class UnitOfWork(OperationUnit, TaskUnit, RegistryUnit, RetentionUnit, AuditUnit, Protocol):
+class UnitOfWork(OperationUnit, TaskUnit, CircuitUnit, RegistryUnit, RetentionUnit, AuditUnit, Protocol):
     """All of one command: committed together or not at all."""
 
     def signal(self, signal: Signal) -> None:

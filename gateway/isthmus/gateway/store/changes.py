@@ -3,12 +3,13 @@
 from itertools import islice
 
 from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.core.circuit import Circuit, Line
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.ports import Namespace, StoredKeyset, Task, WorkerSession
 from isthmus.gateway.store.audit_events import PendingEvent
 from isthmus.gateway.store.operations import Ident, StoredOperation
 
-Line = tuple[str, str]
+CallerLine = tuple[str, str]
 """(endpoint, caller): what limits of open operations apply to."""
 
 
@@ -21,6 +22,7 @@ class Known:
     """
 
     __slots__ = (
+        "circuits",
         "endpoints",
         "envelopes",
         "identities",
@@ -35,7 +37,7 @@ class Known:
     def __init__(
         self,
         operations: dict[Ident, StoredOperation | None] | None = None,
-        open_counts: dict[Line, int] | None = None,
+        open_counts: dict[CallerLine, int] | None = None,
     ) -> None:
         self.operations: dict[Ident, StoredOperation | None] = {} if operations is None else operations
         # Only of ids that name no operation: those of a repeated start, if any.
@@ -43,11 +45,12 @@ class Known:
         self.envelopes: dict[int, bytes | None] = {}
         self.tasks: dict[int, Task | None] = {}
         self.sessions: dict[bytes, WorkerSession | None] = {}
+        self.circuits: dict[Line, Circuit | None] = {}
         self.namespaces: dict[str, Namespace | None] = {}
         self.endpoints: dict[str, Endpoint | None] = {}
         self.keysets: dict[str, StoredKeyset | None] = {}
         # Only of lines that somebody asked for.
-        self.open_counts: dict[Line, int] = {} if open_counts is None else open_counts
+        self.open_counts: dict[CallerLine, int] = {} if open_counts is None else open_counts
 
     def learn(self, changes: "Changes") -> None:
         """Take over what goes to the database."""
@@ -56,6 +59,8 @@ class Known:
         self.tasks.update(changes.tasks)
         if changes.sessions:
             self.sessions.update(changes.sessions)
+        if changes.circuits:
+            self.circuits.update(changes.circuits)
         if changes.is_registry_changed:
             self.namespaces.update(changes.namespaces)
             self.endpoints.update(changes.endpoints)
@@ -80,6 +85,7 @@ class Changes:
 
     __slots__ = (
         "audit",
+        "circuits",
         "endpoints",
         "envelopes",
         "keysets",
@@ -98,12 +104,13 @@ class Changes:
         # Positions of those that have no row yet.
         self.new_operations: set[int] = set()
         # By how much the number of open operations changes.
-        self.opened: dict[Line, int] = {}
+        self.opened: dict[CallerLine, int] = {}
         self.envelopes: dict[int, bytes] = {}
         self.tasks: dict[int, Task | None] = {}
         # By position: the handler and the key of the token.
         self.tokens: dict[int, tuple[str, bytes]] = {}
         self.sessions: dict[bytes, WorkerSession | None] = {}
+        self.circuits: dict[Line, Circuit | None] = {}
         self.namespaces: dict[str, Namespace] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.keysets: list[StoredKeyset] = []
@@ -124,6 +131,7 @@ class Changes:
             or self.envelopes
             or self.sessions
             or self.tokens
+            or self.circuits
             or self.is_registry_changed
         )
 
@@ -143,6 +151,8 @@ class Changes:
             self.tokens.update(later.tokens)
         if later.sessions:
             self.sessions.update(later.sessions)
+        if later.circuits:
+            self.circuits.update(later.circuits)
         if later.is_registry_changed:
             self.namespaces.update(later.namespaces)
             self.endpoints.update(later.endpoints)

@@ -2,7 +2,15 @@
 
 import sqlite3
 
-from isthmus.gateway.store import audit_events, operation_tokens, operations, registry, retention, tasks
+from isthmus.gateway.store import (
+    audit_events,
+    circuits,
+    operation_tokens,
+    operations,
+    registry,
+    retention,
+    tasks,
+)
 from isthmus.gateway.store.audit_events import PendingEvent
 from isthmus.gateway.store.changes import Changes, Known
 from isthmus.gateway.store.statements import Row
@@ -58,6 +66,8 @@ def write_changes(
         operation_tokens.PUT.run(
             connection, [(position, *found_by) for position, found_by in changes.tokens.items()]
         )
+    if changes.circuits:
+        _write_circuits(connection, changes)
     if changes.is_registry_changed:
         _write_registry(connection, changes)
     if changes.audit:
@@ -101,6 +111,13 @@ def _write_sessions(connection: sqlite3.Connection, changes: Changes) -> None:
     put = [tasks.session_row(session) for session in changes.sessions.values() if session is not None]
     tasks.REMOVE_SESSION.run(connection, removed)
     tasks.PUT_SESSION.run(connection, put)
+
+
+def _write_circuits(connection: sqlite3.Connection, changes: Changes) -> None:
+    removed = [(circuits.circuit_id(line),) for line, circuit in changes.circuits.items() if circuit is None]
+    put = [circuits.circuit_row(circuit) for circuit in changes.circuits.values() if circuit is not None]
+    circuits.REMOVE.run(connection, removed)
+    circuits.PUT.run(connection, put)
 
 
 def _write_registry(connection: sqlite3.Connection, changes: Changes) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.core.circuit import Circuit
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.ports import (
@@ -25,6 +26,7 @@ from isthmus.gateway.ports import (
 from isthmus.gateway.store import (
     audit_events,
     backlog,
+    circuits,
     evidence,
     operation_tokens,
     operations,
@@ -127,10 +129,14 @@ class SnapshotReader:
         ready_at = self.next_ready_at(queue)
         return ready_at is not None and ready_at <= now
 
-    def next_ready_at(self, queue: QueueKey) -> datetime | None:
-        """When the next waiting task of the queue becomes ready; None when none waits."""
-        row = self._one(tasks.SELECT_NEXT_READY_AT, tasks.next_ready_parameters(queue))
+    def next_ready_at(self, queue: QueueKey, *, after: datetime | None = None) -> datetime | None:
+        """When the next waiting task of the queue becomes ready, later than a moment; None when none does."""
+        row = self._one(tasks.SELECT_NEXT_READY_AT, tasks.next_ready_parameters(queue, after))
         return None if row is None else from_microseconds(row[0])
+
+    def circuits(self, limit: int) -> Sequence[Circuit]:
+        """Return the circuits that are open, up to ``limit``."""
+        return [circuits.circuit_from_row(row) for row in self._all(circuits.LIST, (limit,))]
 
     def endpoint(self, name: str) -> Endpoint | None:
         """Return an endpoint, a deleted one too."""

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import bindparam, select
 
-from isthmus.endpoints.endpoint import AllowRule, Endpoint, FairWeight, RetrySettings
+from isthmus.endpoints.endpoint import AllowRule, CircuitSettings, Endpoint, FairWeight, RetrySettings
 from isthmus.gateway.ports import Namespace, StoredKeyset
 from isthmus.gateway.store.moments import (
     duration_to_microseconds,
@@ -114,6 +114,8 @@ def endpoint_row(endpoint: Endpoint) -> Row:
         duration_to_microseconds(endpoint.retention),
         optional_to_microseconds(endpoint.draining_since),
         endpoint.offered_to or "",
+        endpoint.circuit.failures,
+        duration_to_microseconds(endpoint.circuit.open_for),
     )
 
 
@@ -141,6 +143,8 @@ def endpoint_from_row(row: Row) -> Endpoint:
         retention,
         draining_since,
         offered_to,
+        circuit_failures,
+        circuit_open_for,
     ) = row
     return Endpoint(
         name=EndpointName(name),
@@ -172,6 +176,7 @@ def endpoint_from_row(row: Row) -> Endpoint:
         retention=timedelta(microseconds=retention),
         draining_since=optional_from_microseconds(draining_since),
         offered_to=NamespaceName(offered_to) if offered_to else None,
+        circuit=CircuitSettings(failures=circuit_failures, open_for=timedelta(microseconds=circuit_open_for)),
     )
 
 

@@ -219,6 +219,8 @@ endpoints = Table(
     Column("draining_since", Number),
     # Empty: to nobody.
     Column("offered_to", Text, nullable=False, server_default=""),
+    Column("circuit_failures", Number, nullable=False, server_default="10"),
+    Column("circuit_open_for", Number, nullable=False, server_default="30000000"),
     sqlite_with_rowid=False,
 )
 is_current = endpoints.c.deleted_at.is_(None)
@@ -227,6 +229,25 @@ _partial("endpoints_current_by_namespace", endpoints.c.namespace, endpoints.c.na
 
 is_draining = and_(endpoints.c.draining_since.is_not(None), is_current)
 _partial("endpoints_draining", endpoints.c.name, where=is_draining)
+circuits = Table(
+    "circuits",
+    metadata,
+    # endpoint/caller/task queue
+    Column("circuit_id", Text, primary_key=True),
+    Column("endpoint", Text, nullable=False),
+    Column("task_queue", Text, nullable=False),
+    # Empty: of every caller.
+    Column("caller", Text, nullable=False),
+    Column("handler", Text, nullable=False),
+    Column("since", Number, nullable=False),
+    Column("until", Number, nullable=False),
+    Column("error", Text, nullable=False),
+    # The attempt that is a probe; the id is NULL while there is none.
+    Column("probe_caller", Text, nullable=False),
+    Column("probe_operation_id", LargeBinary),
+    Column("probe_attempt", Number, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 keysets = Table(
     "keysets",

@@ -2,12 +2,13 @@
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, exists, func, select
+from sqlalchemy import bindparam, exists, func, select, tuple_
 
+from isthmus.gateway.core.operation import Operation
 from isthmus.gateway.ports import QueueKey, Task, TaskKind, WorkerSession
 from isthmus.gateway.store.moments import from_microseconds, to_microseconds
-from isthmus.gateway.store.operations import key_from_row
-from isthmus.gateway.store.schema import is_leased, is_waiting, tasks, worker_sessions
+from isthmus.gateway.store.operations import from_row, key_from_row
+from isthmus.gateway.store.schema import is_leased, is_waiting, operations, tasks, worker_sessions
 from isthmus.gateway.store.statements import FROM_THE_FIRST, Row, compile_query, delete_many, insert_many
 from isthmus.wire.names import NamespaceName
 
@@ -38,6 +39,34 @@ SELECT_READY = compile_query(
     "now",
     "most",
 )
+# The same from behind a place in that order, each with its operation: some of them are passed by.
+SELECT_AHEAD = compile_query(
+    select(tasks, operations)
+    .join(
+        operations,
+        (operations.c.operation_id == _COLUMN.operation_id) & (operations.c.caller == _COLUMN.caller),
+    )
+    .where(
+        *_IN_QUEUE,
+        _COLUMN.caller == bindparam("caller"),
+        _COLUMN.ready_at <= bindparam("now"),
+        tuple_(*_ORDER) > tuple_(bindparam("ready_at"), bindparam("task_id")),
+    )
+    .order_by(*_ORDER)
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST),
+    "namespace",
+    "task_queue",
+    "caller",
+    "now",
+    "ready_at",
+    "task_id",
+    "most",
+)
+_TASK_COLUMNS = len(tasks.columns)
+Place = tuple[int, int]
+"""Where a task is in the order of its caller's line."""
+_BEFORE_ALL: Place = (-1, -1)
 
 
 def _callers_in_line() -> str:
@@ -68,12 +97,13 @@ SELECT_CALLERS_IN_LINE = _callers_in_line()
 _BEHIND_EVERY_NAME = "~"
 SELECT_NEXT_READY_AT = compile_query(
     select(_COLUMN.ready_at)
-    .where(*_IN_QUEUE)
+    .where(*_IN_QUEUE, _COLUMN.ready_at > bindparam("after"))
     .order_by(*_ORDER)
     .limit(bindparam("most"))
     .offset(FROM_THE_FIRST),
     "namespace",
     "task_queue",
+    "after",
     "most",
 )
 SELECT_OF_SESSION = compile_query(
@@ -142,9 +172,25 @@ def in_line_parameters(
     return (*of_queue, after, until, *of_queue, until, *of_queue, to_microseconds(now), limit)
 
 
-def next_ready_parameters(queue: QueueKey) -> Row:
+def place_of(position: int | None, task: Task) -> Place:
+    """Return where a task is in line, by the position of its operation; None: before all of its moment."""
+    return to_microseconds(task.ready_at), -1 if position is None else task_id(position, task.kind)
+
+
+def ahead_parameters(queue: QueueKey, caller: str, now: datetime, limit: int, after: Place | None) -> Row:
+    """Return the parameters of SELECT_AHEAD."""
+    place = _BEFORE_ALL if after is None else after
+    return queue.namespace, queue.task_queue, caller, to_microseconds(now), *place, limit
+
+
+def with_operation(row: Row) -> tuple[Task, Operation]:
+    """Return the task and the operation of a row of SELECT_AHEAD."""
+    return task_from_row(row[:_TASK_COLUMNS]), from_row(row[_TASK_COLUMNS:]).operation
+
+
+def next_ready_parameters(queue: QueueKey, after: datetime | None) -> Row:
     """Return the parameters of SELECT_NEXT_READY_AT."""
-    return queue.namespace, queue.task_queue, 1
+    return queue.namespace, queue.task_queue, -1 if after is None else to_microseconds(after), 1
 
 
 def session_row(session: WorkerSession) -> Row:

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.audit_record import AuditRecord
+from isthmus.gateway.core.circuit import Circuit, Line
 from isthmus.gateway.core.errors import AlreadyExistsError, NotFoundError, PreconditionError
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey
@@ -25,7 +26,7 @@ from isthmus.gateway.ports import (
     TaskKind,
     WorkerSession,
 )
-from isthmus.gateway.store import audit_events, operations, registry, retention, tasks
+from isthmus.gateway.store import audit_events, circuits, operations, registry, retention, tasks
 from isthmus.gateway.store.group import Buffer
 from isthmus.gateway.store.moments import to_microseconds
 from isthmus.gateway.store.operations import MOST_COUNTED, StoredOperation
@@ -260,6 +261,17 @@ class BufferedUnitOfWork:
         rows = self._buffer.scan(tasks.SELECT_READY, tasks.ready_parameters(queue, caller, now, limit))
         return [tasks.task_from_row(row) for row in rows]
 
+    def tasks_ahead(
+        self, queue: QueueKey, caller: str, now: datetime, limit: int, *, after: Task | None
+    ) -> Sequence[tuple[Task, Operation]]:
+        """Return ``ready_tasks`` from behind a task on, each with its operation."""
+        place = None
+        if after is not None:
+            stored = self._find(after.key)
+            place = tasks.place_of(None if stored is None else stored.position, after)
+        rows = self._buffer.scan(tasks.SELECT_AHEAD, tasks.ahead_parameters(queue, caller, now, limit, place))
+        return [tasks.with_operation(row) for row in rows]
+
     def session_tasks(self, session_id: bytes) -> Sequence[Task]:
         """Return the tasks that a session leased, oldest operation first."""
         rows = self._buffer.scan(tasks.SELECT_OF_SESSION, (session_id,))
@@ -286,6 +298,25 @@ class BufferedUnitOfWork:
         """Return sessions whose lease ran out, longest ago first."""
         rows = self._buffer.scan(tasks.SELECT_EXPIRED_SESSIONS, (to_microseconds(now), limit))
         return [tasks.session_from_row(row) for row in rows]
+
+    # --- circuits -------------------------------------------------------------------------------------------
+
+    def circuit(self, line: Line) -> Circuit | None:
+        """Return the circuit of a line; None: it is closed."""
+        buffer = self._buffer
+        own, pending, known = buffer.changes.circuits, buffer.pending.circuits, buffer.known.circuits
+        parameters = (circuits.circuit_id(line),)
+        return self._look_up(
+            own, pending, known, line, circuits.SELECT, parameters, circuits.circuit_from_row
+        )
+
+    def put_circuit(self, circuit: Circuit) -> None:
+        """Add or replace a circuit."""
+        self._buffer.changes.circuits[circuit.line] = circuit
+
+    def remove_circuit(self, line: Line) -> None:
+        """Forget a circuit, if it is there."""
+        self._buffer.changes.circuits[line] = None
 
     # --- registry -------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any
 from isthmus.gateway.core.errors import GatewayError, UnavailableError
 from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.ports import AuditAppended, Command, CommitWatcher, Signal
-from isthmus.gateway.store.changes import Known, Line
+from isthmus.gateway.store.changes import CallerLine, Known
 from isthmus.gateway.store.commit_trouble import CommitTrouble
 from isthmus.gateway.store.flush import Sequences
 from isthmus.gateway.store.group import Buffer, Group
@@ -74,7 +74,7 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._sequences: Sequences | None = None
         self._recent: dict[Ident, StoredOperation | None] = {}
-        self._open_counts: dict[Line, int] = {}
+        self._open_counts: dict[CallerLine, int] = {}
         self.trouble = CommitTrouble()
 
     def start(self) -> None:

@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from isthmus.v1 import operation_pb2 as isthmus_dot_v1_dot_operation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16isthmus/v1/audit.proto\x12\nisthmus.v1\x1a\x1aisthmus/v1/operation.proto\"\xb5\x07\n\nAuditEvent\x12\x16\n\x0eoccurred_at_ms\x18\x01 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x17\n\x0f\x61\x63tor_namespace\x18\x03 \x01(\t\x12\x39\n\x11operation_started\x18\x04 \x01(\x0b\x32\x1c.isthmus.v1.OperationStartedH\x00\x12\x33\n\x0erequest_denied\x18\x05 \x01(\x0b\x32\x19.isthmus.v1.RequestDeniedH\x00\x12\x35\n\x0ftask_dispatched\x18\x06 \x01(\x0b\x32\x1a.isthmus.v1.TaskDispatchedH\x00\x12\x31\n\rattempt_ended\x18\x07 \x01(\x0b\x32\x18.isthmus.v1.AttemptEndedH\x00\x12\x35\n\x0fhandler_started\x18\x08 \x01(\x0b\x32\x1a.isthmus.v1.HandlerStartedH\x00\x12\x37\n\x10\x63\x61ncel_requested\x18\t \x01(\x0b\x32\x1b.isthmus.v1.CancelRequestedH\x00\x12\x35\n\x0foperation_ended\x18\n \x01(\x0b\x32\x1a.isthmus.v1.OperationEndedH\x00\x12>\n\x14late_outcome_refused\x18\x0b \x01(\x0b\x32\x1e.isthmus.v1.LateOutcomeRefusedH\x00\x12\x39\n\x11namespace_created\x18\x0c \x01(\x0b\x32\x1c.isthmus.v1.NamespaceCreatedH\x00\x12\x37\n\x10\x65ndpoint_changed\x18\r \x01(\x0b\x32\x1b.isthmus.v1.EndpointChangedH\x00\x12\x37\n\x10keyset_published\x18\x0e \x01(\x0b\x32\x1b.isthmus.v1.KeysetPublishedH\x00\x12\x41\n\x15\x61uthentication_failed\x18\x0f \x01(\x0b\x32 .isthmus.v1.AuthenticationFailedH\x00\x12;\n\x12operation_redriven\x18\x10 \x01(\x0b\x32\x1d.isthmus.v1.OperationRedrivenH\x00\x12;\n\x12operations_expired\x18\x15 \x01(\x0b\x32\x1d.isthmus.v1.OperationsExpiredH\x00\x12\x33\n\x0estore_restored\x18( \x01(\x0b\x32\x19.isthmus.v1.StoreRestoredH\x00\x42\x07\n\x05\x65vent\"\x8f\x01\n\x0cOperationRef\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\x12\x19\n\x11handler_namespace\x18\x03 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x04 \x01(\t\x12\x0f\n\x07service\x18\x05 \x01(\t\x12\x11\n\toperation\x18\x06 \x01(\t\"\xb0\x01\n\x10OperationStarted\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x16\n\x0erequest_digest\x18\x02 \x01(\x0c\x12\x15\n\rrequest_bytes\x18\x03 \x01(\r\x12\x0c\n\x04rule\x18\x04 \x01(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x12\n\nsession_id\x18\x06 \x01(\x0c\x12\x0e\n\x06worker\x18\x07 \x01(\t\"\xa4\x01\n\rRequestDenied\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x19\n\x11handler_namespace\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x11\n\toperation\x18\x05 \x01(\t\x12\x14\n\x0coperation_id\x18\x06 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\x12\x0c\n\x04rule\x18\x08 \x01(\t\"r\n\x0eTaskDispatched\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x12\n\nsession_id\x18\x03 \x01(\x0c\x12\x0e\n\x06worker\x18\x04 \x01(\t\"\x8b\x01\n\x0c\x41ttemptEnded\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05\x63\x61use\x18\x03 \x01(\t\x12\x12\n\nerror_type\x18\x04 \x01(\t\x12\x1a\n\x12next_attempt_at_ms\x18\x05 \x01(\x03\"N\n\x0eHandlerStarted\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"N\n\x0f\x43\x61ncelRequested\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"\xff\x01\n\x0eOperationEnded\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.isthmus.v1.OperationState\x12\x16\n\x0erequest_digest\x18\x03 \x01(\x0c\x12\x16\n\x0eoutcome_digest\x18\x04 \x01(\x0c\x12\x15\n\routcome_bytes\x18\x05 \x01(\r\x12,\n\tstatement\x18\x06 \x01(\x0e\x32\x19.isthmus.v1.StatementKind\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\r\x12\x0e\n\x06reason\x18\x08 \x01(\t\"f\n\x11OperationRedriven\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x10\n\x08\x61ttempts\x18\x02 \x01(\r\x12\x12\n\nerror_type\x18\x03 \x01(\t\"j\n\x12LateOutcomeRefused\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x16\n\x0eoutcome_digest\x18\x03 \x01(\x0c\"e\n\x11OperationsExpired\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x12\n\noperations\x18\x03 \x01(\r\x12\x17\n\x0f\x63losed_until_ms\x18\x04 \x01(\x03\"%\n\x10NamespaceCreated\x12\x11\n\tnamespace\x18\x01 \x01(\t\"o\n\x0f\x45ndpointChanged\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0e\n\x06\x63hange\x18\x03 \x01(\t\x12\x0e\n\x06\x66ields\x18\x04 \x03(\t\x12\x17\n\x0fother_namespace\x18\x05 \x01(\t\"d\n\x0fKeysetPublished\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x13\n\x0bkeyset_hash\x18\x03 \x01(\x0c\x12\x18\n\x10root_fingerprint\x18\x04 \x01(\x0c\"E\n\x14\x41uthenticationFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"U\n\rStoreRestored\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x1a\n\x12\x62\x61\x63kup_taken_at_ms\x18\x02 \x01(\x03\x12\x15\n\rlast_position\x18\x03 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16isthmus/v1/audit.proto\x12\nisthmus.v1\x1a\x1aisthmus/v1/operation.proto\"\x9f\x08\n\nAuditEvent\x12\x16\n\x0eoccurred_at_ms\x18\x01 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x17\n\x0f\x61\x63tor_namespace\x18\x03 \x01(\t\x12\x39\n\x11operation_started\x18\x04 \x01(\x0b\x32\x1c.isthmus.v1.OperationStartedH\x00\x12\x33\n\x0erequest_denied\x18\x05 \x01(\x0b\x32\x19.isthmus.v1.RequestDeniedH\x00\x12\x35\n\x0ftask_dispatched\x18\x06 \x01(\x0b\x32\x1a.isthmus.v1.TaskDispatchedH\x00\x12\x31\n\rattempt_ended\x18\x07 \x01(\x0b\x32\x18.isthmus.v1.AttemptEndedH\x00\x12\x35\n\x0fhandler_started\x18\x08 \x01(\x0b\x32\x1a.isthmus.v1.HandlerStartedH\x00\x12\x37\n\x10\x63\x61ncel_requested\x18\t \x01(\x0b\x32\x1b.isthmus.v1.CancelRequestedH\x00\x12\x35\n\x0foperation_ended\x18\n \x01(\x0b\x32\x1a.isthmus.v1.OperationEndedH\x00\x12>\n\x14late_outcome_refused\x18\x0b \x01(\x0b\x32\x1e.isthmus.v1.LateOutcomeRefusedH\x00\x12\x39\n\x11namespace_created\x18\x0c \x01(\x0b\x32\x1c.isthmus.v1.NamespaceCreatedH\x00\x12\x37\n\x10\x65ndpoint_changed\x18\r \x01(\x0b\x32\x1b.isthmus.v1.EndpointChangedH\x00\x12\x37\n\x10keyset_published\x18\x0e \x01(\x0b\x32\x1b.isthmus.v1.KeysetPublishedH\x00\x12\x41\n\x15\x61uthentication_failed\x18\x0f \x01(\x0b\x32 .isthmus.v1.AuthenticationFailedH\x00\x12;\n\x12operation_redriven\x18\x10 \x01(\x0b\x32\x1d.isthmus.v1.OperationRedrivenH\x00\x12;\n\x12operations_expired\x18\x15 \x01(\x0b\x32\x1d.isthmus.v1.OperationsExpiredH\x00\x12\x33\n\x0estore_restored\x18( \x01(\x0b\x32\x19.isthmus.v1.StoreRestoredH\x00\x12\x33\n\x0e\x63ircuit_opened\x18\x11 \x01(\x0b\x32\x19.isthmus.v1.CircuitOpenedH\x00\x12\x33\n\x0e\x63ircuit_closed\x18\x12 \x01(\x0b\x32\x19.isthmus.v1.CircuitClosedH\x00\x42\x07\n\x05\x65vent\"\x8f\x01\n\x0cOperationRef\x12\x18\n\x10\x63\x61ller_namespace\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\x0c\x12\x19\n\x11handler_namespace\x18\x03 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x04 \x01(\t\x12\x0f\n\x07service\x18\x05 \x01(\t\x12\x11\n\toperation\x18\x06 \x01(\t\"\xb0\x01\n\x10OperationStarted\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x16\n\x0erequest_digest\x18\x02 \x01(\x0c\x12\x15\n\rrequest_bytes\x18\x03 \x01(\r\x12\x0c\n\x04rule\x18\x04 \x01(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x12\n\nsession_id\x18\x06 \x01(\x0c\x12\x0e\n\x06worker\x18\x07 \x01(\t\"\xa4\x01\n\rRequestDenied\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x19\n\x11handler_namespace\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x11\n\toperation\x18\x05 \x01(\t\x12\x14\n\x0coperation_id\x18\x06 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\x12\x0c\n\x04rule\x18\x08 \x01(\t\"r\n\x0eTaskDispatched\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x12\n\nsession_id\x18\x03 \x01(\x0c\x12\x0e\n\x06worker\x18\x04 \x01(\t\"\x8b\x01\n\x0c\x41ttemptEnded\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05\x63\x61use\x18\x03 \x01(\t\x12\x12\n\nerror_type\x18\x04 \x01(\t\x12\x1a\n\x12next_attempt_at_ms\x18\x05 \x01(\x03\"N\n\x0eHandlerStarted\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"N\n\x0f\x43\x61ncelRequested\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"\xff\x01\n\x0eOperationEnded\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.isthmus.v1.OperationState\x12\x16\n\x0erequest_digest\x18\x03 \x01(\x0c\x12\x16\n\x0eoutcome_digest\x18\x04 \x01(\x0c\x12\x15\n\routcome_bytes\x18\x05 \x01(\r\x12,\n\tstatement\x18\x06 \x01(\x0e\x32\x19.isthmus.v1.StatementKind\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\r\x12\x0e\n\x06reason\x18\x08 \x01(\t\"f\n\x11OperationRedriven\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x10\n\x08\x61ttempts\x18\x02 \x01(\r\x12\x12\n\nerror_type\x18\x03 \x01(\t\"\xa2\x01\n\rCircuitOpened\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x19\n\x11handler_namespace\x18\x02 \x01(\t\x12\x12\n\ntask_queue\x18\x03 \x01(\t\x12\x18\n\x10\x63\x61ller_namespace\x18\x04 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\r\x12\x12\n\nerror_type\x18\x06 \x01(\t\x12\x10\n\x08until_ms\x18\x07 \x01(\x03\"y\n\rCircuitClosed\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x19\n\x11handler_namespace\x18\x02 \x01(\t\x12\x12\n\ntask_queue\x18\x03 \x01(\t\x12\x18\n\x10\x63\x61ller_namespace\x18\x04 \x01(\t\x12\r\n\x05\x63\x61use\x18\x05 \x01(\t\"j\n\x12LateOutcomeRefused\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.OperationRef\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x16\n\x0eoutcome_digest\x18\x03 \x01(\x0c\"e\n\x11OperationsExpired\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x12\n\noperations\x18\x03 \x01(\r\x12\x17\n\x0f\x63losed_until_ms\x18\x04 \x01(\x03\"%\n\x10NamespaceCreated\x12\x11\n\tnamespace\x18\x01 \x01(\t\"o\n\x0f\x45ndpointChanged\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0e\n\x06\x63hange\x18\x03 \x01(\t\x12\x0e\n\x06\x66ields\x18\x04 \x03(\t\x12\x17\n\x0fother_namespace\x18\x05 \x01(\t\"d\n\x0fKeysetPublished\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x13\n\x0bkeyset_hash\x18\x03 \x01(\x0c\x12\x18\n\x10root_fingerprint\x18\x04 \x01(\x0c\"E\n\x14\x41uthenticationFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"U\n\rStoreRestored\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x1a\n\x12\x62\x61\x63kup_taken_at_ms\x18\x02 \x01(\x03\x12\x15\n\rlast_position\x18\x03 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,37 +23,41 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'isthmus.v1.audit_pb2', _glo
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_AUDITEVENT']._serialized_start=67
-  _globals['_AUDITEVENT']._serialized_end=1016
-  _globals['_OPERATIONREF']._serialized_start=1019
-  _globals['_OPERATIONREF']._serialized_end=1162
-  _globals['_OPERATIONSTARTED']._serialized_start=1165
-  _globals['_OPERATIONSTARTED']._serialized_end=1341
-  _globals['_REQUESTDENIED']._serialized_start=1344
-  _globals['_REQUESTDENIED']._serialized_end=1508
-  _globals['_TASKDISPATCHED']._serialized_start=1510
-  _globals['_TASKDISPATCHED']._serialized_end=1624
-  _globals['_ATTEMPTENDED']._serialized_start=1627
-  _globals['_ATTEMPTENDED']._serialized_end=1766
-  _globals['_HANDLERSTARTED']._serialized_start=1768
-  _globals['_HANDLERSTARTED']._serialized_end=1846
-  _globals['_CANCELREQUESTED']._serialized_start=1848
-  _globals['_CANCELREQUESTED']._serialized_end=1926
-  _globals['_OPERATIONENDED']._serialized_start=1929
-  _globals['_OPERATIONENDED']._serialized_end=2184
-  _globals['_OPERATIONREDRIVEN']._serialized_start=2186
-  _globals['_OPERATIONREDRIVEN']._serialized_end=2288
-  _globals['_LATEOUTCOMEREFUSED']._serialized_start=2290
-  _globals['_LATEOUTCOMEREFUSED']._serialized_end=2396
-  _globals['_OPERATIONSEXPIRED']._serialized_start=2398
-  _globals['_OPERATIONSEXPIRED']._serialized_end=2499
-  _globals['_NAMESPACECREATED']._serialized_start=2501
-  _globals['_NAMESPACECREATED']._serialized_end=2538
-  _globals['_ENDPOINTCHANGED']._serialized_start=2540
-  _globals['_ENDPOINTCHANGED']._serialized_end=2651
-  _globals['_KEYSETPUBLISHED']._serialized_start=2653
-  _globals['_KEYSETPUBLISHED']._serialized_end=2753
-  _globals['_AUTHENTICATIONFAILED']._serialized_start=2755
-  _globals['_AUTHENTICATIONFAILED']._serialized_end=2824
-  _globals['_STORERESTORED']._serialized_start=2826
-  _globals['_STORERESTORED']._serialized_end=2911
+  _globals['_AUDITEVENT']._serialized_end=1122
+  _globals['_OPERATIONREF']._serialized_start=1125
+  _globals['_OPERATIONREF']._serialized_end=1268
+  _globals['_OPERATIONSTARTED']._serialized_start=1271
+  _globals['_OPERATIONSTARTED']._serialized_end=1447
+  _globals['_REQUESTDENIED']._serialized_start=1450
+  _globals['_REQUESTDENIED']._serialized_end=1614
+  _globals['_TASKDISPATCHED']._serialized_start=1616
+  _globals['_TASKDISPATCHED']._serialized_end=1730
+  _globals['_ATTEMPTENDED']._serialized_start=1733
+  _globals['_ATTEMPTENDED']._serialized_end=1872
+  _globals['_HANDLERSTARTED']._serialized_start=1874
+  _globals['_HANDLERSTARTED']._serialized_end=1952
+  _globals['_CANCELREQUESTED']._serialized_start=1954
+  _globals['_CANCELREQUESTED']._serialized_end=2032
+  _globals['_OPERATIONENDED']._serialized_start=2035
+  _globals['_OPERATIONENDED']._serialized_end=2290
+  _globals['_OPERATIONREDRIVEN']._serialized_start=2292
+  _globals['_OPERATIONREDRIVEN']._serialized_end=2394
+  _globals['_CIRCUITOPENED']._serialized_start=2397
+  _globals['_CIRCUITOPENED']._serialized_end=2559
+  _globals['_CIRCUITCLOSED']._serialized_start=2561
+  _globals['_CIRCUITCLOSED']._serialized_end=2682
+  _globals['_LATEOUTCOMEREFUSED']._serialized_start=2684
+  _globals['_LATEOUTCOMEREFUSED']._serialized_end=2790
+  _globals['_OPERATIONSEXPIRED']._serialized_start=2792
+  _globals['_OPERATIONSEXPIRED']._serialized_end=2893
+  _globals['_NAMESPACECREATED']._serialized_start=2895
+  _globals['_NAMESPACECREATED']._serialized_end=2932
+  _globals['_ENDPOINTCHANGED']._serialized_start=2934
+  _globals['_ENDPOINTCHANGED']._serialized_end=3045
+  _globals['_KEYSETPUBLISHED']._serialized_start=3047
+  _globals['_KEYSETPUBLISHED']._serialized_end=3147
+  _globals['_AUTHENTICATIONFAILED']._serialized_start=3149
+  _globals['_AUTHENTICATIONFAILED']._serialized_end=3218
+  _globals['_STORERESTORED']._serialized_start=3220
+  _globals['_STORERESTORED']._serialized_end=3305
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,8 @@ class AuditEvent(google.protobuf.message.Message):
     OPERATION_REDRIVEN_FIELD_NUMBER: builtins.int
     OPERATIONS_EXPIRED_FIELD_NUMBER: builtins.int
     STORE_RESTORED_FIELD_NUMBER: builtins.int
+    CIRCUIT_OPENED_FIELD_NUMBER: builtins.int
+    CIRCUIT_CLOSED_FIELD_NUMBER: builtins.int
     occurred_at_ms: builtins.int
     """When, Unix milliseconds, by the gateway's clock."""
     actor: builtins.str
@@ -105,6 +107,14 @@ class AuditEvent(google.protobuf.message.Message):
     def store_restored(self) -> global___StoreRestored:
         """The store was restored from a backup."""
 
+    @property
+    def circuit_opened(self) -> global___CircuitOpened:
+        """Attempts failed so often in a row that the next ones wait."""
+
+    @property
+    def circuit_closed(self) -> global___CircuitClosed:
+        """Attempts go out again."""
+
     def __init__(
         self,
         *,
@@ -126,10 +136,12 @@ class AuditEvent(google.protobuf.message.Message):
         operation_redriven: global___OperationRedriven | None = ...,
         operations_expired: global___OperationsExpired | None = ...,
         store_restored: global___StoreRestored | None = ...,
+        circuit_opened: global___CircuitOpened | None = ...,
+        circuit_closed: global___CircuitClosed | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven", "operations_expired", "store_restored"] | None: ...
+    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven", "operations_expired", "store_restored", "circuit_opened", "circuit_closed"] | None: ...
 
 global___AuditEvent = AuditEvent
 
@@ -461,6 +473,84 @@ class OperationRedriven(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "error_type", b"error_type", "operation", b"operation"]) -> None: ...
 
 global___OperationRedriven = OperationRedriven
+
+@typing.final
+class CircuitOpened(google.protobuf.message.Message):
+    """Attempts failed so often in a row that the next ones wait."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    HANDLER_NAMESPACE_FIELD_NUMBER: builtins.int
+    TASK_QUEUE_FIELD_NUMBER: builtins.int
+    CALLER_NAMESPACE_FIELD_NUMBER: builtins.int
+    FAILURES_FIELD_NUMBER: builtins.int
+    ERROR_TYPE_FIELD_NUMBER: builtins.int
+    UNTIL_MS_FIELD_NUMBER: builtins.int
+    endpoint: builtins.str
+    """Endpoint."""
+    handler_namespace: builtins.str
+    """Namespace that owns it."""
+    task_queue: builtins.str
+    """Task queue."""
+    caller_namespace: builtins.str
+    """Whose attempts wait; empty: those of every caller."""
+    failures: builtins.int
+    """How many in a row failed."""
+    error_type: builtins.str
+    """Handler error type or rejection code of the last of them."""
+    until_ms: builtins.int
+    """When the first attempt may go out, as a probe, Unix milliseconds."""
+    def __init__(
+        self,
+        *,
+        endpoint: builtins.str = ...,
+        handler_namespace: builtins.str = ...,
+        task_queue: builtins.str = ...,
+        caller_namespace: builtins.str = ...,
+        failures: builtins.int = ...,
+        error_type: builtins.str = ...,
+        until_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caller_namespace", b"caller_namespace", "endpoint", b"endpoint", "error_type", b"error_type", "failures", b"failures", "handler_namespace", b"handler_namespace", "task_queue", b"task_queue", "until_ms", b"until_ms"]) -> None: ...
+
+global___CircuitOpened = CircuitOpened
+
+@typing.final
+class CircuitClosed(google.protobuf.message.Message):
+    """Attempts go out again."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    HANDLER_NAMESPACE_FIELD_NUMBER: builtins.int
+    TASK_QUEUE_FIELD_NUMBER: builtins.int
+    CALLER_NAMESPACE_FIELD_NUMBER: builtins.int
+    CAUSE_FIELD_NUMBER: builtins.int
+    endpoint: builtins.str
+    """Endpoint."""
+    handler_namespace: builtins.str
+    """Namespace that owns it."""
+    task_queue: builtins.str
+    """Task queue."""
+    caller_namespace: builtins.str
+    """Whose attempts waited; empty: those of every caller."""
+    cause: builtins.str
+    """answered: the handler answered a probe. switched_off: the endpoint has no circuits any more. unused: nobody
+    called for an hour.
+    """
+    def __init__(
+        self,
+        *,
+        endpoint: builtins.str = ...,
+        handler_namespace: builtins.str = ...,
+        task_queue: builtins.str = ...,
+        caller_namespace: builtins.str = ...,
+        cause: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caller_namespace", b"caller_namespace", "cause", b"cause", "endpoint", b"endpoint", "handler_namespace", b"handler_namespace", "task_queue", b"task_queue"]) -> None: ...
+
+global___CircuitClosed = CircuitClosed
 
 @typing.final
 class LateOutcomeRefused(google.protobuf.message.Message):

@@ -125,6 +125,75 @@ class FairWeight(google.protobuf.message.Message):
 global___FairWeight = FairWeight
 
 @typing.final
+class CircuitBreaker(google.protobuf.message.Message):
+    """When attempts stop for a while because too many failed in a row: those of one caller first, then those of all."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FAILURES_FIELD_NUMBER: builtins.int
+    OPEN_MS_FIELD_NUMBER: builtins.int
+    OFF_FIELD_NUMBER: builtins.int
+    failures: builtins.int
+    """How many in a row, at most 1000; 0 means 10."""
+    open_ms: builtins.int
+    """How long attempts wait before one goes out as a probe, milliseconds; 0 means 30000, the cap is one hour."""
+    off: builtins.bool
+    """Never stop attempts."""
+    def __init__(
+        self,
+        *,
+        failures: builtins.int = ...,
+        open_ms: builtins.int = ...,
+        off: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["failures", b"failures", "off", b"off", "open_ms", b"open_ms"]) -> None: ...
+
+global___CircuitBreaker = CircuitBreaker
+
+@typing.final
+class OpenCircuit(google.protobuf.message.Message):
+    """A circuit that is open: attempts wait."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CALLER_NAMESPACE_FIELD_NUMBER: builtins.int
+    TASK_QUEUE_FIELD_NUMBER: builtins.int
+    SINCE_FIELD_NUMBER: builtins.int
+    UNTIL_FIELD_NUMBER: builtins.int
+    ERROR_TYPE_FIELD_NUMBER: builtins.int
+    PROBING_FIELD_NUMBER: builtins.int
+    caller_namespace: builtins.str
+    """Whose attempts wait; empty: those of every caller."""
+    task_queue: builtins.str
+    """The task queue."""
+    error_type: builtins.str
+    """Handler error type or rejection code of the last failure."""
+    probing: builtins.bool
+    """Whether a probe is under way."""
+    @property
+    def since(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Since when."""
+
+    @property
+    def until(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the next attempt may go out, as a probe."""
+
+    def __init__(
+        self,
+        *,
+        caller_namespace: builtins.str = ...,
+        task_queue: builtins.str = ...,
+        since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        error_type: builtins.str = ...,
+        probing: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["since", b"since", "until", b"until"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["caller_namespace", b"caller_namespace", "error_type", b"error_type", "probing", b"probing", "since", b"since", "task_queue", b"task_queue", "until", b"until"]) -> None: ...
+
+global___OpenCircuit = OpenCircuit
+
+@typing.final
 class Endpoint(google.protobuf.message.Message):
     """A named route."""
 
@@ -147,6 +216,7 @@ class Endpoint(google.protobuf.message.Message):
     RETENTION_MS_FIELD_NUMBER: builtins.int
     DRAINING_SINCE_FIELD_NUMBER: builtins.int
     OFFERED_TO_FIELD_NUMBER: builtins.int
+    CIRCUIT_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Unique name, for example payments."""
     namespace: builtins.str
@@ -195,6 +265,10 @@ class Endpoint(google.protobuf.message.Message):
     def draining_since(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Since when it takes no new operations, because it is to be deleted or given away; absent otherwise."""
 
+    @property
+    def circuit(self) -> global___CircuitBreaker:
+        """When attempts stop for a while; absent means the defaults."""
+
     def __init__(
         self,
         *,
@@ -215,9 +289,10 @@ class Endpoint(google.protobuf.message.Message):
         retention_ms: builtins.int = ...,
         draining_since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         offered_to: builtins.str = ...,
+        circuit: global___CircuitBreaker | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["created_at", b"created_at", "draining_since", b"draining_since", "retry", b"retry", "updated_at", b"updated_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["allow", b"allow", "created_at", b"created_at", "description", b"description", "draining_since", b"draining_since", "etag", b"etag", "fair_weights", b"fair_weights", "max_open_operations", b"max_open_operations", "max_operations_per_second", b"max_operations_per_second", "max_payload_bytes", b"max_payload_bytes", "max_schedule_to_close_ms", b"max_schedule_to_close_ms", "name", b"name", "namespace", b"namespace", "offered_to", b"offered_to", "retention_ms", b"retention_ms", "retry", b"retry", "task_queue", b"task_queue", "updated_at", b"updated_at"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["circuit", b"circuit", "created_at", b"created_at", "draining_since", b"draining_since", "retry", b"retry", "updated_at", b"updated_at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["allow", b"allow", "circuit", b"circuit", "created_at", b"created_at", "description", b"description", "draining_since", b"draining_since", "etag", b"etag", "fair_weights", b"fair_weights", "max_open_operations", b"max_open_operations", "max_operations_per_second", b"max_operations_per_second", "max_payload_bytes", b"max_payload_bytes", "max_schedule_to_close_ms", b"max_schedule_to_close_ms", "name", b"name", "namespace", b"namespace", "offered_to", b"offered_to", "retention_ms", b"retention_ms", "retry", b"retry", "task_queue", b"task_queue", "updated_at", b"updated_at"]) -> None: ...
 
 global___Endpoint = Endpoint
 
@@ -321,6 +396,7 @@ class EndpointBacklog(google.protobuf.message.Message):
     OPERATIONS_FIELD_NUMBER: builtins.int
     WAITING_FIELD_NUMBER: builtins.int
     OLDEST_FIELD_NUMBER: builtins.int
+    CIRCUITS_FIELD_NUMBER: builtins.int
     operations: builtins.int
     """How many are open."""
     @property
@@ -331,15 +407,20 @@ class EndpointBacklog(google.protobuf.message.Message):
     def oldest(self) -> isthmus.v1.operation_pb2.Operation:
         """The oldest of them; absent when none is open."""
 
+    @property
+    def circuits(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OpenCircuit]:
+        """Circuits that are open, at most 100 of them."""
+
     def __init__(
         self,
         *,
         operations: builtins.int = ...,
         waiting: collections.abc.Iterable[global___WaitingCount] | None = ...,
         oldest: isthmus.v1.operation_pb2.Operation | None = ...,
+        circuits: collections.abc.Iterable[global___OpenCircuit] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["oldest", b"oldest"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["oldest", b"oldest", "operations", b"operations", "waiting", b"waiting"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["circuits", b"circuits", "oldest", b"oldest", "operations", b"operations", "waiting", b"waiting"]) -> None: ...
 
 global___EndpointBacklog = EndpointBacklog
 
@@ -430,7 +511,7 @@ class UpdateEndpointRequest(google.protobuf.message.Message):
     @property
     def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
         """Which fields change: task_queue, description, allow, retry, max_payload_bytes, max_schedule_to_close_ms,
-        fair_weights, max_operations_per_second, max_open_operations, retention_ms.
+        fair_weights, max_operations_per_second, max_open_operations, retention_ms, circuit.
         """
 
     def __init__(

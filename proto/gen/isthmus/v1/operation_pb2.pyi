@@ -149,6 +149,8 @@ class _WaitingCauseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """Its attempts are used up; the endpoint's owner decides."""
     WAITING_CAUSE_FAIR_SHARE: _WaitingCause.ValueType  # 9
     """It is first in line for the next free slot of a poller."""
+    WAITING_CAUSE_CIRCUIT_OPEN: _WaitingCause.ValueType  # 10
+    """Attempts failed so often in a row that the next ones wait; one goes out as a probe when the time is over."""
 
 class WaitingCause(_WaitingCause, metaclass=_WaitingCauseEnumTypeWrapper):
     """What an operation that is not finished is waiting for."""
@@ -173,6 +175,8 @@ WAITING_CAUSE_PARKED: WaitingCause.ValueType  # 8
 """Its attempts are used up; the endpoint's owner decides."""
 WAITING_CAUSE_FAIR_SHARE: WaitingCause.ValueType  # 9
 """It is first in line for the next free slot of a poller."""
+WAITING_CAUSE_CIRCUIT_OPEN: WaitingCause.ValueType  # 10
+"""Attempts failed so often in a row that the next ones wait; one goes out as a probe when the time is over."""
 global___WaitingCause = WaitingCause
 
 class _AttemptEndKind:

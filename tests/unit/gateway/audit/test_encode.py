@@ -16,6 +16,8 @@ from isthmus.gateway.core.audit_record import (
     AuditRecord,
     AuthenticationFailed,
     CancelRequested,
+    CircuitClosed,
+    CircuitOpened,
     EndpointChanged,
     HandlerStarted,
     Happening,
@@ -82,6 +84,18 @@ HAPPENINGS: list[Happening] = [
         reason="its batch was wrong",
     ),
     OperationRedriven(operation=REF, attempts=4, error_type="UNAVAILABLE"),
+    CircuitOpened(
+        endpoint="invoices",
+        handler="billing",
+        task_queue="default",
+        caller="data",
+        failures=10,
+        error_type="UNAVAILABLE",
+        until=AT + timedelta(seconds=30),
+    ),
+    CircuitClosed(
+        endpoint="invoices", handler="billing", task_queue="default", caller="data", cause="answered"
+    ),
     LateOutcomeRefused(operation=REF, attempt=4, outcome_digest=b"o" * 32),
     OperationsExpired(endpoint="invoices", namespace="billing", operations=200, closed_until=AT),
     NamespaceCreated(namespace="data"),
@@ -194,6 +208,9 @@ def test_record_is_indexed_by_whom_it_concerns_when_it_is_stored(happening: Happ
             assert (index.caller, index.handler, index.endpoint) == ("billing", happening.other, "invoices")
         case OperationsExpired():
             assert (index.caller, index.handler, index.endpoint) == ("billing", "", "invoices")
+        case CircuitOpened() | CircuitClosed():
+            assert (index.caller, index.handler, index.endpoint) == ("data", "billing", "invoices")
+            assert index.operation is None
         case AuthenticationFailed():
             assert (index.caller, index.handler, index.endpoint, index.operation) == ("", "", "", None)
         case _:

@@ -28,7 +28,13 @@ def group(operations: int = 1, **changes: object) -> WaitingGroup:
 
 def backlog(groups: Sequence[WaitingGroup], *endpoints: Endpoint, pollers: int = 0) -> Backlog:
     """Sum up."""
-    return summed(endpoints, groups, is_complete=True, pollers=lambda _: pollers)
+    return summed(
+        endpoints,
+        groups,
+        is_complete=True,
+        pollers=lambda _: pollers,
+        held_up=lambda _endpoint, _queue, caller: caller == "poisoned",
+    )
 
 
 def test_backlog_is_zero_when_nothing_waits() -> None:
@@ -56,6 +62,16 @@ def test_callers_add_up_when_several_wait() -> None:
         ("invoices", WaitingCause.BACKOFF): 5,
         ("invoices", WaitingCause.REJECTED): 6,
         ("invoices", WaitingCause.RUNNING): 7,
+    }
+
+
+def test_backlog_leaves_out_what_a_circuit_holds_up() -> None:
+    """More workers would only fail more often; it has a cause of its own all the same."""
+    found = backlog([group(3), group(4, caller="poisoned")], endpoint(), pollers=1)
+    assert [queue.operations for queue in found.queues] == [3]
+    assert found.causes == {
+        ("invoices", WaitingCause.FAIR_SHARE): 3,
+        ("invoices", WaitingCause.CIRCUIT_OPEN): 4,
     }
 
 
