@@ -37,7 +37,7 @@ WRITES = {
     if isinstance(statement, ManyRows)
 }
 SMALL = ("CONSTANT", "changed", "wanted", "anon_", "in_line", "busy")
-SLOW = {
+SLOW: dict[str, list[str]] = {
     # A bounded number of rows that an index found.
     backlog.SELECT_GROUPS: ["USE TEMP B-TREE FOR GROUP BY"],
     # All of a table that is empty while nothing is wrong.

@@ -22,11 +22,18 @@ from isthmus.gateway.store.schema import (
     is_by_handler,
     operations,
 )
-from isthmus.gateway.store.statements import Row, compile_query, compile_with_parameters, insert_many
+from isthmus.gateway.store.statements import (
+    FROM_THE_FIRST,
+    Query,
+    Row,
+    append_many,
+    compile_query,
+    compile_with_parameters,
+)
 
 _COLUMN = audit_events.c
 
-INSERT = insert_many(audit_events, without=["position"])
+INSERT = append_many(audit_events, "position", time="recorded_at")
 LAST_POSITION = compile_query(select(func.max(_COLUMN.position)))
 LAST_OPERATION_POSITION = compile_query(select(func.max(_COLUMN.operation)).where(has_operation))
 LAST_RECORDED_AT = compile_query(select(func.max(_COLUMN.recorded_at)))
@@ -72,7 +79,7 @@ def insert_row(pending: PendingEvent, recorded_at: int, operation: int | None) -
     )
 
 
-def page(wanted: AuditFilter) -> tuple[str, Row]:
+def page(wanted: AuditFilter) -> tuple[Query, Row]:
     """Return the query of a page of the log, oldest first, and its parameters.
 
     An event is found through one index: that of its operation, else of a namespace, else of the endpoint,
@@ -95,10 +102,12 @@ def page(wanted: AuditFilter) -> tuple[str, Row]:
     conditions = _conditions(wanted)
     selects = [select(_COLUMN.position, _COLUMN.event).where(*branch, *conditions) for branch in branches]
     if len(selects) == 1:
-        ordered = selects[0].order_by(_COLUMN.position).limit(wanted.limit)
+        ordered = selects[0].order_by(_COLUMN.position).limit(wanted.limit).offset(FROM_THE_FIRST)
         return compile_with_parameters(ordered)
     merged = union_all(*selects)
-    return compile_with_parameters(merged.order_by(merged.selected_columns.position).limit(wanted.limit))
+    return compile_with_parameters(
+        merged.order_by(merged.selected_columns.position).limit(wanted.limit).offset(FROM_THE_FIRST)
+    )
 
 
 def events(rows: Sequence[Row]) -> list[StoredAuditEvent]:
@@ -146,5 +155,6 @@ def _first_at(moment: datetime) -> ColumnElement[int]:
         .where(other.c.recorded_at >= to_microseconds(moment))
         .order_by(other.c.recorded_at, other.c.position)
         .limit(1)
+        .offset(FROM_THE_FIRST)
         .scalar_subquery()
     )

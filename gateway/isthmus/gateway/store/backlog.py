@@ -8,7 +8,7 @@ from isthmus.gateway.core.operation import AttemptEnd, State
 from isthmus.gateway.ports import WaitingGroup
 from isthmus.gateway.store.moments import from_microseconds, to_microseconds
 from isthmus.gateway.store.schema import is_open, operations
-from isthmus.gateway.store.statements import FROM_THE_FIRST, Row, compile_query
+from isthmus.gateway.store.statements import FROM_THE_FIRST, Query, Row, compile_query
 
 _COLUMN = operations.c
 _STATES = {state.value: state for state in State}
@@ -19,7 +19,7 @@ _YES: ColumnElement[int] = literal_column("1")
 _NO: ColumnElement[int] = literal_column("0")
 
 
-def _busy_endpoints() -> str:
+def _busy_endpoints() -> Query:
     """Write the walk from endpoint to endpoint: each step is one look into the index of open operations."""
     first = select(func.min(_COLUMN.endpoint)).where(is_open, _COLUMN.endpoint > bindparam("after"))
     busy = select(first.scalar_subquery().label("endpoint")).cte("busy", recursive=True)
@@ -40,7 +40,7 @@ def _busy_endpoints() -> str:
 SELECT_BUSY_ENDPOINTS = _busy_endpoints()
 
 
-def _groups() -> str:
+def _groups() -> Query:
     scheduled = _COLUMN.state == _SCHEDULED
     is_delayed = case((scheduled & (_COLUMN.next_attempt_at > bindparam("now")), _YES), else_=_NO)
     # A task that was delayed waits in line since its time came.

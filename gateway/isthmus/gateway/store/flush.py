@@ -1,6 +1,6 @@
 """Carry buffered changes to the database, in as few statements as they need."""
 
-import sqlite3
+from typing import Protocol
 
 from isthmus.gateway.store import (
     audit_events,
@@ -8,52 +8,37 @@ from isthmus.gateway.store import (
     operation_tokens,
     operations,
     registry,
-    retention,
     tasks,
 )
 from isthmus.gateway.store.audit_events import PendingEvent
 from isthmus.gateway.store.changes import Changes, Known
+from isthmus.gateway.store.driver import Connection
 from isthmus.gateway.store.statements import Row
 
 
-class Sequences:
-    """What the one writer counts by itself: places of operations, and the time of the log.
+class Sequences(Protocol):
+    """What is counted for every commit: places of operations, and the time of the log.
 
     A group that fails leaves gaps between places and the time ahead; neither matters.
     """
 
-    __slots__ = ("_last_position", "_recorded_at", "has_identities")
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        # A retired operation leaves its place to the audit records that are filed under it.
-        self._last_position = max(
-            _number(connection, operations.LAST_POSITION),
-            _number(connection, audit_events.LAST_OPERATION_POSITION),
-        )
-        self._recorded_at = _number(connection, audit_events.LAST_RECORDED_AT)
-        # Until something is retired, nobody has to look whether it was.
-        self.has_identities = _number(connection, retention.SELECT_FIRST_END) > 0
+    has_identities: bool
+    """Whether something was retired: until then, nobody has to look whether it was."""
 
     def next_position(self) -> int:
         """Return a place behind every operation."""
-        self._last_position += 1
-        return self._last_position
+        ...
 
     def record_at(self, occurred_at: int) -> int:
         """Return the time of the log for an event: never before that of the event before it. Microseconds."""
-        self._recorded_at = max(self._recorded_at, occurred_at)
-        return self._recorded_at
+        ...
 
 
-def _number(connection: sqlite3.Connection, query: str) -> int:
-    (number,) = connection.execute(query).fetchone()
-    return number or 0
+def write_changes(connection: Connection, changes: Changes, known: Known, sequences: Sequences) -> list[Row]:
+    """Write all changes in the open transaction but the audit records, whose rows are returned.
 
-
-def write_changes(
-    connection: sqlite3.Connection, changes: Changes, known: Known, sequences: Sequences
-) -> None:
-    """Write all changes in the open transaction."""
+    They are the last thing that a transaction writes: see ``Group.finish``.
+    """
     if changes.operations:
         _write_operations(connection, changes)
     if changes.envelopes:
@@ -70,19 +55,17 @@ def write_changes(
         _write_circuits(connection, changes)
     if changes.is_registry_changed:
         _write_registry(connection, changes)
-    if changes.audit:
-        rows = [
-            audit_events.insert_row(
-                event,
-                sequences.record_at(event.occurred_at),
-                _find_operation(connection, event, changes, known),
-            )
-            for event in changes.audit
-        ]
-        audit_events.INSERT.run(connection, rows)
+    return [
+        audit_events.insert_row(
+            event,
+            sequences.record_at(event.occurred_at),
+            _find_operation(connection, event, changes, known),
+        )
+        for event in changes.audit
+    ]
 
 
-def _write_operations(connection: sqlite3.Connection, changes: Changes) -> None:
+def _write_operations(connection: Connection, changes: Changes) -> None:
     new: list[Row] = []
     changed: list[Row] = []
     for stored in changes.operations.values():
@@ -94,7 +77,7 @@ def _write_operations(connection: sqlite3.Connection, changes: Changes) -> None:
     operations.UPDATE.run(connection, changed)
 
 
-def _write_tasks(connection: sqlite3.Connection, changes: Changes) -> None:
+def _write_tasks(connection: Connection, changes: Changes) -> None:
     put: list[Row] = []
     removed: list[Row] = []
     for identity, task in changes.tasks.items():
@@ -106,28 +89,28 @@ def _write_tasks(connection: sqlite3.Connection, changes: Changes) -> None:
     tasks.PUT.run(connection, put)
 
 
-def _write_sessions(connection: sqlite3.Connection, changes: Changes) -> None:
+def _write_sessions(connection: Connection, changes: Changes) -> None:
     removed = [(session_id,) for session_id, session in changes.sessions.items() if session is None]
     put = [tasks.session_row(session) for session in changes.sessions.values() if session is not None]
     tasks.REMOVE_SESSION.run(connection, removed)
     tasks.PUT_SESSION.run(connection, put)
 
 
-def _write_circuits(connection: sqlite3.Connection, changes: Changes) -> None:
+def _write_circuits(connection: Connection, changes: Changes) -> None:
     removed = [(circuits.circuit_id(line),) for line, circuit in changes.circuits.items() if circuit is None]
     put = [circuits.circuit_row(circuit) for circuit in changes.circuits.values() if circuit is not None]
     circuits.REMOVE.run(connection, removed)
     circuits.PUT.run(connection, put)
 
 
-def _write_registry(connection: sqlite3.Connection, changes: Changes) -> None:
+def _write_registry(connection: Connection, changes: Changes) -> None:
     registry.INSERT_NAMESPACE.run(connection, [*map(registry.namespace_row, changes.namespaces.values())])
     registry.PUT_ENDPOINT.run(connection, [*map(registry.endpoint_row, changes.endpoints.values())])
     registry.INSERT_KEYSET.run(connection, [*map(registry.keyset_row, changes.keysets)])
 
 
 def _find_operation(
-    connection: sqlite3.Connection, event: PendingEvent, changes: Changes, known: Known
+    connection: Connection, event: PendingEvent, changes: Changes, known: Known
 ) -> int | None:
     """Return the position of the operation that an event is about, None when no operation has that key."""
     key = event.index.operation

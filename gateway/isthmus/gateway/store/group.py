@@ -6,15 +6,15 @@ statement a table and kind, or earlier when a query has to see it: queries that 
 buffers.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.ports import Retired, Signal
-from isthmus.gateway.store import operations, retention
+from isthmus.gateway.store import audit_events, operations, retention
 from isthmus.gateway.store.changes import Changes, Known
+from isthmus.gateway.store.driver import Connection
 from isthmus.gateway.store.flush import Sequences, write_changes
 from isthmus.gateway.store.moments import to_microseconds
 from isthmus.gateway.store.operations import Ident, StoredOperation
@@ -24,13 +24,15 @@ from isthmus.gateway.store.statements import Row
 class Group:
     """One transaction of many commands. The caller begins it, commits it, or rolls it back."""
 
-    def __init__(self, connection: sqlite3.Connection, sequences: Sequences, known: Known) -> None:
+    def __init__(self, connection: Connection, sequences: Sequences, known: Known) -> None:
         self.connection = connection
         self.sequences = sequences
         self.known = known
         self.signals: list[Signal] = []
         self.has_audit = False
         self.pending = Changes()
+        # Rows of the log, in its order, that the end of the transaction writes.
+        self.log: list[Row] = []
 
     def look_up(self, keys: Sequence[OperationKey]) -> None:
         """Find operations in one query: every statement has to win the interpreter's lock back."""
@@ -53,6 +55,10 @@ class Group:
             found[identity.key.caller, identity.key.operation_id] = identity
         self.known.identities.update(found)
 
+    def looked_up(self) -> list[OperationKey]:
+        """Return the keys of the operations that were asked for."""
+        return [operations.key_from_row(ident) for ident in self.known.operations]
+
     def add(self, changes: Changes, signals: list[Signal]) -> None:
         """Take over what a command wrote."""
         self.pending.add(changes)
@@ -61,9 +67,42 @@ class Group:
     def flush(self) -> None:
         """Carry to the transaction what the commands wrote so far."""
         if self.pending:
-            write_changes(self.connection, self.pending, self.known, self.sequences)
+            self.log += write_changes(self.connection, self.pending, self.known, self.sequences)
             self.known.learn(self.pending)
             self.pending = Changes()
+
+    def finish(self) -> None:
+        """Carry to the transaction what is left: the commit comes next.
+
+        What is numbered in the order of commits comes last, after ``begin_commit_order``.
+        """
+        self.flush()
+        self.write_log(self.log)
+
+    def write_log(self, rows: list[Row]) -> None:
+        """Append rows to the log in the database, and forget them here."""
+        if rows:
+            self.begin_commit_order()
+            audit_events.INSERT.run(self.connection, rows)
+            rows.clear()
+
+    def begin_commit_order(self) -> None:
+        """Let no other gateway commit anything numbered until this transaction has ended.
+
+        A sequence alone gives places when they are asked for, and transactions become visible when they
+        commit: a reader that goes on from the last place that it saw would skip the slower one. Whatever
+        has readers like that (the audit log; any feed with a cursor) draws its numbers after this call, as
+        the last statements before the commit. The embedded store is alone: there it says nothing.
+        """
+
+    def settle_registry(self) -> None:
+        """Make sure that nobody else writes to the registry until this transaction has ended.
+
+        Called when a command that wrote to it returned. The embedded store is alone: there it says nothing.
+
+        Raises:
+            LostRaceError: what the command read may have been changed meanwhile.
+        """
 
 
 class Buffer:
@@ -74,11 +113,12 @@ class Buffer:
     undoes all of it.
     """
 
-    __slots__ = ("_group", "_has_savepoint", "changes", "has_audit", "known", "pending", "signals")
+    __slots__ = ("_group", "_has_savepoint", "_log", "changes", "has_audit", "known", "pending", "signals")
 
     def __init__(self, group: Group) -> None:
         self._group = group
         self._has_savepoint = False
+        self._log: list[Row] = []
         self.has_audit = False
         self.known = group.known
         self.pending = group.pending
@@ -129,9 +169,12 @@ class Buffer:
 
     def keep(self) -> None:
         """Hand the writes to the group: the command returned."""
+        if self.changes.is_registry_changed:
+            self._group.settle_registry()
         if self._has_savepoint:
             self._group.connection.execute("RELEASE command")
             self._group.known = self.known
+            self._group.log += self._log
         self._group.has_audit |= self.has_audit
         self._group.add(self.changes, self.signals)
 
@@ -141,13 +184,17 @@ class Buffer:
             self._group.connection.execute("ROLLBACK TO command")
             self._group.connection.execute("RELEASE command")
 
-    def _written(self) -> sqlite3.Connection:
-        """Return the connection with all changes so far; what follows is undone if the command raises."""
-        self._group.flush()
+    def _written(self) -> Connection:
+        """Return the connection with all changes so far, records of the log among them.
+
+        What follows is undone if the command raises.
+        """
+        self._group.finish()
         self.pending = self._group.pending
         self._begin_savepoint()
         if self.changes:
             self._write_behind_savepoint()
+        self._group.write_log(self._log)
         return self._group.connection
 
     def _begin_savepoint(self) -> None:
@@ -156,8 +203,10 @@ class Buffer:
             self._has_savepoint = True
 
     def _write_behind_savepoint(self) -> None:
+        if self.changes.is_registry_changed:
+            self._group.settle_registry()
         self._begin_savepoint()
-        write_changes(self._group.connection, self.changes, self.known, self._group.sequences)
+        self._log += write_changes(self._group.connection, self.changes, self.known, self._group.sequences)
         # Counts are dear to find out again, unlike the rest.
         known = Known(open_counts=dict(self.known.open_counts))
         known.learn_counts(self.changes)

@@ -19,6 +19,7 @@ from isthmus.gateway.store.moments import (
 from isthmus.gateway.store.schema import envelopes, is_open, operations
 from isthmus.gateway.store.statements import (
     FROM_THE_FIRST,
+    Query,
     Row,
     compile_query,
     compile_with_parameters,
@@ -323,10 +324,10 @@ def key_from_row(row: Row) -> OperationKey:
     return OperationKey(caller=NamespaceName(caller), operation_id=OperationId(operation_id))
 
 
-def listing(wanted: OperationFilter) -> tuple[str, Row]:
+def listing(wanted: OperationFilter) -> tuple[Query, Row]:
     """Return the query of a page of operations, newest first, and its parameters."""
     column = operations.c
-    query = select(operations).order_by(column.position.desc()).limit(wanted.limit)
+    query = select(operations).order_by(column.position.desc()).limit(wanted.limit).offset(FROM_THE_FIRST)
     conditions: dict[Any, str] = {
         column.caller: wanted.caller,
         column.handler: wanted.handler,

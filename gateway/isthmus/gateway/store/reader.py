@@ -1,9 +1,7 @@
-"""Queries on a snapshot of what is committed, on a few connections of their own."""
+"""Queries on a snapshot of what is committed."""
 
-import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.circuit import Circuit
@@ -17,7 +15,6 @@ from isthmus.gateway.ports import (
     Namespace,
     OperationFilter,
     QueueKey,
-    Reader,
     StoredAuditEvent,
     StoredKeyset,
     WaitingGroup,
@@ -34,25 +31,10 @@ from isthmus.gateway.store import (
     retention,
     tasks,
 )
+from isthmus.gateway.store.driver import Connection
 from isthmus.gateway.store.moments import from_microseconds
 from isthmus.gateway.store.operations import StoredOperation
 from isthmus.gateway.store.statements import Row
-
-T = TypeVar("T")
-
-
-def read_snapshot(connection: sqlite3.Connection, query: Callable[[Reader], T]) -> T:
-    """Run a query in a read transaction: everything it reads is of the same moment.
-
-    Raises:
-        sqlite3.Error: the database cannot be read.
-    """
-    connection.execute("BEGIN")
-    try:
-        return query(SnapshotReader(connection))
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
 
 
 class SnapshotReader:
@@ -60,7 +42,7 @@ class SnapshotReader:
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def operation(self, key: OperationKey) -> Operation | None:

@@ -2,38 +2,61 @@
 
 import asyncio
 import queue
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from isthmus.gateway.core.errors import ExhaustedError, UnavailableError
 from isthmus.gateway.ports import Reader
-from isthmus.gateway.store.reader import read_snapshot
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 RETRY_AFTER_SECONDS = 0.2
 # Results that the event loop has not taken are in memory, megabytes each: the threads do not run far ahead.
 MAX_READ_AHEAD = 32
 
 
-class ReaderPool:
+class Snapshots(Protocol[C]):
+    """What the pool needs of a database."""
+
+    errors: tuple[type[Exception], ...]
+    """What the driver raises: the connection is of no use any more."""
+
+    def connect(self) -> C:
+        """Open a connection that only reads.
+
+        Raises:
+            ConfigurationError: it does not obey its settings.
+            Exception: of ``errors``.
+        """
+        ...
+
+    def read(self, connection: C, query: Callable[[Reader], T]) -> T:
+        """Run a query in a read transaction: everything it reads is of the same moment."""
+        ...
+
+    def close(self, connection: C) -> None:
+        """Close a connection, whatever state it is in."""
+        ...
+
+
+class ReaderPool(Generic[C]):
     """Runs queries on snapshots, as many at a time as it has connections.
 
     Args:
-        connect: opens a connection that only reads.
+        snapshots: what connects and reads.
         size: number of threads and connections.
         most_waiting: how many queries may wait or run; more are refused.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], *, size: int, most_waiting: int) -> None:
-        self._connect = connect
+    def __init__(self, snapshots: Snapshots[C], *, size: int, most_waiting: int) -> None:
+        self._snapshots = snapshots
         self._size = size
         self._most_waiting = most_waiting
         self._waiting = 0
         self._ahead = asyncio.Semaphore(MAX_READ_AHEAD)
-        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[C] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="isthmus-store-reader")
 
     def start(self) -> None:
@@ -41,10 +64,10 @@ class ReaderPool:
 
         Raises:
             ConfigurationError: a connection does not obey its settings.
-            sqlite3.Error: the database cannot be opened.
+            Exception: of the driver, the database cannot be opened.
         """
         for _ in range(self._size):
-            self._idle.put(self._connect())
+            self._idle.put(self._snapshots.connect())
 
     async def read(self, query: Callable[[Reader], T]) -> T:
         """Run a query on a snapshot that is younger than this call.
@@ -74,7 +97,7 @@ class ReaderPool:
     def disconnect(self) -> None:
         """Close the connections that nobody uses."""
         while not self._idle.empty():
-            self._idle.get().close()
+            self._snapshots.close(self._idle.get())
 
     def _read(self, query: Callable[[Reader], T]) -> T:
         try:
@@ -83,9 +106,9 @@ class ReaderPool:
             # An earlier one was given up.
             connection = self._connect_again()
         try:
-            result = read_snapshot(connection, query)
-        except sqlite3.Error as error:
-            connection.close()
+            result = self._snapshots.read(connection, query)
+        except self._snapshots.errors as error:
+            self._snapshots.close(connection)
             raise _unavailable() from error
         except BaseException:
             self._idle.put(connection)
@@ -93,10 +116,10 @@ class ReaderPool:
         self._idle.put(connection)
         return result
 
-    def _connect_again(self) -> sqlite3.Connection:
+    def _connect_again(self) -> C:
         try:
-            return self._connect()
-        except sqlite3.Error as error:
+            return self._snapshots.connect()
+        except self._snapshots.errors as error:
             raise _unavailable() from error
 
 

@@ -5,7 +5,6 @@ committed, and an endpoint has one retention for all. So each endpoint's part of
 a mark says how far, and an operation that closes pays nothing for the time when it will be deleted.
 """
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
@@ -18,6 +17,7 @@ from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import State
 from isthmus.gateway.ports import EnvelopeSlot, Retired
 from isthmus.gateway.store import operation_tokens
+from isthmus.gateway.store.driver import Connection
 from isthmus.gateway.store.moments import from_microseconds, to_microseconds
 from isthmus.gateway.store.operations import Ident, envelope_id, key_from_row
 from isthmus.gateway.store.schema import (
@@ -30,11 +30,12 @@ from isthmus.gateway.store.schema import (
 )
 from isthmus.gateway.store.statements import (
     FROM_THE_FIRST,
-    ManyRows,
+    Query,
     Row,
     column_list,
     compile_query,
     delete_many,
+    for_keys,
     insert_many,
     select_many,
 )
@@ -44,7 +45,7 @@ _ENDED: Final = TYPES[OperationEnded]
 _BEYOND_EVERY_POSITION: Final = 2**63 - 1
 _STATES: Final = {state.value: state for state in State}
 
-One = Callable[[str, Row], Row | None]
+One = Callable[[Query, Row], Row | None]
 """Runs a query and returns its first row."""
 
 SELECT = compile_query(
@@ -108,13 +109,13 @@ SELECT_EVENTS = compile_query(
     "most",
 )
 _COLUMNS: Final = ", ".join(column_list(identities))
-INSERT_CLOSED = ManyRows(
-    f"INSERT INTO identities ({_COLUMNS}) "  # noqa: S608 - only names of columns
-    f"SELECT {_COLUMNS} FROM operations WHERE position IN (VALUES {{rows}})",
-    1,
+INSERT_CLOSED = for_keys(
+    f"INSERT INTO identities ({_COLUMNS}) SELECT {_COLUMNS} FROM operations",  # noqa: S608 - only names
+    operations,
+    "position",
 )
-SELECT_KEYS = ManyRows(
-    "SELECT operations.caller, operations.operation_id FROM operations WHERE position IN (VALUES {rows})", 1
+SELECT_KEYS = for_keys(
+    "SELECT operations.caller, operations.operation_id FROM operations", operations, "position"
 )
 DELETE_OPERATIONS = delete_many(operations, "position")
 DELETE_ENVELOPES = delete_many(envelopes, "envelope_id")
@@ -127,11 +128,11 @@ def is_due(one: One, endpoint: str, closed_until: datetime) -> bool:
 
 
 def retire(
-    connection: sqlite3.Connection, endpoint: str, closed_until: datetime, limit: int
+    connection: Connection, endpoint: str, closed_until: datetime, limit: int
 ) -> tuple[Retired, Sequence[Ident]]:
     """Make identities of what closed until a moment; return which operations are gone."""
 
-    def one(query: str, parameters: Row) -> Row | None:
+    def one(query: Query, parameters: Row) -> Row | None:
         row: Row | None = connection.execute(query, parameters).fetchone()
         return row
 

@@ -1,36 +1,54 @@
 """The embedded store: one SQLite file, one gateway, no other service."""
 
-import asyncio
-import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
-from isthmus.gateway.core.errors import ConfigurationError, ExhaustedError, UnavailableError
-from isthmus.gateway.core.operation import OperationKey
-from isthmus.gateway.ports import Command, CommitWatcher, Reader, Signal
+from isthmus.gateway.core.errors import ConfigurationError
+from isthmus.gateway.ports import Reader
 from isthmus.gateway.store.connection import READER_SETTINGS, WRITER_SETTINGS, connect
 from isthmus.gateway.store.database_file import FileLock, prepare_file
+from isthmus.gateway.store.group_commit import GroupCommitStore
 from isthmus.gateway.store.migrate import migrate
-from isthmus.gateway.store.reader_pool import ReaderPool
-from isthmus.gateway.store.writer import Outcome, Submission, Writer
+from isthmus.gateway.store.reader import SnapshotReader
+from isthmus.gateway.store.sqlite_transactions import SqliteTransactions
 
 T = TypeVar("T")
 
-RETRY_AFTER_SECONDS = 0.2
 
-_logger = logging.getLogger(__name__)
+class SqliteSnapshots:
+    """``reader_pool.Snapshots`` of a database file."""
+
+    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def connect(self) -> sqlite3.Connection:
+        """Open a connection that only reads."""
+        return connect(self._path, READER_SETTINGS)
+
+    def read(self, connection: sqlite3.Connection, query: Callable[[Reader], T]) -> T:
+        """Run a query in a read transaction."""
+        connection.execute("BEGIN")
+        try:
+            return query(SnapshotReader(connection))
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def close(self, connection: sqlite3.Connection) -> None:
+        """Close a connection."""
+        connection.close()
 
 
-class SqliteStore:
+class SqliteStore(GroupCommitStore[sqlite3.Connection]):
     """``ports.Store`` in one file.
 
     A commit is on disk before anybody hears of it: write-ahead log, ``synchronous=FULL``. After a crash of
     the process, the system or the machine, everything acknowledged is there; something that was not
     acknowledged may be.
-
-    It is opened once; after ``close`` another object opens the file again.
 
     Args:
         path: the database file; ``.lock``, ``-wal`` and ``-shm`` lie beside it.
@@ -39,164 +57,28 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path, *, most_waiting: int = 10_000, readers: int = 4) -> None:
-        self._path = path
-        self._most_waiting = most_waiting
-        self._waiting = 0
-        self._submissions: list[Submission] = []
-        self._is_open = False
-        self._listeners: list[Callable[[Sequence[Signal]], None]] = []
-        self._lock = FileLock(path)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._watchers: list[CommitWatcher] = []
-        self._writer = Writer(lambda: connect(path, WRITER_SETTINGS), self._deliver_soon, self._committed)
-        self._readers = ReaderPool(
-            lambda: connect(path, READER_SETTINGS), size=readers, most_waiting=most_waiting
+        super().__init__(
+            SqliteTransactions(lambda: connect(path, WRITER_SETTINGS)),
+            SqliteSnapshots(path),
+            most_waiting=most_waiting,
+            readers=readers,
         )
-
-    async def transact(self, command: Command[T], *, reads: Sequence[OperationKey] = ()) -> T:
-        """Run a command and return its result after its changes are on disk.
-
-        A command may run twice, when another one of its group wrote what cannot be stored; only the run that
-        is committed counts.
-
-        Raises:
-            UnavailableError: the store cannot commit now; nothing was changed.
-            ExhaustedError: too many commands wait; nothing was changed.
-        """
-        (outcome,) = await self.submit_all((command,), reads=reads)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-    def submit_all(
-        self, commands: Sequence[Command[T]], *, reads: Sequence[OperationKey] = ()
-    ) -> "asyncio.Future[list[T | BaseException]]":
-        """Run commands as ``transact`` does each of them, and return at once with one future for all.
-
-        Raises:
-            UnavailableError: the store is not open.
-            ExhaustedError: too many commands wait; none of them runs.
-        """
-        if not self._is_open:
-            raise _closed()
-        if self._waiting >= self._most_waiting:
-            raise ExhaustedError(
-                "too many commands wait for the store",
-                reason="STORE_BUSY",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-            )
-        self._waiting += len(commands)
-        future: asyncio.Future[list[T | BaseException]] = asyncio.get_running_loop().create_future()
-        if not self._submissions:
-            asyncio.get_running_loop().call_soon(self._submit_collected)
-        self._submissions.append(Submission(commands=commands, reads=reads, handle=future))
-        return future
-
-    def _submit_collected(self) -> None:
-        """Hand over what this turn of the event loop submitted: waking the writer is dear."""
-        submissions, self._submissions = self._submissions, []
-        self._writer.submit(submissions)
-
-    async def read(self, query: Callable[[Reader], T]) -> T:
-        """Run a query on a snapshot that contains every commit acknowledged so far.
-
-        Raises:
-            UnavailableError: the store cannot be read now.
-            ExhaustedError: too many queries wait.
-        """
-        if not self._is_open:
-            raise _closed()
-        return await self._readers.read(query)
-
-    async def can_commit(self) -> bool:
-        """Whether commits succeed: at once as long as the last one did; else one more is tried.
-
-        Without that try a gateway that nobody sends calls to would never learn that it is well again.
-        """
-        if self._writer.trouble.lasts:
-            try:
-                await self.transact(lambda _: None)
-            except (UnavailableError, ExhaustedError):
-                return False
-        return True
-
-    def subscribe(self, listener: Callable[[Sequence[Signal]], None]) -> None:
-        """Call the listener with the signals of each commit, on the event loop that opened the store."""
-        self._listeners.append(listener)
-
-    def watch_commits(self, watcher: CommitWatcher) -> None:
-        """Call the watcher after each commit that succeeded, on the writer thread."""
-        self._watchers.append(watcher)
-
-    async def open(self) -> None:
-        """Take the file, migrate it, and check that its connections are durable.
-
-        Raises:
-            ConfigurationError: the settings are not durable, or the schema does not fit.
-            UnavailableError: another gateway has it.
-        """
-        self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._open)
-        self._is_open = True
-
-    async def close(self) -> None:
-        """Commit what was submitted, refuse the rest, release the file."""
-        if not self._is_open:
-            return
-        self._is_open = False
-        self._submit_collected()
-        await asyncio.to_thread(self._close)
+        self._path = path
+        self._lock = FileLock(path)
 
     def _open(self) -> None:
         prepare_file(self._path)
         self._lock.acquire()
         try:
             migrate(f"sqlite:///{self._path}")
-            self._readers.start()
-            self._writer.start()
+            self._start()
         except BaseException as error:
-            self._readers.disconnect()
-            self._lock.release()
+            self._release()
             if isinstance(error, sqlite3.Error):
                 raise ConfigurationError(
                     f"{self._path} cannot be opened: {error}", fix="Is it a database of Isthmus?"
                 ) from error
             raise
 
-    def _close(self) -> None:
-        self._writer.stop()
-        self._readers.stop()
+    def _release(self) -> None:
         self._lock.release()
-
-    def _committed(self, commands: int, seconds: float) -> None:
-        for watcher in self._watchers:
-            watcher(commands, seconds)
-
-    def _deliver_soon(
-        self, signals: Sequence[Signal], outcomes: Sequence[tuple[object, list[Outcome]]]
-    ) -> None:
-        """Hand a group over to the event loop; called on the writer thread after its commit."""
-        if self._loop is None:
-            return
-        try:
-            self._loop.call_soon_threadsafe(self._deliver, signals, outcomes)
-        except RuntimeError:
-            _logger.warning("the event loop is gone; the outcomes of %d calls are lost", len(outcomes))
-
-    def _deliver(self, signals: Sequence[Signal], outcomes: Sequence[tuple[object, list[Outcome]]]) -> None:
-        if signals:
-            for listener in self._listeners:
-                try:
-                    listener(signals)
-                except Exception:
-                    # The commit stands, and its callers have to hear of it.
-                    _logger.exception("a listener failed")
-        for handle, results in outcomes:
-            self._waiting -= len(results)
-            future = cast("asyncio.Future[list[Outcome]]", handle)
-            if not future.done():
-                future.set_result(results)
-
-
-def _closed() -> UnavailableError:
-    return UnavailableError("the store is not open", reason="STORE_CLOSED", retry_after_seconds=1.0)

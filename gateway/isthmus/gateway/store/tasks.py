@@ -9,7 +9,14 @@ from isthmus.gateway.ports import QueueKey, Task, TaskKind, WorkerSession
 from isthmus.gateway.store.moments import from_microseconds, to_microseconds
 from isthmus.gateway.store.operations import from_row, key_from_row
 from isthmus.gateway.store.schema import is_leased, is_waiting, operations, tasks, worker_sessions
-from isthmus.gateway.store.statements import FROM_THE_FIRST, Row, compile_query, delete_many, insert_many
+from isthmus.gateway.store.statements import (
+    FROM_THE_FIRST,
+    Query,
+    Row,
+    compile_query,
+    delete_many,
+    insert_many,
+)
 from isthmus.wire.names import NamespaceName
 
 _KINDS = tuple(TaskKind)
@@ -69,7 +76,7 @@ Place = tuple[int, int]
 _BEFORE_ALL: Place = (-1, -1)
 
 
-def _callers_in_line() -> str:
+def _callers_in_line() -> Query:
     """Write the walk from caller to caller: each step is one look into the index, whatever each has waiting.
 
     It stops as soon as enough callers are found.

@@ -30,7 +30,7 @@ from isthmus.gateway.store import audit_events, circuits, operations, registry, 
 from isthmus.gateway.store.group import Buffer
 from isthmus.gateway.store.moments import to_microseconds
 from isthmus.gateway.store.operations import MOST_COUNTED, StoredOperation
-from isthmus.gateway.store.statements import Row
+from isthmus.gateway.store.statements import Query, Row
 from isthmus.wire.names import format_operation_id
 
 
@@ -60,7 +60,7 @@ class BufferedUnitOfWork:
         pending: Mapping[K, V] | Mapping[K, V | None],
         known: dict[K, V | None],
         identity: K,
-        query: str,
+        query: Query,
         parameters: Row,
         from_row: Callable[[Row], V],
     ) -> V | None:
