@@ -342,3 +342,24 @@ async def test_operation_is_found_by_its_token_when_it_has_one(store: Store) -> 
     assert len(await store.read(found(b"b" * 32))) == 2
     with pytest.raises(NotFoundError):
         await store.transact(lambda unit: unit.put_operation_token(key(9), b"a" * 32))
+
+
+async def test_contexts_come_back_in_their_order_when_they_were_appended(store: Store) -> None:
+    """In one command, in the next one, and to readers; those of other operations are not among them."""
+
+    def command(unit: UnitOfWork) -> Sequence[bytes]:
+        unit.insert_operation(operation(1), b"sealed request")
+        unit.append_context(key(1), b"first")
+        unit.append_context(key(1), b"second")
+        return unit.contexts(key(1))
+
+    assert list(await store.transact(command)) == [b"first", b"second"]
+    await store.transact(inserting(operation(2)))
+    await store.transact(lambda unit: unit.append_context(key(1), b"third"))
+    expected = [b"first", b"second", b"third"]
+    assert list(await store.transact(lambda unit: unit.contexts(key(1)))) == expected
+    assert list(await store.read(lambda reader: reader.contexts(key(1)))) == expected
+    assert not await store.transact(lambda unit: [*unit.contexts(key(2)), *unit.contexts(key(9))])
+    assert not await store.read(lambda reader: reader.contexts(key(9)))
+    with pytest.raises(NotFoundError):
+        await store.transact(lambda unit: unit.append_context(key(9), b"first"))

@@ -58,6 +58,17 @@ class OperationHandle(Generic[OutputT_co]):
         """
         await self._outbound.cancel_operation(HandleInput(known=self._known))
 
+    async def contexts(self) -> list[bytes]:
+        """Return what starts of this operation gave as ``context=``, in their order.
+
+        Only this namespace can read them, from any of its processes. The gateway may keep some back.
+
+        Raises:
+            UnverifiedAnswerError: one of them was not sealed by this namespace for this operation.
+            GatewayError: the gateway could not be asked.
+        """
+        return await self._outbound.get_contexts(HandleInput(known=self._known))
+
     async def progress(self, as_type: object = Any) -> AsyncIterator[Any]:
         """Watch how far the operation is: the latest progress first, then every newer one, until it ends.
 

@@ -98,6 +98,10 @@ class ClientOutbound:
         """Ask to cancel."""
         await self.next.cancel_operation(input)
 
+    async def get_contexts(self, input: HandleInput) -> list[bytes]:
+        """Return what this namespace gave along with its starts."""
+        return await self.next.get_contexts(input)
+
     async def get_progress(self, input: ProgressInput) -> ProgressUpdate:
         """Look how far it is."""
         return await self.next.get_progress(input)
@@ -132,6 +136,10 @@ class SyncClientOutbound:
     def cancel_operation(self, input: HandleInput) -> None:
         """Ask to cancel."""
         self.next.cancel_operation(input)
+
+    def get_contexts(self, input: HandleInput) -> list[bytes]:
+        """Return what this namespace gave along with its starts."""
+        return self.next.get_contexts(input)
 
     def get_progress(self, input: ProgressInput) -> ProgressUpdate:
         """Look how far it is."""

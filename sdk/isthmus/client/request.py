@@ -70,6 +70,7 @@ class StartKeywords(TypedDict, total=False):
     schedule_to_close_timeout: timedelta
     labels: Mapping[str, str]
     fingerprint: bool
+    context: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,8 @@ class StartOptions:
     """Authenticated attributes in clear: the gateway and its policy read them."""
     fingerprint: bool = True
     """Compare the input when the id is used again. Switch it off when the input's bytes are not stable."""
+    context: bytes | None = field(default=None, repr=False)
+    """Up to 8 KiB for this namespace alone, kept with the operation: ``handle.contexts()`` returns it."""
 
     @property
     def compares_input(self) -> bool:
@@ -107,6 +110,8 @@ class StartOptions:
             raise ConfigurationError(f"reuse_policy={self.reuse_policy!r} needs an id")
         if self.id is not None and not 0 < len(self.id.encode()) <= limits.MAX_REQUEST_ID_BYTES:
             raise ConfigurationError(f"an id is 1 to {limits.MAX_REQUEST_ID_BYTES} bytes of UTF-8")
+        if self.context is not None and len(self.context) > limits.MAX_CALLER_CONTEXT_BYTES:
+            raise ConfigurationError(f"a context is at most {limits.MAX_CALLER_CONTEXT_BYTES} bytes")
         _check_duration("schedule_to_start_timeout", self.schedule_to_start_timeout)
         _check_duration("start_to_close_timeout", self.start_to_close_timeout)
         _check_duration("schedule_to_close_timeout", self.schedule_to_close_timeout)

@@ -7,6 +7,7 @@ from typing import Any
 from isthmus.blobs.claim_checks import Content
 from isthmus.blobs.file import File
 from isthmus.client.answer import KnownRequest, Outcome
+from isthmus.client.contexts import contexts_flow
 from isthmus.client.description import OperationDescription, describe
 from isthmus.client.engine import AsyncEngine
 from isthmus.client.flows import Started, cancel_flow, describe_flow
@@ -57,6 +58,12 @@ class Root(ClientOutbound):
         known, engine = input.known, self._engine
         request = await engine.run(known.request(engine.caller, engine.clock))
         await engine.run(cancel_flow(engine.caller, request, engine.clock))
+
+    async def get_contexts(self, input: HandleInput) -> list[bytes]:
+        """Fetch and open contexts."""
+        known, engine = input.known, self._engine
+        request = await engine.run(known.request(engine.caller, engine.clock))
+        return await engine.run(contexts_flow(engine.caller, request, engine.clock))
 
     async def get_progress(self, input: ProgressInput) -> ProgressUpdate:
         """Look how far it is."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from isthmus.blobs.claim_checks import Content
 from isthmus.client.answer import KnownRequest, check_operation_id
+from isthmus.client.contexts import seal_context
 from isthmus.client.errors import (
     AlreadyExistsError,
     DeadlineExceededError,
@@ -165,9 +166,11 @@ def _start_generation(
             fingerprint=packed.fingerprint,
         )
         envelope = prepared.sealed.envelope
-        call = _start_call(envelope, options, wait=wait)
+        context = b"" if options.context is None else seal_context(caller, options.context, prepared)
+        call = _start_call(envelope, context, options, wait=wait)
+        size_bytes = len(envelope) + len(context)
         try:
-            reply = yield Send(call=call, timeout_seconds=timeout_seconds, size_bytes=len(envelope))
+            reply = yield Send(call=call, timeout_seconds=timeout_seconds, size_bytes=size_bytes)
         except AlreadyExistsError:
             return prepared, (yield from _created_by_lost_answer(caller, prepared, clock))
         except InvalidRequestError as error:
@@ -196,7 +199,9 @@ def _life_seconds(options: StartOptions) -> float:
     return milliseconds(options.schedule_to_close_timeout) / 1000 + _GRACE_SECONDS
 
 
-def _start_call(envelope: bytes, options: StartOptions, *, wait: bool) -> operation_service_pb2.SessionCall:
+def _start_call(
+    envelope: bytes, context: bytes, options: StartOptions, *, wait: bool
+) -> operation_service_pb2.SessionCall:
     policy = operation_service_pb2.REUSE_POLICY_ATTACH
     if options.reuse_policy == "reject":
         policy = operation_service_pb2.REUSE_POLICY_REJECT
@@ -209,6 +214,8 @@ def _start_call(envelope: bytes, options: StartOptions, *, wait: bool) -> operat
         start_request = call.start
     start_request.envelope = envelope
     start_request.reuse_policy = policy
+    if context:
+        start_request.context = context
     return call
 
 

@@ -12,6 +12,7 @@ import nexusrpc
 from isthmus.blobs.claim_checks import ClaimChecks, Content
 from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.assembly import assemble
+from isthmus.client.contexts import contexts_flow
 from isthmus.client.description import OperationDescription, describe
 from isthmus.client.engine import SyncEngine
 from isthmus.client.flows import Started, cancel_flow, describe_flow
@@ -272,6 +273,10 @@ class SyncOperationHandle(Generic[OutputT_co]):
         """Ask to cancel; as ``OperationHandle.cancel``."""
         self._outbound.cancel_operation(HandleInput(known=self._known))
 
+    def contexts(self) -> list[bytes]:
+        """Return what starts of this operation gave as their context; as ``OperationHandle.contexts``."""
+        return self._outbound.get_contexts(HandleInput(known=self._known))
+
     def progress(self, as_type: object = Any) -> Iterator[Any]:
         """Watch how far the operation is, until it ends; as ``OperationHandle.progress``."""
         after = 0
@@ -324,6 +329,11 @@ class _SyncRoot(SyncClientOutbound):
         known, engine = input.known, self._engine
         request = engine.run(known.request(engine.caller, engine.clock))
         engine.run(cancel_flow(engine.caller, request, engine.clock))
+
+    def get_contexts(self, input: HandleInput) -> list[bytes]:
+        known, engine = input.known, self._engine
+        request = engine.run(known.request(engine.caller, engine.clock))
+        return engine.run(contexts_flow(engine.caller, request, engine.clock))
 
     def get_progress(self, input: ProgressInput) -> ProgressUpdate:
         engine = self._engine

@@ -25,6 +25,9 @@ MAX_REQUEST_ID_BYTES = 256
 """Longest request id (the caller's idempotency key)."""
 
 MAX_OPERATION_TOKEN_BYTES = 4096
+MAX_CALLER_CONTEXT_BYTES = 8192
+# Of one operation: those of its starts, the first and those that attached.
+MAX_CALLER_CONTEXTS = 10
 """Longest operation token of an asynchronous handler."""
 
 MAX_REPORT_BYTES = 56 * 1024

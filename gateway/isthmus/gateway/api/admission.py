@@ -2,7 +2,7 @@
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.api.authorization import Authorization
-from isthmus.gateway.api.message_checks import MessageChecks
+from isthmus.gateway.api.message_checks import HEADER_MISMATCH, MessageChecks
 from isthmus.gateway.api.registry_cache import RegistryCache
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.request_cancel import RequestCancel
@@ -17,6 +17,7 @@ from isthmus.wire.limits import CLOCK_SKEW_MS
 
 _REQUEST = frozenset({Direction.REQUEST})
 _CANCEL = frozenset({Direction.CANCEL})
+_CONTEXT = frozenset({Direction.CONTEXT})
 _REUSE = {
     operation_service_pb2.REUSE_POLICY_UNSPECIFIED: ReusePolicy.ATTACH,
     operation_service_pb2.REUSE_POLICY_ATTACH: ReusePolicy.ATTACH,
@@ -71,7 +72,36 @@ class Admission:
             actor=principal.actor,
             rule=decision.rule,
             reuse=reuse,
+            context=await self._context(principal, request.context, sealed) if request.context else b"",
         )
+
+    async def _context(self, principal: Principal, context: bytes, request: SealedEnvelope) -> bytes:
+        """Check what a caller wants to have back: sealed to itself, about this very start."""
+        sealed = self._checks.parse(context, principal, _CONTEXT)
+        asked, header = request.header, sealed.header
+        own = asked.sender_namespace
+        if (
+            header.operation_id,
+            header.request_digest,
+            header.endpoint,
+            header.service,
+            header.operation,
+            header.recipient_namespace,
+            header.recipients,
+        ) != (
+            asked.operation_id,
+            request.digest,
+            asked.endpoint,
+            asked.service,
+            asked.operation,
+            own,
+            (own,),
+        ):
+            raise InvalidRequestError(
+                "the header of the context does not match the request", reason=HEADER_MISMATCH
+            )
+        await self._checks.check_keys(sealed)
+        return context
 
     async def cancel(self, principal: Principal, envelope: bytes) -> RequestCancel:
         """Return the cancel that is asked for. The endpoint may be deleted meanwhile.

@@ -11,7 +11,13 @@ SENDER_KEY_UNKNOWN = "SENDER_KEY_UNKNOWN"
 HEADER_MISMATCH = "HEADER_MISMATCH"
 # They travel beside requests, and one frame has room for all of them; or they are written again and again.
 MAX_SMALL_BODY_BYTES = 64 * 1024
-_SMALL = frozenset({Direction.CANCEL, Direction.STARTED, Direction.DETAILS, Direction.PROGRESS})
+# Of 8 KiB, padded.
+MAX_CONTEXT_BODY_BYTES = 10 * 1024
+_SMALL = (Direction.CANCEL, Direction.STARTED, Direction.DETAILS, Direction.PROGRESS)
+_MOST_BODY_BYTES = {
+    **dict.fromkeys(_SMALL, MAX_SMALL_BODY_BYTES),
+    Direction.CONTEXT: MAX_CONTEXT_BODY_BYTES,
+}
 
 
 class MessageChecks:
@@ -37,9 +43,10 @@ class MessageChecks:
                 f"a message of direction {header.direction.name} does not belong here",
                 reason="WRONG_DIRECTION",
             )
-        if header.direction in _SMALL and len(sealed.body) > MAX_SMALL_BODY_BYTES:
+        most_bytes = _MOST_BODY_BYTES.get(header.direction)
+        if most_bytes is not None and len(sealed.body) > most_bytes:
             raise InvalidRequestError(
-                f"a message of direction {header.direction.name} has at most {MAX_SMALL_BODY_BYTES} bytes",
+                f"a message of direction {header.direction.name} has at most {most_bytes} bytes",
                 reason="PAYLOAD_TOO_LARGE",
             )
         for name, stated, actual in (

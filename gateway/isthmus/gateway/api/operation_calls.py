@@ -109,6 +109,8 @@ class OperationCalls:
             self.waiters.remove(waiter)
         response = operation_service_pb2.WaitOperationResponse()
         self.statuses.fill(response.status, snapshot)
+        if request.include_contexts:
+            response.status.contexts.extend(await self._store.read(lambda reader: reader.contexts(key)))
         return response
 
     async def cancel(

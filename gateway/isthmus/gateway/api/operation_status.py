@@ -30,7 +30,7 @@ class StatusAnswers:
 
         Raises:
             NotFoundError: there is none.
-        OperationExpiredError: its retention is over.
+            OperationExpiredError: its retention is over.
         """
         return await self._store.read(lambda reader: _snapshot(reader, key, with_request=with_request))
 

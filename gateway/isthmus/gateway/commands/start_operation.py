@@ -18,6 +18,7 @@ from isthmus.gateway.core.operation import Operation, OperationKey, State
 from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports import Task, TaskKind, UnitOfWork, WorkerSession
 from isthmus.wire.header import Header
+from isthmus.wire.limits import MAX_CALLER_CONTEXTS
 
 # When an operation ends nobody knows; asking once a second costs little.
 RETRY_WHEN_FULL_SECONDS = 1.0
@@ -34,7 +35,7 @@ class StartOperation(Value):
     """A start that was authenticated, authorized and checked against its endpoint.
 
     ``envelope`` is the sealed request as transmitted, ``digest`` its message digest, ``rule`` what permitted
-    it.
+    it, ``context`` what the caller sealed to itself, if anything.
     """
 
     header: Header
@@ -44,6 +45,7 @@ class StartOperation(Value):
     actor: Actor
     rule: str
     reuse: ReusePolicy = ReusePolicy.ATTACH
+    context: bytes = b""
 
 
 class StartResult(Value):
@@ -75,7 +77,7 @@ def start_operation(
         wait_seconds: if its caller starts too many at the moment: how long it has to wait.
 
     Raises:
-        PreconditionError: the endpoint drains.
+        PreconditionError: the endpoint drains, or so many contexts are kept already.
         OperationExpiredError: it existed, and its retention is over.
         ExhaustedError: the caller starts operations too fast, or has too many of them open.
         AlreadyExistsError: it exists and the reuse policy is REJECT.
@@ -86,6 +88,8 @@ def start_operation(
     existing = uow.operation(key)
     if existing is not None:
         _check_reuse(existing, request)
+        if request.context:
+            _add_context(uow, key, request.context)
         return StartResult(operation=existing, attached=True)
     identity = uow.identity(key)
     if identity is not None:
@@ -96,6 +100,8 @@ def start_operation(
         _new_operation(request, key, now), session_id=None if session is None else session.session_id
     )
     uow.insert_operation(operation, request.envelope)
+    if request.context:
+        uow.append_context(key, request.context)
     uow.append_audit(
         AuditRecord(
             occurred_at=now,
@@ -171,6 +177,20 @@ def _check_reuse(existing: Operation, request: StartOperation) -> None:
     if request.reuse is ReusePolicy.REJECT:
         msg = "an operation with this id exists"
         raise AlreadyExistsError(msg, reason="OPERATION_EXISTS", fix="attach to it, or use another id")
+
+
+def _add_context(uow: UnitOfWork, key: OperationKey, context: bytes) -> None:
+    known = uow.contexts(key)
+    # A transport retry sends the same bytes.
+    if context in known:
+        return
+    if len(known) >= MAX_CALLER_CONTEXTS:
+        raise PreconditionError(
+            f"the operation has {MAX_CALLER_CONTEXTS} contexts already",
+            reason="TOO_MANY_CONTEXTS",
+            fix="attach to it without one",
+        )
+    uow.append_context(key, context)
 
 
 def _check_open(endpoint: Endpoint) -> None:

@@ -68,6 +68,10 @@ class Reader(Protocol):
         """Return the operations with this id that a namespace handles, whoever called; at most two."""
         ...
 
+    def contexts(self, key: OperationKey) -> Sequence[bytes]:
+        """Return what the caller sealed to itself at its starts, as they came; at most ten."""
+        ...
+
     def operations_with_token(self, handler: str, token_key: bytes) -> Sequence[Operation]:
         """Return the operations with this token that a namespace handles; at most two."""
         ...

@@ -59,6 +59,18 @@ class OperationUnit(Protocol):
         """
         ...
 
+    def contexts(self, key: OperationKey) -> Sequence[bytes]:
+        """Return what the caller sealed to itself at its starts, as they came; at most ten."""
+        ...
+
+    def append_context(self, key: OperationKey, context: bytes) -> None:
+        """Keep one more context of an operation; the command sees to it that there are not too many.
+
+        Raises:
+            NotFoundError: the operation does not exist.
+        """
+        ...
+
     def put_operation_token(self, key: OperationKey, token_key: bytes) -> None:
         """Let an operation be found by the keyed hash of its token, too, replacing the one that it had.
 

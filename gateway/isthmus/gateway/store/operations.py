@@ -77,6 +77,8 @@ _SLOTS = {
     EnvelopeSlot.DETAILS: 5 << _SLOT_RANGE_BITS,
     EnvelopeSlot.PROGRESS: 6 << _SLOT_RANGE_BITS,
 }
+# Behind the slots, with room between: further ones go there.
+_FIRST_CONTEXT = 32
 _STATES = {state.value: state for state in State}
 # What an enumeration calls value is a Python function.
 _STATE_NAMES = {state: name for name, state in _STATES.items()}
@@ -156,6 +158,11 @@ COUNT_OPEN_OF_CALLER = compile_query(
 def envelope_id(position: int, slot: EnvelopeSlot) -> int:
     """Return where a sealed message of the operation at a position is."""
     return _SLOTS[slot] | position
+
+
+def context_id(position: int, number: int) -> int:
+    """Return where a context of the operation at a position is; numbers count from 0."""
+    return (_FIRST_CONTEXT + number) << _SLOT_RANGE_BITS | position
 
 
 def handled_parameters(handler: str, operation_id: bytes) -> Row:

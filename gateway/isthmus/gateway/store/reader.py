@@ -35,6 +35,7 @@ from isthmus.gateway.store.driver import Connection
 from isthmus.gateway.store.moments import from_microseconds
 from isthmus.gateway.store.operations import StoredOperation
 from isthmus.gateway.store.statements import Row
+from isthmus.wire.limits import MAX_CALLER_CONTEXTS
 
 
 class SnapshotReader:
@@ -54,6 +55,18 @@ class SnapshotReader:
         """Return the operations with this id that a namespace handles, whoever called; at most two."""
         rows = self._all(operations.SELECT_HANDLED, operations.handled_parameters(handler, operation_id))
         return [operations.from_row(row).operation for row in rows]
+
+    def contexts(self, key: OperationKey) -> Sequence[bytes]:
+        """Return what the caller sealed to itself at its starts, as they came; at most ten."""
+        stored = self._find(key)
+        found: list[bytes] = []
+        while stored is not None and len(found) < MAX_CALLER_CONTEXTS:
+            identity = operations.context_id(stored.position, len(found))
+            row = self._one(operations.SELECT_ENVELOPE, (identity,))
+            if row is None:
+                break
+            found.append(row[0])
+        return found
 
     def operations_with_token(self, handler: str, token_key: bytes) -> Sequence[Operation]:
         """Return the operations with this token that a namespace handles; at most two."""

@@ -19,7 +19,7 @@ from isthmus.gateway.ports import EnvelopeSlot, Retired
 from isthmus.gateway.store import operation_tokens
 from isthmus.gateway.store.driver import Connection
 from isthmus.gateway.store.moments import from_microseconds, to_microseconds
-from isthmus.gateway.store.operations import Ident, envelope_id, key_from_row
+from isthmus.gateway.store.operations import Ident, context_id, envelope_id, key_from_row
 from isthmus.gateway.store.schema import (
     audit_events,
     envelopes,
@@ -39,6 +39,7 @@ from isthmus.gateway.store.statements import (
     insert_many,
     select_many,
 )
+from isthmus.wire.limits import MAX_CALLER_CONTEXTS
 from isthmus.wire.names import EndpointName, NamespaceName
 
 _ENDED: Final = TYPES[OperationEnded]
@@ -143,7 +144,11 @@ def retire(
     gone = SELECT_KEYS.select(connection, positions)
     INSERT_CLOSED.run(connection, positions)
     DELETE_ENVELOPES.run(
-        connection, [(envelope_id(position, slot),) for slot in EnvelopeSlot for (position,) in positions]
+        connection,
+        [
+            *((envelope_id(position, slot),) for slot in EnvelopeSlot for (position,) in positions),
+            *((context_id(position, n),) for n in range(MAX_CALLER_CONTEXTS) for (position,) in positions),
+        ],
     )
     operation_tokens.DELETE.run(connection, positions)
     DELETE_OPERATIONS.run(connection, positions)

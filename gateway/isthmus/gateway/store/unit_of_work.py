@@ -31,6 +31,7 @@ from isthmus.gateway.store.group import Buffer
 from isthmus.gateway.store.moments import to_microseconds
 from isthmus.gateway.store.operations import MOST_COUNTED, StoredOperation
 from isthmus.gateway.store.statements import Query, Row
+from isthmus.wire.limits import MAX_CALLER_CONTEXTS
 from isthmus.wire.names import format_operation_id
 
 
@@ -142,6 +143,34 @@ class BufferedUnitOfWork:
         """
         identity = operations.envelope_id(self._get(key).position, slot)
         self._buffer.changes.envelopes[identity] = envelope
+
+    def contexts(self, key: OperationKey) -> Sequence[bytes]:
+        """Return what the caller sealed to itself at its starts, as they came."""
+        stored = self._find(key)
+        if stored is None:
+            return ()
+        buffer = self._buffer
+        own, pending, known = buffer.changes.envelopes, buffer.pending.envelopes, buffer.known.envelopes
+        found: list[bytes] = []
+        while len(found) < MAX_CALLER_CONTEXTS:
+            identity = operations.context_id(stored.position, len(found))
+            context = self._look_up(
+                own, pending, known, identity, operations.SELECT_ENVELOPE, (identity,), _FIRST
+            )
+            if context is None:
+                break
+            found.append(context)
+        return found
+
+    def append_context(self, key: OperationKey, context: bytes) -> None:
+        """Keep one more context of an operation.
+
+        Raises:
+            NotFoundError: the operation does not exist.
+        """
+        stored = self._get(key)
+        number = len(self.contexts(key))
+        self._buffer.changes.envelopes[operations.context_id(stored.position, number)] = context
 
     def put_operation_token(self, key: OperationKey, token_key: bytes) -> None:
         """Let an operation be found by its token.

@@ -4,7 +4,9 @@ isort:skip_file
 Operations as resources: what every service that shows one has in common."""
 
 import builtins
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
@@ -464,6 +466,7 @@ class OperationStatus(google.protobuf.message.Message):
     REQUEST_FIELD_NUMBER: builtins.int
     ENDING_FIELD_NUMBER: builtins.int
     CANCEL_FIELD_NUMBER: builtins.int
+    CONTEXTS_FIELD_NUMBER: builtins.int
     operation_id: builtins.bytes
     """Identity of the operation."""
     state: global___OperationState.ValueType
@@ -480,6 +483,10 @@ class OperationStatus(google.protobuf.message.Message):
     def ending(self) -> global___Ending:
         """How it ended; absent while it runs."""
 
+    @property
+    def contexts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Serialized Envelopes of the contexts of its starts, as they came, when they were asked for."""
+
     def __init__(
         self,
         *,
@@ -489,8 +496,9 @@ class OperationStatus(google.protobuf.message.Message):
         request: isthmus.v1.envelope_pb2.RequestProof | None = ...,
         ending: global___Ending | None = ...,
         cancel: builtins.bytes = ...,
+        contexts: collections.abc.Iterable[builtins.bytes] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["ending", b"ending", "request", b"request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attached", b"attached", "cancel", b"cancel", "ending", b"ending", "operation_id", b"operation_id", "request", b"request", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attached", b"attached", "cancel", b"cancel", "contexts", b"contexts", "ending", b"ending", "operation_id", b"operation_id", "request", b"request", "state", b"state"]) -> None: ...
 
 global___OperationStatus = OperationStatus

@@ -105,17 +105,23 @@ class StartOperationRequest(google.protobuf.message.Message):
 
     ENVELOPE_FIELD_NUMBER: builtins.int
     REUSE_POLICY_FIELD_NUMBER: builtins.int
+    CONTEXT_FIELD_NUMBER: builtins.int
     envelope: builtins.bytes
     """Serialized Envelope with direction REQUEST. A retry sends the same bytes."""
     reuse_policy: global___ReusePolicy.ValueType
     """What to do when the operation exists."""
+    context: builtins.bytes
+    """Serialized Envelope with direction CONTEXT, of the caller's namespace to itself, over the digest of this request:
+    kept with the operation, and with those of other starts that attach to it. May be empty.
+    """
     def __init__(
         self,
         *,
         envelope: builtins.bytes = ...,
         reuse_policy: global___ReusePolicy.ValueType = ...,
+        context: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["envelope", b"envelope", "reuse_policy", b"reuse_policy"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["context", b"context", "envelope", b"envelope", "reuse_policy", b"reuse_policy"]) -> None: ...
 
 global___StartOperationRequest = StartOperationRequest
 
@@ -195,20 +201,24 @@ class WaitOperationRequest(google.protobuf.message.Message):
     OPERATION_ID_FIELD_NUMBER: builtins.int
     WAIT_MS_FIELD_NUMBER: builtins.int
     INCLUDE_REQUEST_FIELD_NUMBER: builtins.int
+    INCLUDE_CONTEXTS_FIELD_NUMBER: builtins.int
     operation_id: builtins.bytes
     """Identity of the operation; the caller's namespace is the credential's."""
     wait_ms: builtins.int
     """How long to wait, milliseconds; 0 answers at once, the gateway caps it."""
     include_request: builtins.bool
     """Whether the answer must carry the request proof."""
+    include_contexts: builtins.bool
+    """Whether the answer must carry the contexts of the operation's starts."""
     def __init__(
         self,
         *,
         operation_id: builtins.bytes = ...,
         wait_ms: builtins.int = ...,
         include_request: builtins.bool = ...,
+        include_contexts: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["include_request", b"include_request", "operation_id", b"operation_id", "wait_ms", b"wait_ms"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["include_contexts", b"include_contexts", "include_request", b"include_request", "operation_id", b"operation_id", "wait_ms", b"wait_ms"]) -> None: ...
 
 global___WaitOperationRequest = WaitOperationRequest
 
