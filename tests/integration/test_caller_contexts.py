@@ -1,8 +1,11 @@
 """What a caller gets back with its operation: kept with it, readable by nobody else, bound to it."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -84,7 +87,9 @@ async def test_contexts_are_kept_when_starts_attach(operation_gateway: RunningGa
     assert not (await caller.operations.WaitOperation(plain, metadata=caller.metadata)).status.contexts
 
 
-async def test_contexts_go_when_the_operation_is_retired(operation_gateway: RunningGateway) -> None:
+async def test_contexts_go_when_the_operation_is_retired(
+    operation_gateway: RunningGateway, tmp_path: Path
+) -> None:
     """Like every other message of it."""
     gateway = operation_gateway
     caller = gateway.client(CALLER)
@@ -97,9 +102,8 @@ async def test_contexts_go_when_the_operation_is_retired(operation_gateway: Runn
     await worker.disconnect()
     gateway.advance(days=31)
     await gateway.retire()
-    connection = gateway.store._writer._connect()
-    assert connection.execute("SELECT count(*) FROM envelopes").fetchone() == (0,)
-    connection.close()
+    with closing(sqlite3.connect(tmp_path / "isthmus.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM envelopes").fetchone() == (0,)
 
 
 CHANGES: dict[str, dict[str, Any]] = {
