@@ -192,6 +192,24 @@ def test_audit_tells_who_called_what_when_it_is_queried(served: CommandLine) -> 
     assert "payments/Payments/charge" in shown.out
 
 
+def test_completions_are_printed_once_when_they_are_followed(served: CommandLine) -> None:
+    """What was printed is acknowledged; cursors are listed and forgotten."""
+    assert served("completions", "follow", "nightly", "--no-wait").out == ""
+    called = [
+        served("call", "payments", "Payments", operation, "--set", "cents=42").json
+        for operation in ("charge", "refuse")
+    ]
+    first = served("completions", "follow", "nightly", "--count", "1").json
+    assert first["operation_id"] == called[0]["operation_id"]
+    assert (first["status"], first["endpoint"]) == ("succeeded", "payments")
+    rest = served("--output", "table", "completions", "follow", "nightly", "--no-wait").out.splitlines()
+    assert ["payments/Payments/refuse" in line and "failed" in line for line in rest] == [True]
+    assert served("completions", "follow", "nightly", "--no-wait").out == ""
+    listed = {cursor["name"]: cursor for cursor in served("completions", "list").json}
+    assert listed["nightly"]["behind"] >= 0
+    assert served("completions", "delete", "nightly").code == 0
+
+
 def test_trust_is_explicit_when_a_pin_is_changed(isthmus: CommandLine) -> None:
     """A pin names a fingerprint; another one for the same team is refused until it is removed."""
     shown = isthmus("keys", "show", profile="app-team").json["fingerprint"]

@@ -14,6 +14,7 @@ from isthmus.gateway.store import (
     audit_events,
     backlog,
     circuits,
+    feed,
     operation_tokens,
     operations,
     registry,
@@ -26,13 +27,23 @@ from isthmus.wire.names import NamespaceName
 
 KEYED = {
     f"{module.__name__.rpartition('.')[2]}.{name}": text
-    for module in (operations, tasks, registry, audit_events, backlog, retention, operation_tokens, circuits)
+    for module in (
+        operations,
+        tasks,
+        registry,
+        audit_events,
+        backlog,
+        retention,
+        operation_tokens,
+        circuits,
+        feed,
+    )
     for name, text in vars(module).items()
     if name.isupper() and isinstance(text, str) and text.startswith(("SELECT", "WITH"))
 }
 WRITES = {
     f"{module.__name__.rpartition('.')[2]}.{name}": statement
-    for module in (operations, tasks, registry, audit_events, retention, operation_tokens, circuits)
+    for module in (operations, tasks, registry, audit_events, retention, operation_tokens, circuits, feed)
     for name, statement in vars(module).items()
     if isinstance(statement, ManyRows)
 }

@@ -17,6 +17,8 @@ from isthmus.gateway.api.credential_expiry import CredentialExpiry
 from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.api.endpoint_backlog import EndpointBacklogs
 from isthmus.gateway.api.endpoint_service import EndpointService
+from isthmus.gateway.api.feed_service import FeedService
+from isthmus.gateway.api.feed_watch import FeedWatch
 from isthmus.gateway.api.handled_requests import HandledRequests
 from isthmus.gateway.api.key_service import KeyService
 from isthmus.gateway.api.message_checks import MessageChecks
@@ -50,6 +52,8 @@ from isthmus.v1 import (
     audit_service_pb2_grpc,
     endpoint_service_pb2,
     endpoint_service_pb2_grpc,
+    feed_service_pb2,
+    feed_service_pb2_grpc,
     key_service_pb2,
     key_service_pb2_grpc,
     namespace_service_pb2,
@@ -83,6 +87,7 @@ class Assembly:
     dispatcher: Dispatcher
     waiters: Waiters
     watch: AuditWatch
+    feeds: FeedWatch
     streams: OpenStreams
 
     def on_signals(self, signals: Sequence[Signal]) -> None:
@@ -91,6 +96,7 @@ class Assembly:
         self.dispatcher.on_signals(signals)
         self.waiters.on_signals(signals)
         self.watch.on_signals(signals)
+        self.feeds.on_signals(signals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +157,8 @@ def assemble(
         version=own_version(),
     )
     audit = AuditService(store, clock=clock, watch=watch)
+    feeds = FeedWatch()
+    feed = FeedService(store, clock=clock, watch=feeds)
     return Assembly(
         services=(
             _served(
@@ -174,6 +182,10 @@ def assemble(
                 lambda server: audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server),
             ),
             _served(
+                feed_service_pb2.DESCRIPTOR.services_by_name["FeedService"],
+                lambda server: feed_service_pb2_grpc.add_FeedServiceServicer_to_server(feed, server),
+            ),
+            _served(
                 operation_service_pb2.DESCRIPTOR.services_by_name["OperationService"],
                 lambda server: operation_service_pb2_grpc.add_OperationServiceServicer_to_server(
                     operations, server
@@ -188,6 +200,7 @@ def assemble(
         dispatcher=shared.dispatcher,
         waiters=shared.waiters,
         watch=watch,
+        feeds=feeds,
         streams=shared.streams,
     )
 

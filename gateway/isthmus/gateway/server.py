@@ -186,6 +186,7 @@ class Gateway:
         await self._readiness.drain()
         self._assembly.streams.drain()
         self._assembly.watch.close()
+        self._assembly.feeds.close()
         await self._server.stop(grace if grace > 0 else None)
         for loop in self._loops:
             loop.stop()

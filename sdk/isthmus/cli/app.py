@@ -11,6 +11,7 @@ from isthmus.cli import (
     audit,
     blobs,
     call,
+    completions,
     demo,
     dev,
     endpoint,
@@ -79,6 +80,7 @@ app.add_typer(worker.app, name="worker")
 app.add_typer(namespace.app, name="namespace")
 app.add_typer(endpoint.app, name="endpoint")
 app.add_typer(operation.app, name="operation")
+app.add_typer(completions.app, name="completions")
 app.add_typer(keys.app, name="keys")
 app.add_typer(trust.app, name="trust")
 app.add_typer(audit.app, name="audit")

@@ -8,7 +8,9 @@
 """
 
 from isthmus.client.client import Client
+from isthmus.client.completions import Completions, SyncCompletions
 from isthmus.client.description import OperationDescription
+from isthmus.client.feed import Completion
 from isthmus.client.handle import OperationHandle
 from isthmus.client.interceptor import (
     ClientOutbound,
@@ -29,6 +31,8 @@ from isthmus.client.sync import SyncClient, SyncNexusClient, SyncOperationHandle
 __all__ = [
     "Client",
     "ClientOutbound",
+    "Completion",
+    "Completions",
     "HandleInput",
     "Interceptor",
     "NexusClient",
@@ -43,6 +47,7 @@ __all__ = [
     "StatusesInput",
     "SyncClient",
     "SyncClientOutbound",
+    "SyncCompletions",
     "SyncNexusClient",
     "SyncOperationHandle",
     "load_profile",

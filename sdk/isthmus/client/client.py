@@ -7,7 +7,9 @@ from typing import Any, Self, TypeVar, overload
 
 from isthmus.blobs.claim_checks import ClaimChecks
 from isthmus.client.assembly import assemble
+from isthmus.client.completions import Completions
 from isthmus.client.engine import AsyncEngine
+from isthmus.client.feed import Beginning, CompletionStatus, completions_input
 from isthmus.client.handle import OperationHandle
 from isthmus.client.interceptor import Interceptor, StatusesInput, layered
 from isthmus.client.known_operation import KnownOperation
@@ -169,6 +171,35 @@ class Client:
         """
         numbers = tuple(parse_operation_id(operation_id) for operation_id in operation_ids)
         return await self._outbound.get_operation_statuses(StatusesInput(operation_ids=numbers))
+
+    def completions(
+        self,
+        cursor: str,
+        *,
+        endpoint: str = "",
+        statuses: Iterable[CompletionStatus] = (),
+        begin: Beginning | int = "now",
+        follow: bool = True,
+    ) -> Completions:
+        """Return what ended of the operations that this namespace called, to iterate over.
+
+        The gateway remembers under the name of the cursor how far its consumer is; what was delivered and not
+        acknowledged comes again. See ``Completions``.
+
+        Args:
+            cursor: name of the consumer, 1 to 200 letters, digits and ``. _ / -``. It is made when it does
+                not exist, and keeps what it wants: endpoint and statuses are the same each time.
+            endpoint: completions of this endpoint only.
+            statuses: completions of these only: ``succeeded``, ``failed``, ``canceled``.
+            begin: where a new cursor begins: ``"now"``, ``"beginning"``, or behind a position.
+            follow: whether to wait for what comes; else the iteration ends when nothing is left.
+
+        Raises:
+            ConfigurationError: a status or the beginning is none.
+            WireFormatError: a name is not valid.
+        """
+        wanted = completions_input(cursor, endpoint=endpoint, statuses=statuses, begin=begin)
+        return Completions(self._outbound, wanted, follow=follow)
 
     async def close(self) -> None:
         """Close the connection. Operations go on; their handles work again in another client."""

@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import Any
 
 from isthmus.client.description import OperationDescription
+from isthmus.client.feed import AcknowledgeInput, CompletionsInput, CompletionsPage, LookInput
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.operation_spec import OperationSpec
 from isthmus.client.request import StartOptions
@@ -114,6 +115,18 @@ class ClientOutbound:
         """Look at many operations."""
         return await self.next.get_operation_statuses(input)
 
+    async def open_completions(self, input: CompletionsInput) -> int:
+        """Make the cursor of a consumer of completions, unless it exists; return its position."""
+        return await self.next.open_completions(input)
+
+    async def read_completions(self, input: LookInput) -> CompletionsPage:
+        """Look for completions behind a position, or wait for one."""
+        return await self.next.read_completions(input)
+
+    async def acknowledge_completions(self, input: AcknowledgeInput) -> None:
+        """Say up to where completions are dealt with."""
+        await self.next.acknowledge_completions(input)
+
 
 class SyncClientOutbound:
     """What a sync client does; by default each layer hands on to the next."""
@@ -152,6 +165,18 @@ class SyncClientOutbound:
     def get_operation_statuses(self, input: StatusesInput) -> list[OperationStatus]:
         """Look at many operations."""
         return self.next.get_operation_statuses(input)
+
+    def open_completions(self, input: CompletionsInput) -> int:
+        """Make the cursor of a consumer of completions, unless it exists; return its position."""
+        return self.next.open_completions(input)
+
+    def read_completions(self, input: LookInput) -> CompletionsPage:
+        """Look for completions behind a position, or wait for one."""
+        return self.next.read_completions(input)
+
+    def acknowledge_completions(self, input: AcknowledgeInput) -> None:
+        """Say up to where completions are dealt with."""
+        self.next.acknowledge_completions(input)
 
 
 class Interceptor:

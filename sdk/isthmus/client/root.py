@@ -10,6 +10,15 @@ from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.contexts import contexts_flow
 from isthmus.client.description import OperationDescription, describe
 from isthmus.client.engine import AsyncEngine
+from isthmus.client.feed import (
+    AcknowledgeInput,
+    CompletionsInput,
+    CompletionsPage,
+    LookInput,
+    acknowledge_flow,
+    look_flow,
+    open_cursor_flow,
+)
 from isthmus.client.flows import Started, cancel_flow, describe_flow
 from isthmus.client.interceptor import (
     ClientOutbound,
@@ -82,6 +91,18 @@ class Root(ClientOutbound):
         """Look at many operations."""
         engine = self._engine
         return await engine.run(statuses_flow(engine.caller, input.operation_ids, engine.clock))
+
+    async def open_completions(self, input: CompletionsInput) -> int:
+        """Make a cursor."""
+        return await self._engine.run(open_cursor_flow(input))
+
+    async def read_completions(self, input: LookInput) -> CompletionsPage:
+        """Look into the feed."""
+        return await self._engine.run(look_flow(input))
+
+    async def acknowledge_completions(self, input: AcknowledgeInput) -> None:
+        """Move a cursor."""
+        await self._engine.run(acknowledge_flow(input))
 
     def _start(self, input: StartInput, *, wait: bool) -> Awaitable[Started]:
         engine = self._engine

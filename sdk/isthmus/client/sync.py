@@ -12,9 +12,22 @@ import nexusrpc
 from isthmus.blobs.claim_checks import ClaimChecks, Content
 from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.assembly import assemble
+from isthmus.client.completions import SyncCompletions
 from isthmus.client.contexts import contexts_flow
 from isthmus.client.description import OperationDescription, describe
 from isthmus.client.engine import SyncEngine
+from isthmus.client.feed import (
+    AcknowledgeInput,
+    Beginning,
+    CompletionsInput,
+    CompletionsPage,
+    CompletionStatus,
+    LookInput,
+    acknowledge_flow,
+    completions_input,
+    look_flow,
+    open_cursor_flow,
+)
 from isthmus.client.flows import Started, cancel_flow, describe_flow
 from isthmus.client.interceptor import (
     HandleInput,
@@ -154,6 +167,19 @@ class SyncClient:
         """Return where many operations are, without waiting; as ``Client.get_operation_statuses``."""
         numbers = tuple(parse_operation_id(operation_id) for operation_id in operation_ids)
         return self._outbound.get_operation_statuses(StatusesInput(operation_ids=numbers))
+
+    def completions(
+        self,
+        cursor: str,
+        *,
+        endpoint: str = "",
+        statuses: Iterable[CompletionStatus] = (),
+        begin: Beginning | int = "now",
+        follow: bool = True,
+    ) -> SyncCompletions:
+        """Return what ended of the operations that this namespace called; as ``Client.completions``."""
+        wanted = completions_input(cursor, endpoint=endpoint, statuses=statuses, begin=begin)
+        return SyncCompletions(self._outbound, wanted, follow=follow)
 
     def close(self) -> None:
         """Close the connection. Operations go on; their handles work again in another client."""
@@ -349,6 +375,15 @@ class _SyncRoot(SyncClientOutbound):
     def get_operation_statuses(self, input: StatusesInput) -> list[OperationStatus]:
         engine = self._engine
         return engine.run(statuses_flow(engine.caller, input.operation_ids, engine.clock))
+
+    def open_completions(self, input: CompletionsInput) -> int:
+        return self._engine.run(open_cursor_flow(input))
+
+    def read_completions(self, input: LookInput) -> CompletionsPage:
+        return self._engine.run(look_flow(input))
+
+    def acknowledge_completions(self, input: AcknowledgeInput) -> None:
+        self._engine.run(acknowledge_flow(input))
 
     def _start(self, input: StartInput, *, wait: bool) -> Started:
         engine = self._engine

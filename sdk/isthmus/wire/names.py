@@ -54,6 +54,15 @@ def check_task_queue(name: str) -> str:
     return name
 
 
+def check_cursor(name: str) -> str:
+    """Return the name, or raise WireFormatError when it is not a valid name of a cursor."""
+    if not _TASK_QUEUE.fullmatch(name):
+        raise WireFormatError(
+            "a cursor is 1 to 200 letters, digits and . _ / -, not beginning or ending with punctuation"
+        )
+    return name
+
+
 def check_trust_domain(name: str) -> str:
     """Return the name, or raise WireFormatError when it is not a valid trust domain."""
     if not _TRUST_DOMAIN.fullmatch(name):

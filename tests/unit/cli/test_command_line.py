@@ -23,6 +23,7 @@ GROUPS = (
     "namespace",
     "endpoint",
     "operation",
+    "completions",
     "keys",
     "trust",
     "audit",

@@ -17,6 +17,7 @@ from isthmus.gateway.core.audit_record import (
     CancelRequested,
     CircuitClosed,
     CircuitOpened,
+    CursorChanged,
     EndpointChanged,
     HandlerStarted,
     Happening,
@@ -195,6 +196,13 @@ def _endpoint_changed(event: AuditEvent, happening: EndpointChanged) -> None:
     message.other_namespace = happening.other
 
 
+def _cursor_changed(event: AuditEvent, happening: CursorChanged) -> None:
+    message = event.cursor_changed
+    message.namespace = happening.namespace
+    message.cursor = happening.cursor
+    message.change = happening.change
+
+
 def _keyset_published(event: AuditEvent, happening: KeysetPublished) -> None:
     message = event.keyset_published
     message.namespace = happening.namespace
@@ -234,6 +242,7 @@ _FILL: Mapping[type[Happening], Callable[[AuditEvent, Any], None]] = {
     OperationsExpired: _operations_expired,
     NamespaceCreated: _namespace_created,
     EndpointChanged: _endpoint_changed,
+    CursorChanged: _cursor_changed,
     KeysetPublished: _keyset_published,
     AuthenticationFailed: _authentication_failed,
     StoreRestored: _store_restored,

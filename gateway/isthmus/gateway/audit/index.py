@@ -9,6 +9,7 @@ from isthmus.gateway.core.audit_record import (
     CancelRequested,
     CircuitClosed,
     CircuitOpened,
+    CursorChanged,
     EndpointChanged,
     HandlerStarted,
     KeysetPublished,
@@ -41,6 +42,7 @@ TYPES = {
     OperationsExpired: "operations_expired",
     NamespaceCreated: "namespace_created",
     EndpointChanged: "endpoint_changed",
+    CursorChanged: "cursor_changed",
     KeysetPublished: "keyset_published",
     AuthenticationFailed: "authentication_failed",
     StoreRestored: "store_restored",
@@ -112,7 +114,7 @@ def index_audit_record(record: AuditRecord) -> AuditIndex:
             )
         case OperationsExpired():
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor, endpoint=happening.endpoint)
-        case NamespaceCreated() | KeysetPublished() | StoreRestored():
+        case NamespaceCreated() | KeysetPublished() | StoreRestored() | CursorChanged():
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor)
         case AuthenticationFailed():
             return AuditIndex(type=kind, actor=actor)

@@ -175,6 +175,14 @@ class EndpointChanged(Value):
     other: str = ""
 
 
+class CursorChanged(Value):
+    """A cursor of a namespace's feed was made or deleted."""
+
+    namespace: str
+    cursor: str
+    change: str
+
+
 class KeysetPublished(Value):
     """A keyset was published."""
 
@@ -218,6 +226,7 @@ Happening = (
     | OperationsExpired
     | NamespaceCreated
     | EndpointChanged
+    | CursorChanged
     | KeysetPublished
     | AuthenticationFailed
     | StoreRestored

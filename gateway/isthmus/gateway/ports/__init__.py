@@ -6,6 +6,7 @@ of its own: everything goes through the unit of work. One contract test suite ho
 
 from isthmus.gateway.ports.backlog import WaitingGroup
 from isthmus.gateway.ports.evidence import Evidence
+from isthmus.gateway.ports.feed import FeedRecord, FeedUnit
 from isthmus.gateway.ports.reader import (
     AuditFilter,
     ListedOperation,
@@ -59,6 +60,8 @@ __all__ = [
     "CommitWatcher",
     "EnvelopeSlot",
     "Evidence",
+    "FeedRecord",
+    "FeedUnit",
     "HandlerAccepted",
     "ListedOperation",
     "Namespace",

@@ -6,11 +6,13 @@ from typing import Protocol
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.circuit import Circuit
+from isthmus.gateway.core.feed import Cursor
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey, State
 from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports.backlog import WaitingGroup
 from isthmus.gateway.ports.evidence import Evidence
+from isthmus.gateway.ports.feed import FeedRecord
 from isthmus.gateway.ports.values import EnvelopeSlot, Namespace, QueueKey, StoredKeyset, WorkerSession
 
 
@@ -161,6 +163,21 @@ class Reader(Protocol):
 
     def keyset(self, namespace: str) -> StoredKeyset | None:
         """Return the newest keyset of a namespace."""
+        ...
+
+    def cursor(self, namespace: str, name: str) -> Cursor | None:
+        """Return a cursor of a namespace's feed."""
+        ...
+
+    def list_cursors(self, namespace: str, limit: int) -> Sequence[Cursor]:
+        """Return the cursors of a namespace, by name."""
+        ...
+
+    def feed_records(self, namespace: str, after: int, limit: int) -> Sequence[FeedRecord]:
+        """Return audit records in which a namespace is the caller, oldest first, from beyond a position.
+
+        What is committed later always has a greater position, whatever was begun first.
+        """
         ...
 
     def audit_events(self, wanted: AuditFilter) -> Sequence[StoredAuditEvent]:

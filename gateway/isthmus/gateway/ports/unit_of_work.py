@@ -8,6 +8,7 @@ from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.audit_record import AuditRecord
 from isthmus.gateway.core.circuit import Circuit, Line
 from isthmus.gateway.core.operation import Operation, OperationKey
+from isthmus.gateway.ports.feed import FeedUnit
 from isthmus.gateway.ports.retention import RetentionUnit
 from isthmus.gateway.ports.signals import Signal
 from isthmus.gateway.ports.values import (
@@ -213,7 +214,9 @@ class AuditUnit(Protocol):
         ...
 
 
-class UnitOfWork(OperationUnit, TaskUnit, CircuitUnit, RegistryUnit, RetentionUnit, AuditUnit, Protocol):
+class UnitOfWork(
+    OperationUnit, TaskUnit, CircuitUnit, RegistryUnit, RetentionUnit, FeedUnit, AuditUnit, Protocol
+):
     """All of one command: committed together or not at all."""
 
     def signal(self, signal: Signal) -> None:

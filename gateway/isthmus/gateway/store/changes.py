@@ -4,6 +4,7 @@ from itertools import islice
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.circuit import Circuit, Line
+from isthmus.gateway.core.feed import Cursor
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.ports import Namespace, StoredKeyset, Task, WorkerSession
 from isthmus.gateway.store.audit_events import PendingEvent
@@ -11,6 +12,8 @@ from isthmus.gateway.store.operations import Ident, StoredOperation
 
 CallerLine = tuple[str, str]
 """(endpoint, caller): what limits of open operations apply to."""
+CursorName = tuple[str, str]
+"""(namespace, name)."""
 
 
 class Known:
@@ -23,6 +26,7 @@ class Known:
 
     __slots__ = (
         "circuits",
+        "cursors",
         "endpoints",
         "envelopes",
         "identities",
@@ -49,6 +53,7 @@ class Known:
         self.namespaces: dict[str, Namespace | None] = {}
         self.endpoints: dict[str, Endpoint | None] = {}
         self.keysets: dict[str, StoredKeyset | None] = {}
+        self.cursors: dict[CursorName, Cursor | None] = {}
         # Only of lines that somebody asked for.
         self.open_counts: dict[CallerLine, int] = {} if open_counts is None else open_counts
 
@@ -61,6 +66,8 @@ class Known:
             self.sessions.update(changes.sessions)
         if changes.circuits:
             self.circuits.update(changes.circuits)
+        if changes.cursors:
+            self.cursors.update(changes.cursors)
         if changes.is_registry_changed:
             self.namespaces.update(changes.namespaces)
             self.endpoints.update(changes.endpoints)
@@ -86,6 +93,7 @@ class Changes:
     __slots__ = (
         "audit",
         "circuits",
+        "cursors",
         "endpoints",
         "envelopes",
         "keysets",
@@ -111,6 +119,7 @@ class Changes:
         self.tokens: dict[int, tuple[str, bytes]] = {}
         self.sessions: dict[bytes, WorkerSession | None] = {}
         self.circuits: dict[Line, Circuit | None] = {}
+        self.cursors: dict[CursorName, Cursor | None] = {}
         self.namespaces: dict[str, Namespace] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.keysets: list[StoredKeyset] = []
@@ -132,6 +141,7 @@ class Changes:
             or self.sessions
             or self.tokens
             or self.circuits
+            or self.cursors
             or self.is_registry_changed
         )
 
@@ -153,6 +163,8 @@ class Changes:
             self.sessions.update(later.sessions)
         if later.circuits:
             self.circuits.update(later.circuits)
+        if later.cursors:
+            self.cursors.update(later.cursors)
         if later.is_registry_changed:
             self.namespaces.update(later.namespaces)
             self.endpoints.update(later.endpoints)

@@ -5,6 +5,7 @@ from typing import Protocol
 from isthmus.gateway.store import (
     audit_events,
     circuits,
+    feed,
     operation_tokens,
     operations,
     registry,
@@ -53,6 +54,8 @@ def write_changes(connection: Connection, changes: Changes, known: Known, sequen
         )
     if changes.circuits:
         _write_circuits(connection, changes)
+    if changes.cursors:
+        _write_cursors(connection, changes)
     if changes.is_registry_changed:
         _write_registry(connection, changes)
     return [
@@ -101,6 +104,13 @@ def _write_circuits(connection: Connection, changes: Changes) -> None:
     put = [circuits.circuit_row(circuit) for circuit in changes.circuits.values() if circuit is not None]
     circuits.REMOVE.run(connection, removed)
     circuits.PUT.run(connection, put)
+
+
+def _write_cursors(connection: Connection, changes: Changes) -> None:
+    removed = [(feed.cursor_id(*name),) for name, cursor in changes.cursors.items() if cursor is None]
+    put = [feed.cursor_row(cursor) for cursor in changes.cursors.values() if cursor is not None]
+    feed.REMOVE.run(connection, removed)
+    feed.PUT.run(connection, put)
 
 
 def _write_registry(connection: Connection, changes: Changes) -> None:

@@ -5,12 +5,14 @@ from datetime import datetime
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.circuit import Circuit
+from isthmus.gateway.core.feed import Cursor
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.ports import (
     AuditFilter,
     EnvelopeSlot,
     Evidence,
+    FeedRecord,
     ListedOperation,
     Namespace,
     OperationFilter,
@@ -25,6 +27,7 @@ from isthmus.gateway.store import (
     backlog,
     circuits,
     evidence,
+    feed,
     operation_tokens,
     operations,
     registry,
@@ -175,6 +178,20 @@ class SnapshotReader:
         """Return the newest keyset of a namespace: that of the highest version."""
         row = self._one(registry.SELECT_KEYSET, (namespace, 1))
         return None if row is None else registry.keyset_from_row(row)
+
+    def cursor(self, namespace: str, name: str) -> Cursor | None:
+        """Return a cursor of a namespace's feed."""
+        row = self._one(feed.SELECT, (feed.cursor_id(namespace, name),))
+        return None if row is None else feed.cursor_from_row(row)
+
+    def list_cursors(self, namespace: str, limit: int) -> Sequence[Cursor]:
+        """Return the cursors of a namespace, by name."""
+        return [feed.cursor_from_row(row) for row in self._all(feed.LIST, (namespace, limit))]
+
+    def feed_records(self, namespace: str, after: int, limit: int) -> Sequence[FeedRecord]:
+        """Return audit records in which a namespace is the caller, oldest first, from beyond a position."""
+        parameters = feed.record_parameters(namespace, after, limit)
+        return [feed.record_from_row(row) for row in self._all(feed.SELECT_RECORDS, parameters)]
 
     def audit_events(self, wanted: AuditFilter) -> Sequence[StoredAuditEvent]:
         """Return a page of the audit log."""

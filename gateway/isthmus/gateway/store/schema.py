@@ -248,6 +248,23 @@ circuits = Table(
     Column("probe_attempt", Number, nullable=False),
     sqlite_with_rowid=False,
 )
+cursors = Table(
+    "cursors",
+    metadata,
+    # Namespace and name, with a slash between them.
+    Column("cursor_id", Text, primary_key=True),
+    Column("namespace", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    # Names of kinds, with commas between them.
+    Column("kinds", Text, nullable=False),
+    # In the audit log.
+    Column("position", Number, nullable=False),
+    Column("created_at", Number, nullable=False),
+    Column("acknowledged_at", Number),
+    sqlite_with_rowid=False,
+)
+Index("cursors_by_namespace", cursors.c.namespace, cursors.c.name)
 
 keysets = Table(
     "keysets",

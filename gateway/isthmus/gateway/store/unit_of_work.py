@@ -13,6 +13,7 @@ from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.audit_record import AuditRecord
 from isthmus.gateway.core.circuit import Circuit, Line
 from isthmus.gateway.core.errors import AlreadyExistsError, NotFoundError, PreconditionError
+from isthmus.gateway.core.feed import Cursor
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.ports import (
@@ -26,7 +27,7 @@ from isthmus.gateway.ports import (
     TaskKind,
     WorkerSession,
 )
-from isthmus.gateway.store import audit_events, circuits, operations, registry, retention, tasks
+from isthmus.gateway.store import audit_events, circuits, feed, operations, registry, retention, tasks
 from isthmus.gateway.store.group import Buffer
 from isthmus.gateway.store.moments import to_microseconds
 from isthmus.gateway.store.operations import MOST_COUNTED, StoredOperation
@@ -405,6 +406,28 @@ class BufferedUnitOfWork:
             )
         self._buffer.changes.keysets.append(keyset)
         self._buffer.changes.newest_keysets[keyset.namespace] = keyset
+
+    # --- cursors --------------------------------------------------------------------------------------------
+
+    def cursor(self, namespace: str, name: str) -> Cursor | None:
+        """Return a cursor of a namespace's feed."""
+        buffer, identity = self._buffer, (namespace, name)
+        own, pending, known = buffer.changes.cursors, buffer.pending.cursors, buffer.known.cursors
+        parameters = (feed.cursor_id(namespace, name),)
+        return self._look_up(own, pending, known, identity, feed.SELECT, parameters, feed.cursor_from_row)
+
+    def put_cursor(self, cursor: Cursor) -> None:
+        """Add or replace a cursor."""
+        self._buffer.changes.cursors[cursor.namespace, cursor.name] = cursor
+
+    def remove_cursor(self, namespace: str, name: str) -> None:
+        """Forget a cursor."""
+        self._buffer.changes.cursors[namespace, name] = None
+
+    def count_cursors(self, namespace: str) -> int:
+        """Return how many cursors a namespace has."""
+        ((counted,),) = self._buffer.scan(feed.COUNT, (namespace,))
+        return int(counted)
 
     # --- audit log and signals ------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ class AuditEvent(google.protobuf.message.Message):
     STORE_RESTORED_FIELD_NUMBER: builtins.int
     CIRCUIT_OPENED_FIELD_NUMBER: builtins.int
     CIRCUIT_CLOSED_FIELD_NUMBER: builtins.int
+    CURSOR_CHANGED_FIELD_NUMBER: builtins.int
     occurred_at_ms: builtins.int
     """When, Unix milliseconds, by the gateway's clock."""
     actor: builtins.str
@@ -115,6 +116,10 @@ class AuditEvent(google.protobuf.message.Message):
     def circuit_closed(self) -> global___CircuitClosed:
         """Attempts go out again."""
 
+    @property
+    def cursor_changed(self) -> global___CursorChanged:
+        """A cursor of a namespace's feed was made or deleted."""
+
     def __init__(
         self,
         *,
@@ -138,10 +143,11 @@ class AuditEvent(google.protobuf.message.Message):
         store_restored: global___StoreRestored | None = ...,
         circuit_opened: global___CircuitOpened | None = ...,
         circuit_closed: global___CircuitClosed | None = ...,
+        cursor_changed: global___CursorChanged | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven", "operations_expired", "store_restored", "circuit_opened", "circuit_closed"] | None: ...
+    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven", "operations_expired", "store_restored", "circuit_opened", "circuit_closed", "cursor_changed"] | None: ...
 
 global___AuditEvent = AuditEvent
 
@@ -750,3 +756,29 @@ class StoreRestored(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["backup_taken_at_ms", b"backup_taken_at_ms", "last_position", b"last_position", "namespace", b"namespace"]) -> None: ...
 
 global___StoreRestored = StoreRestored
+
+@typing.final
+class CursorChanged(google.protobuf.message.Message):
+    """A cursor of a namespace's feed was made or deleted."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    CURSOR_FIELD_NUMBER: builtins.int
+    CHANGE_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """Whose."""
+    cursor: builtins.str
+    """Its name."""
+    change: builtins.str
+    """created, deleted."""
+    def __init__(
+        self,
+        *,
+        namespace: builtins.str = ...,
+        cursor: builtins.str = ...,
+        change: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["change", b"change", "cursor", b"cursor", "namespace", b"namespace"]) -> None: ...
+
+global___CursorChanged = CursorChanged

@@ -18,6 +18,7 @@ from isthmus.gateway.core.audit_record import (
     CancelRequested,
     CircuitClosed,
     CircuitOpened,
+    CursorChanged,
     EndpointChanged,
     HandlerStarted,
     Happening,
@@ -102,6 +103,7 @@ HAPPENINGS: list[Happening] = [
     EndpointChanged(
         endpoint="invoices", namespace="billing", change="updated", fields=("allow", "retry"), other="data"
     ),
+    CursorChanged(namespace="data", cursor="nightly", change="created"),
     KeysetPublished(namespace="data", version=7, keyset_hash=b"h" * 32, root_fingerprint=b"r" * 32),
     AuthenticationFailed(reason="token_expired", source="10.0.0.1", count=5),
     StoreRestored(namespace="data", taken_at=AT, last_position=41),
@@ -202,7 +204,7 @@ def test_record_is_indexed_by_whom_it_concerns_when_it_is_stored(happening: Happ
         case RequestDenied():
             assert (index.caller, index.handler, index.endpoint) == ("", "billing", "invoices")
             assert index.operation == KEY
-        case NamespaceCreated() | KeysetPublished() | StoreRestored():
+        case NamespaceCreated() | KeysetPublished() | StoreRestored() | CursorChanged():
             assert (index.caller, index.handler, index.endpoint) == ("data", "", "")
         case EndpointChanged():
             assert (index.caller, index.handler, index.endpoint) == ("billing", happening.other, "invoices")

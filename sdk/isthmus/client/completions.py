@@ -1,0 +1,96 @@
+"""Completions to iterate over, for asyncio and without an event loop.
+
+::
+
+    completions = client.completions("nightly", endpoint="payments")
+    async for completion in completions:
+        handle = client.get_operation_handle(completion.operation_id, result_type=Receipt)
+        await book(await handle.result())
+        await completions.acknowledge(completion)
+"""
+
+from collections.abc import AsyncIterator, Iterator
+
+from isthmus.client.feed import AcknowledgeInput, Completion, CompletionsInput, LookInput, Progress
+from isthmus.client.interceptor import ClientOutbound, SyncClientOutbound
+
+
+class Completions:
+    """What ended of the operations that this namespace called, behind a cursor that the gateway keeps.
+
+    Each iteration begins behind the last acknowledgement, whichever process made it: what was delivered and
+    not acknowledged comes again. So two consumers of one cursor get the same, and repeat each other's work.
+    """
+
+    def __init__(self, outbound: ClientOutbound, wanted: CompletionsInput, *, follow: bool) -> None:
+        self._outbound = outbound
+        self._wanted = wanted
+        self._follow = follow
+        self._progress = Progress()
+
+    async def __aiter__(self) -> AsyncIterator[Completion]:
+        """Return completions, oldest first; with ``follow`` for ever, else until there are none left.
+
+        Raises:
+            AlreadyExistsError: the cursor exists and wants something else.
+            NotFoundError: somebody deleted the cursor.
+            GatewayError: the gateway refuses, or cannot be reached now (without ``follow``).
+        """
+        progress = self._progress = Progress(await self._outbound.open_completions(self._wanted))
+        while True:
+            look = LookInput(cursor=self._wanted.cursor, after=progress.after, wait=self._follow)
+            page = await self._outbound.read_completions(look)
+            progress.saw(page)
+            for completion in page.completions:
+                yield completion
+            if progress.passed_by is not None:
+                await self._acknowledge(progress.passed_by)
+            if not self._follow and not page.more:
+                return
+
+    async def acknowledge(self, completion: Completion) -> None:
+        """Say that this completion, and every one before it, is dealt with. Durable once it returns.
+
+        Raises:
+            GatewayError: the gateway could not be asked; the completion may come again.
+        """
+        await self._acknowledge(completion.position)
+
+    async def _acknowledge(self, position: int) -> None:
+        await self._outbound.acknowledge_completions(
+            AcknowledgeInput(cursor=self._wanted.cursor, position=position)
+        )
+        self._progress.acknowledged(position)
+
+
+class SyncCompletions:
+    """What Completions is for asyncio."""
+
+    def __init__(self, outbound: SyncClientOutbound, wanted: CompletionsInput, *, follow: bool) -> None:
+        self._outbound = outbound
+        self._wanted = wanted
+        self._follow = follow
+        self._progress = Progress()
+
+    def __iter__(self) -> Iterator[Completion]:
+        """Return completions, oldest first; as ``Completions``."""
+        progress = self._progress = Progress(self._outbound.open_completions(self._wanted))
+        while True:
+            look = LookInput(cursor=self._wanted.cursor, after=progress.after, wait=self._follow)
+            page = self._outbound.read_completions(look)
+            progress.saw(page)
+            yield from page.completions
+            if progress.passed_by is not None:
+                self._acknowledge(progress.passed_by)
+            if not self._follow and not page.more:
+                return
+
+    def acknowledge(self, completion: Completion) -> None:
+        """Say that this completion, and every one before it, is dealt with; as ``Completions``."""
+        self._acknowledge(completion.position)
+
+    def _acknowledge(self, position: int) -> None:
+        self._outbound.acknowledge_completions(
+            AcknowledgeInput(cursor=self._wanted.cursor, position=position)
+        )
+        self._progress.acknowledged(position)
