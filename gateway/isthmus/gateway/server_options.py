@@ -24,6 +24,8 @@ def server_options(limits: LimitSettings) -> list[tuple[str, int]]:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        # Newer cores wait for this one as well, by default a minute.
+        ("grpc.http2.ping_timeout_ms", 10_000),
         # Otherwise a second gateway on the same port would silently take half of the connections.
         ("grpc.so_reuseport", 0),
     ]

@@ -33,6 +33,9 @@ class ChannelSettings:
     allow_insecure: bool = False
     """Permit plaintext to another machine. Envelopes stay sealed; tokens can be read on the way."""
     keepalive_seconds: float = 30.0
+    """A connection with calls on it that was silent for so long is asked whether it lives; at least 5."""
+    keepalive_timeout_seconds: float = 10.0
+    """One that does not answer within this is given up, and another one is made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +102,9 @@ def _options(settings: ChannelSettings, target: Target) -> Sequence[tuple[str, A
         ("grpc.max_send_message_length", limits.MAX_FRAME_BYTES + _FRAME_OVERHEAD_BYTES),
         ("grpc.max_receive_message_length", limits.MAX_FRAME_BYTES + _FRAME_OVERHEAD_BYTES),
         ("grpc.keepalive_time_ms", round(settings.keepalive_seconds * 1000)),
-        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout_seconds * 1000)),
+        # Newer cores wait for this one as well, by default a minute.
+        ("grpc.http2.ping_timeout_ms", round(settings.keepalive_timeout_seconds * 1000)),
         ("grpc.keepalive_permit_without_calls", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 1_000),
