@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"
 
-# More processes than a small machine has cores: tests that start real processes mostly wait for them. By file,
-# because what a file sets up for all of its tests is dear.
+# More processes than a small machine has cores: tests that start real processes mostly wait for them.
+# By file, because what a file sets up for all of its tests is dear.
 IN_PARALLEL = ("-n", "4", "--dist", "loadfile")
 
 nox.needs_version = ">=2026.2.9"
@@ -66,6 +66,21 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", *IN_PARALLEL, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Inflict faults on real processes for ten minutes; -- --seconds 3600 --seed 7 and more: see --help."""
+    session.run(sys.executable, "-m", "tests.faults.run", *session.posargs)
+
+
+@nox.session
+def model(session: nox.Session) -> None:
+    """Compare the life of operations with a model, 100,000 steps on each kind of store."""
+    session.run(
+        *("pytest", "-q", "tests/contract/test_life_of_operations.py", *session.posargs),
+        env={"ISTHMUS_MODEL_STEPS": "100000"},
+    )
 
 
 @nox.session

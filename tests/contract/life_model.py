@@ -3,8 +3,11 @@
 No commands, effects or tables: one mutable record an operation, one method for each thing that can happen.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from isthmus.gateway.ports import Task
 
 OPEN = frozenset({"scheduled", "dispatched", "started", "parked"})
 
@@ -134,3 +137,20 @@ class Sessions:
     """Worker sessions, and until when each one lives."""
 
     expires_at: dict[int, datetime] = field(default_factory=dict)
+
+
+def digest(*parts: object) -> bytes:
+    """Return 32 bytes that only these parts give."""
+    return hashlib.sha256(repr(parts).encode()).digest()
+
+
+def where(task: Task | None) -> tuple[object, object]:
+    """Return when a task is ready, or the session that has it."""
+    if task is None:
+        return None, None
+    return (task.ready_at, None) if task.session_id is None else (None, task.session_id[0])
+
+
+def expected(ready_at: object, session_number: int | None) -> tuple[object, object]:
+    """Return the same for what the model says."""
+    return (None, session_number) if session_number is not None else (ready_at, None)

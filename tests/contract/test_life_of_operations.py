@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -17,13 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
 from tests.contract.commands import putting_endpoints
 from tests.contract.conftest import StoreFactory
-from tests.contract.life_model import Life, Retries, Sessions
+from tests.contract.life_model import Life, Retries, Sessions, digest, expected, where
 from tests.contract.samples import ACTOR, CALLER, HANDLER, NOW, QUEUE, endpoint, key, seconds, session
 from tests.integration.sealed_messages import request_header
 
@@ -47,7 +45,7 @@ from isthmus.gateway.core.audit_record import Actor
 from isthmus.gateway.core.errors import AlreadyExistsError, ConflictError, NotFoundError, PreconditionError
 from isthmus.gateway.core.operation import AttemptEnd, Operation
 from isthmus.gateway.core.rotation import Rotation
-from isthmus.gateway.ports import AuditFilter, Command, Store, Task, TaskKind, UnitOfWork, WorkerSession
+from isthmus.gateway.ports import AuditFilter, Command, Store, TaskKind, UnitOfWork, WorkerSession
 from isthmus.v1 import audit_pb2
 from isthmus.wire.header import Direction, Header
 from isthmus.wire.names import OperationId
@@ -70,11 +68,6 @@ ENDINGS = {
 
 class AbandonedError(Exception):
     """What a command raises that is to change nothing."""
-
-
-def digest(*parts: object) -> bytes:
-    """Return 32 bytes that only these parts give."""
-    return hashlib.sha256(repr(parts).encode()).digest()
 
 
 def session_of(number: int, **changes: Any) -> WorkerSession:
@@ -426,7 +419,6 @@ class LifeMachine(RuleBasedStateMachine):
                 if life.cancel_session == number:
                     life.cancel_session, life.cancel_at = None, self.now
 
-    @precondition(lambda self: bool(self.lives))
     @rule()
     def restart(self) -> None:
         """Close the store and open it again: whose turn it is, is forgotten, and nothing else."""
@@ -461,8 +453,8 @@ class LifeMachine(RuleBasedStateMachine):
             assert statement.startswith(life.statement)
             assert bool(statement) == bool(life.statement)
             assert operation.state.is_terminal == (not life.is_open)
-            assert _where(start) == _expected(life.ready_at, life.session)
-            assert _where(cancel) == _expected(life.cancel_at, life.cancel_session)
+            assert where(start) == expected(life.ready_at, life.session)
+            assert where(cancel) == expected(life.cancel_at, life.cancel_session)
 
     def teardown(self) -> None:
         """Find each start and each end in the audit log, once, and every late outcome."""
@@ -479,16 +471,6 @@ class LifeMachine(RuleBasedStateMachine):
         events = self._runner.run(self.store.read(lambda reader: reader.audit_events(wanted)))
         messages = [audit_pb2.AuditEvent.FromString(event.event) for event in events]
         return Counter(message.WhichOneof("event") or "" for message in messages)
-
-
-def _where(task: Task | None) -> tuple[object, object]:
-    if task is None:
-        return None, None
-    return (task.ready_at, None) if task.session_id is None else (None, task.session_id[0])
-
-
-def _expected(ready_at: object, session_number: int | None) -> tuple[object, object]:
-    return (None, session_number) if session_number is not None else (ready_at, None)
 
 
 @pytest.mark.timeout(120 + STEPS // 20)

@@ -1,5 +1,6 @@
 """The fault proxy does to connections what it says."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ class Echo:
 
     def close(self) -> None:
         """Listen no more."""
+        # Wakes the thread that accepts, which would take one more connection otherwise.
+        self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
 
     def _accept(self) -> None:
@@ -45,7 +48,8 @@ def echo() -> Iterator[Echo]:
     """A server behind the proxy."""
     server = Echo(b"1")
     yield server
-    server.close()
+    with contextlib.suppress(OSError):
+        server.close()
 
 
 def connect(proxy: FaultProxy) -> socket.socket:

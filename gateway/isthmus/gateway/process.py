@@ -8,6 +8,7 @@ from collections.abc import Callable
 from isthmus.gateway.config.settings import GatewayConfig
 from isthmus.gateway.log_setup import set_up_logging
 from isthmus.gateway.server import Gateway
+from isthmus.gateway.system import Surroundings
 
 # The collector looks for cycles after so many new objects, by default 700: what ten calls under way keep
 # alive. Hardly anything here is part of a cycle (values are not even looked at), so looking seldom is enough.
@@ -16,17 +17,19 @@ YOUNG_OBJECTS = 20_000
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def run_process(config: GatewayConfig) -> None:
+def run_process(config: GatewayConfig, *, surroundings: Surroundings | None = None) -> None:
     """Serve until SIGTERM or SIGINT, as everything that this process does.
+
+    ``surroundings`` are the world as it is, unless a test brings another clock.
 
     Raises:
         ConfigurationError, UnavailableError: as Gateway.start.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(run(config))
+        runner.run(run(config, surroundings=surroundings))
 
 
-async def run(config: GatewayConfig) -> None:
+async def run(config: GatewayConfig, *, surroundings: Surroundings | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal stops at once.
 
     Raises:
@@ -43,7 +46,7 @@ async def run(config: GatewayConfig) -> None:
     for number in _SIGNALS:
         loop.add_signal_handler(number, signaled)
     try:
-        gateway = await Gateway.start(config)
+        gateway = await Gateway.start(config, surroundings=surroundings)
         # What was imported and built stays for good: otherwise every full collection finds that out again,
         # and stops the gateway for 50 ms.
         gc.collect()

@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.acceptance.deployment.process import RunningProcess
@@ -47,23 +47,42 @@ class GatewaySite:
         """What it printed, in all its lives."""
         return self.folder / "output.log"
 
-    def start(self, *before: str) -> RunningProcess:
+    def start(self, *before: str, program: str = PROGRAM) -> RunningProcess:
         """Start a gateway on it; ``before`` is a module, with arguments, that runs the gateway's."""
-        module = [*before, PROGRAM, str(self.config_file)]
+        module = [*before, program, str(self.config_file)]
         return RunningProcess("gateway", module, environment={}, output=self.output)
 
 
-def create_site(folder: Path, teams: Sequence[Team], *, lease_seconds: int = 30) -> GatewaySite:
-    """Write the configuration of a gateway that believes the tokens of these teams, on a free port."""
-    folder.mkdir(mode=0o700)
+def move_site(site: GatewaySite) -> GatewaySite:
+    """Let the gateway listen elsewhere from its next start on; return where."""
+    moved = replace(site, address=free_address())
+    config = site.config_file.read_text(encoding="utf-8")
+    site.config_file.write_text(config.replace(site.address, moved.address), encoding="utf-8")
+    return moved
+
+
+def free_address() -> str:
+    """Return an address on this machine that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        site = GatewaySite(folder=folder, address=f"127.0.0.1:{free.getsockname()[1]}")
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def create_site(
+    folder: Path, teams: Sequence[Team], *, lease_seconds: int = 30, more_config: str = ""
+) -> GatewaySite:
+    """Write the configuration of a gateway that believes the tokens of these teams, on a free port.
+
+    ``more_config`` are further lines of its first section.
+    """
+    folder.mkdir(mode=0o700)
+    site = GatewaySite(folder=folder, address=free_address())
     parts = [
         f'trust_domain = "{TRUST_DOMAIN}"',
         f'data_dir = "{folder / "data"}"',
         f"lease_seconds = {lease_seconds}",
         "drain_seconds = 5",
+        more_config,
         f'[listen]\naddress = "{site.address}"',
         '[log]\nlevel = "warning"\nformat = "text"',
         *(_issuer(team) for team in teams),
@@ -86,13 +105,15 @@ def register(site: GatewaySite, *, platform: Team, teams: Sequence[Team]) -> Non
         _publish(site, team)
 
 
-def create_endpoint(site: GatewaySite, owner: Team, name: str, *, task_queue: str, caller: Team) -> None:
-    """Create an endpoint that one other team may call; its retries are quick."""
+def create_endpoint(
+    site: GatewaySite, owner: Team, name: str, *, task_queue: str, callers: Sequence[Team]
+) -> None:
+    """Create an endpoint that other teams may call; its retries are quick."""
     connection = _connect(site, owner)
     endpoint = endpoint_service_pb2.Endpoint(
         name=name,
         task_queue=task_queue,
-        allow=[endpoint_service_pb2.AllowRule(namespace=caller.namespace)],
+        allow=[endpoint_service_pb2.AllowRule(namespace=caller.namespace) for caller in callers],
         retry=endpoint_service_pb2.RetryPolicy(initial_interval_ms=100, max_interval_ms=1000),
     )
     connection.call_retrying(

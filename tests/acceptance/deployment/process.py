@@ -48,6 +48,14 @@ class RunningProcess:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    def freeze(self) -> None:
+        """Stop it where it is; its connections stay open."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on after ``freeze``."""
+        self._process.send_signal(signal.SIGCONT)
+
     def say(self, line: str) -> None:
         """Write a line to its standard input."""
         if self._process.stdin is None:

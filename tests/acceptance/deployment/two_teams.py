@@ -27,7 +27,7 @@ class TwoTeams:
         """Tell a running gateway of the teams and of the endpoint; once in its life."""
         try:
             register(self.site, platform=self.platform, teams=[self.caller, self.handler])
-            create_endpoint(self.site, self.handler, ENDPOINT, task_queue=TASK_QUEUE, caller=self.caller)
+            create_endpoint(self.site, self.handler, ENDPOINT, task_queue=TASK_QUEUE, callers=[self.caller])
         except GatewayError as error:
             raise AssertionError(f"{error}\n{gateway.tail()}") from error
 

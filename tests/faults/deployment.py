@@ -1,0 +1,158 @@
+"""What runs in a fault test: gateways on one store, workers, three calling teams, two bad networks.
+
+Callers and workers reach the gateways through a fault proxy each, so a gateway that moves is found again, and
+a network can fail for the ones and not for the others.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.acceptance.deployment.deadline import OverdueError, await_that
+from tests.acceptance.deployment.gateway import create_endpoint, create_site, move_site, register
+from tests.acceptance.deployment.process import RunningProcess
+from tests.acceptance.deployment.team import PLATFORM, Team, create_team
+from tests.acceptance.deployment.two_teams import ENDPOINT, TASK_QUEUE
+from tests.faults.gateway_program import CLOCK_FILE
+from tests.faults.stores import StoreUnderTest
+from tests.faults.tcp_proxy import FaultProxy
+
+LANES: Mapping[str, int] = {"data-team": 10, "web-team": 10, "quiet-team": 1}
+"""Calling teams, and how many calls each has under way at most: two fill the queue, one is quiet."""
+HANDLER = "app-team"
+WORKERS = 2
+# The shortest that a gateway accepts: what a killed worker held waits for it.
+LEASE_SECONDS = 5
+START_SECONDS = 60.0
+
+_GATEWAY = "tests.faults.gateway_program"
+_CALLER = "tests.faults.caller_program"
+_WORKER = "tests.faults.worker_program"
+
+
+class FaultDeployment:
+    """Processes that can be killed and started again, and everything that survives them."""
+
+    def __init__(self, folder: Path, store: StoreUnderTest) -> None:
+        self.folder = folder
+        self.store = store
+        self._platform = create_team(folder, PLATFORM)
+        self._handler = create_team(folder, HANDLER)
+        self._callers = {name: create_team(folder, name) for name in LANES}
+        for team in self._callers.values():
+            team.pin(self._handler, ENDPOINT)
+            self._handler.pin(team)
+        teams = [self._platform, self._handler, *self._callers.values()]
+        self._sites = [
+            create_site(
+                folder / f"gateway-{number}", teams, lease_seconds=LEASE_SECONDS, more_config=store.config()
+            )
+            for number in range(store.gateways)
+        ]
+        self.gateways: list[RunningProcess] = []
+        self.workers: list[RunningProcess] = []
+        self.callers: dict[str, RunningProcess] = {}
+        self.caller_network = FaultProxy(self._sites[0].address)
+        self.worker_network = FaultProxy(self._sites[-1].address)
+
+    def start(self) -> None:
+        """Start everything, in order."""
+        self.caller_network.__enter__()
+        self.worker_network.__enter__()
+        for number in range(len(self._sites)):
+            self.gateways.append(self._start_gateway(number))
+            self.await_serving(number)
+        callers = list(self._callers.values())
+        register(self._sites[0], platform=self._platform, teams=[self._handler, *callers])
+        create_endpoint(self._sites[0], self._handler, ENDPOINT, task_queue=TASK_QUEUE, callers=callers)
+        for number in range(WORKERS):
+            self.workers.append(self._start_worker(number))
+        for name in LANES:
+            self.callers[name] = self._start_caller(name)
+
+    def stop(self) -> None:
+        """Kill whatever runs."""
+        for process in self.processes():
+            process.kill()
+        self.caller_network.__exit__(None, None, None)
+        self.worker_network.__exit__(None, None, None)
+
+    def processes(self) -> list[RunningProcess]:
+        """Return everything that runs, or should."""
+        return [*self.gateways, *self.workers, *self.callers.values()]
+
+    def restart_gateway(self, number: int, *, elsewhere: bool = False) -> None:
+        """Start a gateway again that was killed, and return when it serves."""
+        if elsewhere:
+            self._sites[number] = move_site(self._sites[number])
+            if number == 0:
+                self.caller_network.point_to(self._sites[0].address)
+            if number == len(self._sites) - 1:
+                self.worker_network.point_to(self._sites[-1].address)
+        self.gateways[number] = self._start_gateway(number)
+        self.await_serving(number)
+
+    def restart_worker(self, number: int) -> None:
+        """Start a worker again that was killed."""
+        self.workers[number] = self._start_worker(number)
+
+    def restart_caller(self, name: str) -> None:
+        """Start a caller again that was killed."""
+        self.callers[name] = self._start_caller(name)
+
+    def verify(self, name: str) -> RunningProcess:
+        """Start a process that asks once more how every operation of a caller ended."""
+        return self._start_caller(name, "--verify")
+
+    def await_serving(self, number: int) -> None:
+        """Return when a gateway says that it serves. Raises OverdueError."""
+        with grpc.insecure_channel(self._sites[number].address) as channel:
+            # Made when it is constructed; the stub's class does not say so.
+            check: Any = health_pb2_grpc.HealthStub(channel).Check  # pyright: ignore[reportAttributeAccessIssue]
+
+            def is_serving() -> bool:
+                try:
+                    answer = check(health_pb2.HealthCheckRequest(), timeout=1.0, wait_for_ready=True)
+                except grpc.RpcError:
+                    return False
+                return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+            try:
+                await_that(is_serving, f"gateway {number} serves", seconds=START_SECONDS)
+            except OverdueError as error:
+                raise AssertionError(f"{error}\n{self.gateways[number].tail()}") from error
+
+    def clock_file(self, number: int) -> Path:
+        """Return the file that moves the clock of the machine of a gateway."""
+        return self._sites[number].folder / CLOCK_FILE
+
+    def journal(self, name: str) -> Path:
+        """Return where a caller writes down what it is told."""
+        return self.folder / f"{name}.jsonl"
+
+    def ledgers(self) -> list[Path]:
+        """Return where the handlers write down what they do."""
+        return [self.folder / f"ledger-{number}.jsonl" for number in range(WORKERS)]
+
+    def _start_gateway(self, number: int) -> RunningProcess:
+        return self._sites[number].start(program=_GATEWAY)
+
+    def _start_worker(self, number: int) -> RunningProcess:
+        # One of them answers everything two times, always.
+        options = ["--answer-twice"] if number == 0 else []
+        module = [_WORKER, str(self.ledgers()[number]), *options]
+        return self._start(self._handler, self.worker_network, module, f"worker-{number}")
+
+    def _start_caller(self, name: str, *options: str) -> RunningProcess:
+        module = [_CALLER, str(self.journal(name)), "--lanes", str(LANES[name]), *options]
+        return self._start(self._callers[name], self.caller_network, module, name)
+
+    def _start(self, team: Team, network: FaultProxy, module: list[str], name: str) -> RunningProcess:
+        return RunningProcess(
+            name,
+            module,
+            environment=team.environment(network.address),
+            output=self.folder / f"{name}.log",
+        )

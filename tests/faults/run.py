@@ -1,0 +1,56 @@
+"""Inflicts faults for as long as one likes; prints JSON: ``python -m tests.faults.run --seconds 3600``."""
+
+import argparse
+import dataclasses
+import json
+import logging
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.faults.harness import FaultRun, Report
+from tests.faults.stores import SqliteUnderTest, StoreUnderTest
+
+SECONDS = 600.0
+STORES = ("sqlite",)
+
+
+def store_under_test(name: str, folder: Path) -> StoreUnderTest:
+    """Return the store of a run in a folder."""
+    return {"sqlite": SqliteUnderTest}[name](folder / "gateway-0" / "data" / "isthmus.db")
+
+
+def run(folder: Path, store_name: str, *, seed: int, seconds: float) -> Report:
+    """Run on an empty folder."""
+    store = store_under_test(store_name, folder)
+    try:
+        return FaultRun(folder, store, seed=seed).run(seconds)
+    finally:
+        store.close()
+
+
+def main() -> int:
+    """Run as the command line says; return 1 if something was found."""
+    parser = argparse.ArgumentParser(description="Inflict faults on real processes, and check them.")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long faults go on")
+    parser.add_argument("--store", choices=STORES, default="sqlite")
+    parser.add_argument("--seed", type=int, default=None, help="repeat the faults of an earlier run")
+    parser.add_argument("--keep", type=Path, default=None, help="a folder for journals, logs and store")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    seed = secrets.randbelow(2**32) if arguments.seed is None else arguments.seed
+    logging.getLogger(__name__).info("seed %d", seed)
+    if arguments.keep is not None:
+        arguments.keep.mkdir(parents=True, exist_ok=True)
+        report = run(arguments.keep.resolve(), arguments.store, seed=seed, seconds=arguments.seconds)
+    else:
+        with tempfile.TemporaryDirectory(prefix="isthmus-faults-") as folder:
+            report = run(Path(folder), arguments.store, seed=seed, seconds=arguments.seconds)
+    values = dataclasses.asdict(report) | {"findings": [str(finding) for finding in report.findings]}
+    sys.stdout.write(json.dumps(values, indent=2) + "\n")
+    return 1 if report.findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

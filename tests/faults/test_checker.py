@@ -1,0 +1,250 @@
+"""The checker finds each violation that is planted in a sound history, and nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from tests.acceptance.kill import checker as kill_checker
+from tests.acceptance.kill.records import Acknowledged, CallerLog, Received, Run, Stored
+from tests.faults.checker import LATEST_US, Problem, check, lateness_us
+from tests.faults.records import (
+    ENDS,
+    GOES_OUT,
+    WAITS,
+    CallerHistory,
+    History,
+    Moments,
+    QueueEvent,
+    Timing,
+    Trouble,
+)
+from tests.faults.work import SCHEDULE_TO_CLOSE, START_TO_CLOSE, Ending, Way, ending_of, way_of
+
+CALLER = "data-team"
+JOBS = range(1, 41)
+ENDLESS, HANGING = 7, 11
+BEGIN_US = 1_900_000_000_000_000
+SECOND_US = 1_000_000
+
+
+def _id(number: int) -> str:
+    return f"op-{number}"
+
+
+def _micros(number: int) -> int:
+    timeout = SCHEDULE_TO_CLOSE if way_of(number) is Way.ENDLESS else START_TO_CLOSE
+    return round(timeout.total_seconds() * SECOND_US)
+
+
+def _begin_us(number: int) -> int:
+    return BEGIN_US + number * SECOND_US
+
+
+def _timing(number: int) -> Timing:
+    begin, way = _begin_us(number), way_of(number)
+    ended_us = begin + 50_000 if way is Way.RUN else begin + _micros(number) + 200_000
+    return Timing(
+        operation_id=_id(number),
+        scheduled_us=begin,
+        dispatched_us=begin + 10_000,
+        start_to_close_us=_micros(number) if way is Way.HANGING else None,
+        schedule_to_close_at_us=begin + (_micros(number) if way is Way.ENDLESS else 86_400 * SECOND_US),
+        closed_us=ended_us,
+        timeout={Way.ENDLESS: "schedule_to_close", Way.HANGING: "start_to_close", Way.RUN: ""}[way],
+    )
+
+
+def _digest(number: int) -> str:
+    return "" if ending_of(number) is Ending.TIMED_OUT else f"digest-{number}"
+
+
+def _caller() -> CallerHistory:
+    log = CallerLog(
+        intended=tuple(JOBS),
+        acknowledged=tuple(Acknowledged(number=n, operation_id=_id(n)) for n in JOBS),
+        received=tuple(
+            Received(number=n, operation_id=_id(n), ending=ending_of(n), digest=_digest(n)) for n in JOBS
+        ),
+    )
+    stored = tuple(
+        Stored(operation_id=_id(n), state=ending_of(n), outcome_digest=_digest(n), starts=1, ends=1)
+        for n in JOBS
+    )
+    timings = tuple(map(_timing, JOBS))
+    moments = Moments(
+        intended_us={n: _begin_us(n) - 1_000 for n in JOBS},
+        received_us={n: (timing.closed_us or 0) + 1_000 for n, timing in zip(JOBS, timings, strict=True)},
+    )
+    return CallerHistory(log=log, moments=moments, stored=stored, timings=timings)
+
+
+def _queue(*events: tuple[str, str, str]) -> tuple[QueueEvent, ...]:
+    return tuple(
+        QueueEvent(position=position, caller=caller, operation_id=operation, what=what)
+        for position, (caller, operation, what) in enumerate(events, start=1)
+    )
+
+
+FAIR = _queue(
+    ("busy", "b1", WAITS),
+    ("busy", "b2", WAITS),
+    ("other", "o1", GOES_OUT),
+    ("quiet", "q1", WAITS),
+    ("busy", "b1", GOES_OUT),
+    ("other", "o1", GOES_OUT),
+    ("quiet", "q1", GOES_OUT),
+    ("busy", "b2", GOES_OUT),
+    ("quiet", "q1", ENDS),
+)
+
+
+def _history(
+    caller: CallerHistory | None = None,
+    queue: Sequence[QueueEvent] = FAIR,
+    troubles: Sequence[Trouble] = (),
+    restarts: Sequence[int] = (),
+) -> History:
+    ledger = tuple(
+        Run(operation_id=_id(n), number=n, attempt=1, digest=_digest(n)) for n in JOBS if way_of(n) is Way.RUN
+    )
+    return History(
+        callers={CALLER: caller or _caller()},
+        ledger=ledger,
+        queue=tuple(queue),
+        troubles=tuple(troubles),
+        restarts=tuple(restarts),
+    )
+
+
+def _problems(history: History) -> set[tuple[str, str]]:
+    return {(finding.problem, finding.operation_id) for finding in check(history)}
+
+
+def _with_timing(number: int, *, closed_us: int) -> CallerHistory:
+    caller = _caller()
+    timings = tuple(
+        replace(timing, closed_us=closed_us) if timing.operation_id == _id(number) else timing
+        for timing in caller.timings
+    )
+    return replace(caller, timings=timings)
+
+
+def test_checker_finds_nothing_when_all_is_well() -> None:
+    """Successes, failures, and timeouts of both kinds that fired 200 ms after their time."""
+    assert {ending_of(n) for n in JOBS} == set(Ending)
+    assert check(_history()) == []
+
+
+def test_checker_finds_a_loss_when_the_store_forgot_an_operation() -> None:
+    """What the checker of the kill test finds is found here, too."""
+    caller = _caller()
+    forgetful = replace(caller, stored=caller.stored[1:])
+    assert _problems(_history(forgetful)) == {(kill_checker.Problem.LOST, _id(1))}
+
+
+def test_checker_finds_a_stuck_operation_when_it_did_not_time_out() -> None:
+    """An operation that nobody finishes has to end by its timeout."""
+    caller = _caller()
+    stored = tuple(
+        replace(entry, state="started", ends=0) if entry.operation_id == _id(ENDLESS) else entry
+        for entry in caller.stored
+    )
+    assert (kill_checker.Problem.OPEN, _id(ENDLESS)) in _problems(_history(replace(caller, stored=stored)))
+
+
+def test_checker_finds_a_wrong_ending_when_a_timeout_hit_an_operation_without_one() -> None:
+    """Or when a lost ending of a handler was replaced by a timeout."""
+    caller = _caller()
+    number = next(n for n in JOBS if ending_of(n) is Ending.SUCCEEDED)
+    received = tuple(
+        replace(entry, ending="timed_out", digest="") if entry.number == number else entry
+        for entry in caller.log.received
+    )
+    found = _problems(_history(replace(caller, log=replace(caller.log, received=received))))
+    assert (kill_checker.Problem.WRONG_ENDING, _id(number)) in found
+
+
+@pytest.mark.parametrize("number", [ENDLESS, HANGING])
+def test_checker_finds_an_early_timeout_when_the_gateway_says_so(number: int) -> None:
+    """By the clock of the gateway itself, a microsecond is enough."""
+    timing = _timing(number)
+    due = (
+        timing.schedule_to_close_at_us if number == ENDLESS else 10_000 + _begin_us(number) + _micros(number)
+    )
+    assert _problems(_history(_with_timing(number, closed_us=due))) == set()
+    assert _problems(_history(_with_timing(number, closed_us=due - 1))) == {(Problem.EARLY, _id(number))}
+
+
+@pytest.mark.parametrize("number", [ENDLESS, HANGING])
+def test_checker_finds_an_early_timeout_when_only_the_caller_saw_it(number: int) -> None:
+    """A gateway whose clock jumped finds itself on time; its caller does not."""
+    caller = _caller()
+    moments = caller.moments
+    heard_us = moments.intended_us[number] + _micros(number) - 1
+    hasty = replace(moments, received_us={**moments.received_us, number: heard_us})
+    assert _problems(_history(replace(caller, moments=hasty))) == {(Problem.EARLY, _id(number))}
+
+
+@pytest.mark.parametrize("number", [ENDLESS, HANGING])
+def test_checker_finds_a_late_timeout_when_nothing_kept_the_gateway_from_it(number: int) -> None:
+    """A second is the limit."""
+    timing = _timing(number)
+    due = (timing.closed_us or 0) - 200_000
+    if number == HANGING:
+        due += 10_000
+    on_time = _with_timing(number, closed_us=due + LATEST_US)
+    assert _problems(_history(on_time)) == set()
+    late = _with_timing(number, closed_us=due + LATEST_US + 1)
+    assert _problems(_history(late)) == {(Problem.LATE, _id(number))}
+
+
+def test_checker_excuses_a_late_timeout_when_there_was_trouble() -> None:
+    """Only the time without trouble counts, and it counts after the trouble, too."""
+    due = _timing(ENDLESS).schedule_to_close_at_us
+    late = _with_timing(ENDLESS, closed_us=due + 5 * SECOND_US)
+    trouble = Trouble(why="killed", begin_us=due - SECOND_US, end_us=due + 4_500_000)
+    assert _problems(_history(late, troubles=[trouble])) == set()
+    short = replace(trouble, end_us=due + 3_900_000)
+    assert _problems(_history(late, troubles=[short])) == {(Problem.LATE, _id(ENDLESS))}
+
+
+def test_lateness_is_the_longest_healthy_time_when_troubles_follow_each_other() -> None:
+    """Overlapping and unsorted ones included; what is over or not yet begun does not matter."""
+    troubles = [
+        Trouble(why="c", begin_us=600, end_us=650),
+        Trouble(why="b", begin_us=150, end_us=300),
+        Trouble(why="a", begin_us=100, end_us=200),
+        Trouble(why="before", begin_us=0, end_us=50),
+        Trouble(why="after", begin_us=2_000, end_us=3_000),
+    ]
+    assert lateness_us(80, 700, troubles) == 300
+    assert lateness_us(80, 1_000, troubles) == 350
+    assert lateness_us(80, 90, ()) == 10
+
+
+def test_checker_finds_unfairness_when_another_caller_is_served_twice() -> None:
+    """While a quiet caller's only operation waits."""
+    unfair = _queue(
+        ("busy", "b1", WAITS),
+        ("busy", "b2", WAITS),
+        ("quiet", "q1", WAITS),
+        ("busy", "b1", GOES_OUT),
+        ("busy", "b2", GOES_OUT),
+        ("quiet", "q1", GOES_OUT),
+    )
+    assert _problems(_history(queue=unfair)) == {(Problem.UNFAIR, "q1")}
+    # After a restart in between, a new round begins.
+    assert _problems(_history(queue=unfair, restarts=[4])) == set()
+
+
+def test_checker_lets_an_operation_wait_when_its_own_caller_is_served() -> None:
+    """Behind its elders of the same caller, which take that caller's turns."""
+    own = _queue(
+        ("quiet", "q0", WAITS),
+        ("quiet", "q1", WAITS),
+        ("busy", "b1", GOES_OUT),
+        ("quiet", "q0", GOES_OUT),
+        ("busy", "b2", GOES_OUT),
+        ("quiet", "q1", GOES_OUT),
+    )
+    assert _problems(_history(queue=own)) == set()
