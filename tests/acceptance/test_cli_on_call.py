@@ -289,6 +289,39 @@ def test_parked_operations_run_again_when_the_owner_redrives_them(isthmus: Comma
     assert [event["actor"] for event in events] == ["app-team/developer"]
 
 
+def test_endpoint_goes_and_changes_hands_when_its_owner_says_so(isthmus: CommandLine) -> None:
+    """Drained and kept; offered, accepted, and trusted by its caller."""
+    settings = ("--retention", "90d", "--first-wait", "2s", "--longest-wait", "1m")
+    created = isthmus("endpoint", "create", "leaving", "--allow", "data-team", *settings, profile="app-team")
+    assert created.code == 0, created.err
+    assert created.json["retention_ms"] == 90 * 86_400_000
+    assert (created.json["retry"]["initial_interval_ms"], created.json["retry"]["max_interval_ms"]) == (
+        2_000,
+        60_000,
+    )
+    operation_id = start(isthmus, "leaving", "slow")
+    assert isthmus("endpoint", "delete", "leaving", "--yes", profile="app-team").code == 5
+    assert isthmus("endpoint", "delete", "leaving", "--drain", "--yes", profile="app-team").code == 0
+    assert isthmus("endpoint", "describe", "leaving", profile="app-team").json["draining_since"]
+    assert isthmus("call", "leaving", "Batches", "slow", "--set", "n=1", "--detach").code == 5
+    assert isthmus("endpoint", "keep", "leaving", profile="app-team").code == 0
+    reason = ("--reason", "x", "--yes")
+    assert isthmus("operation", "terminate", operation_id, *reason, profile="app-team").code == 0
+    offered = isthmus("endpoint", "offer", "leaving", "data-team", "--drain", profile="app-team")
+    assert offered.code == 0, offered.err
+    accepted = isthmus("endpoint", "accept", "leaving", "--task-queue", "ours")
+    assert accepted.code == 0, accepted.err
+    assert isthmus("endpoint", "describe", "leaving").json["namespace"] == "data-team"
+    refused = isthmus("call", "leaving", "Batches", "slow", "--set", "n=1", "--detach")
+    assert refused.code == 5
+    assert "belongs to data-team" in refused.err
+    own = isthmus("keys", "show").json["fingerprint"]
+    pin = ("trust", "add", "data-team", "--fingerprint", own, "--endpoint", "leaving")
+    assert isthmus(*pin).code == 2
+    assert isthmus(*pin, "--move").code == 0
+    assert isthmus("endpoint", "delete", "leaving", "--yes").code == 0
+
+
 def test_nothing_ends_when_it_is_not_confirmed(isthmus: CommandLine) -> None:
     """By force is for good: the command asks, and takes no answer for no."""
     operation_id = start(isthmus, "strict", "slow")

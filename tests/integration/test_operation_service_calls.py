@@ -397,6 +397,51 @@ async def test_operation_times_out_when_its_time_is_over_and_never_before(
     assert operation_pb2.StatementBody.FromString(status.ending.statement.body).kind == kind
 
 
+async def test_operation_times_out_when_it_ran_as_long_as_it_may_and_never_before(
+    operation_gateway: RunningGateway,
+) -> None:
+    """From its first dispatch on, whatever the attempts after it: to the millisecond."""
+    gateway = operation_gateway
+    worker = await Worker(gateway.client(HANDLER)).hello(grant=2)
+    caller = gateway.client(CALLER)
+    await start(caller, request(start_to_close_timeout_ms=5000))
+    task = await worker.tasks.get()
+    await worker.answer(retryable(task))
+    gateway.advance(milliseconds=2000)
+    assert (await worker.tasks.get()).attempt == 2
+    gateway.advance(milliseconds=2999)
+    await gateway.timeouts.step()
+    assert (await described(caller, task.operation_id)).state == operation_pb2.OPERATION_STATE_DISPATCHED
+    gateway.advance(milliseconds=1)
+    await gateway.timeouts.step()
+    status = await wait(caller, task.operation_id)
+    body = operation_pb2.StatementBody.FromString(status.ending.statement.body)
+    assert body.kind == operation_pb2.STATEMENT_KIND_TIMED_OUT_START_TO_CLOSE
+
+
+async def test_late_completion_is_refused_and_audited_when_operation_has_ended(
+    operation_gateway: RunningGateway,
+) -> None:
+    """From another process, after an outcome: that one stands, and this one is on record."""
+    handler, caller = operation_gateway.client(HANDLER), operation_gateway.client(CALLER)
+    worker = await Worker(handler).hello(grant=1)
+    await start(caller, request())
+    task = await worker.tasks.get()
+    assert (await worker.answer(outcome(task, Direction.STARTED))).error == b""
+    for number in (1, 2):
+        completion = worker_service_pb2.CompleteOperationRequest(
+            caller_namespace=CALLER, operation_id=task.operation_id, envelope=answer_to(task.request)
+        )
+        call = handler.workers.CompleteOperation(completion, metadata=handler.metadata)
+        if number == 1:
+            await call
+            continue
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        assert refusal(refused.value) == (grpc.StatusCode.FAILED_PRECONDITION, "OPERATION_ENDED")
+    assert len(await audited(operation_gateway, "late_outcome_refused")) == 1
+
+
 async def test_late_outcome_is_refused_and_audited_when_operation_timed_out(
     operation_gateway: RunningGateway,
 ) -> None:

@@ -24,6 +24,8 @@ COLUMNS = ("name", "namespace", "task_queue", "allow", "description")
 
 # The gateway looks at the oldest so many.
 _MOST_COUNTED = 1000
+# What the field holds.
+_MOST_MILLISECONDS = 2**32
 Name = Annotated[str, typer.Argument(help="Name of the endpoint.")]
 TaskQueue = Annotated[str | None, typer.Option(help="The queue that its workers poll.")]
 Allow = Annotated[
@@ -37,6 +39,13 @@ Description = Annotated[str | None, typer.Option(help="For people.")]
 MaxAttempts = Annotated[int | None, typer.Option(min=0, help="Delivery attempts at most; 0: no limit.")]
 OnExhausted = Annotated[
     str | None, typer.Option(help="What happens when they are used up: park or fail.", metavar="park|fail")
+]
+FirstWait = Annotated[
+    str | None,
+    typer.Option(help="Wait before the second attempt; it doubles from there. Default 1s.", metavar="TIME"),
+]
+LongestWait = Annotated[
+    str | None, typer.Option(help="Longest wait between attempts; default 5m.", metavar="TIME")
 ]
 MaxTime = Annotated[
     str | None,
@@ -76,6 +85,8 @@ def create(
     description: Description = None,
     max_attempts: MaxAttempts = None,
     on_exhausted: OnExhausted = None,
+    first_wait: FirstWait = None,
+    longest_wait: LongestWait = None,
     max_time: MaxTime = None,
     fair_weight: FairWeight = None,
     max_per_second: MaxPerSecond = None,
@@ -95,6 +106,8 @@ def create(
         description=description,
         max_attempts=max_attempts,
         on_exhausted=on_exhausted,
+        first_wait=first_wait,
+        longest_wait=longest_wait,
         max_time=max_time,
         fair_weights=_parse_weights(fair_weight),
         max_per_second=max_per_second,
@@ -150,6 +163,8 @@ def update(
     description: Description = None,
     max_attempts: MaxAttempts = None,
     on_exhausted: OnExhausted = None,
+    first_wait: FirstWait = None,
+    longest_wait: LongestWait = None,
     max_time: MaxTime = None,
     fair_weight: FairWeight = None,
     max_per_second: MaxPerSecond = None,
@@ -171,6 +186,8 @@ def update(
         description=description,
         max_attempts=max_attempts,
         on_exhausted=on_exhausted,
+        first_wait=first_wait,
+        longest_wait=longest_wait,
         max_time=max_time,
         fair_weights=_parse_weights(fair_weight),
         max_per_second=max_per_second,
@@ -225,6 +242,8 @@ def _fill(
     description: str | None,
     max_attempts: int | None,
     on_exhausted: str | None,
+    first_wait: str | None,
+    longest_wait: str | None,
     max_time: str | None,
     fair_weights: dict[str, int],
     max_per_second: int | None,
@@ -233,7 +252,6 @@ def _fill(
 ) -> list[str]:
     """Put what is given into an endpoint; return the paths of the fields that were."""
     from isthmus.cli.allow_rule import parse_allow_rule
-    from isthmus.v1 import endpoint_service_pb2
 
     fields: list[str] = []
     if task_queue is not None:
@@ -247,6 +265,27 @@ def _fill(
         del endpoint.allow[:]
         endpoint.allow.extend(rules)
         fields.append("allow")
+    fields += _fill_retry(endpoint, max_attempts, on_exhausted, first_wait, longest_wait)
+    if max_time is not None:
+        endpoint.max_schedule_to_close_ms = round(parse_duration(max_time).total_seconds() * 1000)
+        fields.append("max_schedule_to_close_ms")
+    if retention is not None:
+        endpoint.retention_ms = round(parse_duration(retention).total_seconds() * 1000)
+        fields.append("retention_ms")
+    fields += _fill_limits(endpoint, fair_weights, max_per_second, max_open)
+    return fields
+
+
+def _fill_retry(
+    endpoint: "endpoint_service_pb2.Endpoint",
+    max_attempts: int | None,
+    on_exhausted: str | None,
+    first_wait: str | None,
+    longest_wait: str | None,
+) -> list[str]:
+    """Put how attempts are repeated into an endpoint; return the path of the field, if anything is given."""
+    from isthmus.v1 import endpoint_service_pb2
+
     if max_attempts is not None:
         endpoint.retry.max_attempts = max_attempts
     if on_exhausted is not None:
@@ -257,16 +296,19 @@ def _fill(
         if on_exhausted not in choices:
             raise CliError(f"--on-exhausted is park or fail, not {on_exhausted!r}")
         endpoint.retry.on_exhausted = choices[on_exhausted]
-    if max_attempts is not None or on_exhausted is not None:
-        fields.append("retry")
-    if max_time is not None:
-        endpoint.max_schedule_to_close_ms = round(parse_duration(max_time).total_seconds() * 1000)
-        fields.append("max_schedule_to_close_ms")
-    if retention is not None:
-        endpoint.retention_ms = round(parse_duration(retention).total_seconds() * 1000)
-        fields.append("retention_ms")
-    fields += _fill_limits(endpoint, fair_weights, max_per_second, max_open)
-    return fields
+    if first_wait is not None:
+        endpoint.retry.initial_interval_ms = _milliseconds("--first-wait", first_wait)
+    if longest_wait is not None:
+        endpoint.retry.max_interval_ms = _milliseconds("--longest-wait", longest_wait)
+    given = (max_attempts, on_exhausted, first_wait, longest_wait)
+    return ["retry"] if any(value is not None for value in given) else []
+
+
+def _milliseconds(option: str, text: str) -> int:
+    milliseconds = round(parse_duration(text).total_seconds() * 1000)
+    if not 0 < milliseconds < _MOST_MILLISECONDS:
+        raise CliError(f"{option} is more than 0 and less than 49 days, not {text!r}")
+    return milliseconds
 
 
 def _fill_limits(

@@ -48,10 +48,16 @@ async def answer(
     ("kind", "ending"),
     [
         ("BAD_REQUEST", "envelope"),
+        ("UNAUTHENTICATED", "envelope"),
+        ("UNAUTHORIZED", "envelope"),
         ("NOT_FOUND", "envelope"),
         ("CONFLICT", "envelope"),
-        ("UNAVAILABLE", "retry"),
+        ("NOT_IMPLEMENTED", "envelope"),
+        ("REQUEST_TIMEOUT", "retry"),
+        ("RESOURCE_EXHAUSTED", "retry"),
         ("INTERNAL", "retry"),
+        ("UNAVAILABLE", "retry"),
+        ("UPSTREAM_TIMEOUT", "retry"),
     ],
 )
 async def test_retry_follows_the_nexus_type_when_a_handler_error_is_raised(
@@ -65,13 +71,17 @@ async def test_retry_follows_the_nexus_type_when_a_handler_error_is_raised(
     assert (error.type.value, error.message) == (kind, "no")
 
 
+@pytest.mark.parametrize(("kind", "ending"), [("INTERNAL", "envelope"), ("BAD_REQUEST", "retry")])
 async def test_retry_follows_the_handler_when_it_overrides_its_type(
-    gateway: Gateway, client: HandlerClient, caller: Caller
+    gateway: Gateway, client: HandlerClient, caller: Caller, kind: str, ending: str
 ) -> None:
-    """retryable_override wins over the type."""
-    raised = nexusrpc.HandlerError("no", type="INTERNAL", retryable_override=False)
-    outcome, _ = await answer(gateway, client, caller, raised)
-    assert outcome.WhichOneof("outcome") == "envelope"
+    """retryable_override wins over the type, either way, and arrives as it was."""
+    is_retryable = ending == "retry"
+    raised = nexusrpc.HandlerError("no", type=kind, retryable_override=is_retryable)
+    outcome, error = await answer(gateway, client, caller, raised)
+    assert outcome.WhichOneof("outcome") == ending
+    assert isinstance(error, nexusrpc.HandlerError)
+    assert error.retryable_override is is_retryable
 
 
 @pytest.mark.parametrize("state", list(nexusrpc.OperationErrorState))
