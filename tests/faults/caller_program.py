@@ -31,6 +31,8 @@ from isthmus.client.errors import (
 
 PAUSE_SECONDS = 0.05
 VERIFIERS = 16
+WRONG_CLOCK = frozenset({"MESSAGE_EXPIRED", "MESSAGE_FROM_FUTURE"})
+"""What a gateway says of messages while the clock of its machine is wrong."""
 
 
 def now_us() -> int:
@@ -100,7 +102,7 @@ class Caller:
                 # gateway's clock is wrong, and will be right again.
                 await asyncio.sleep(AGAIN_SECONDS)
             except GatewayError as error:
-                if not error.retryable:
+                if not error.retryable and error.reason not in WRONG_CLOCK:
                     raise
                 await asyncio.sleep(AGAIN_SECONDS)
             else:
