@@ -8,6 +8,8 @@ BATCH = 256
 # A look costs one indexed query and no disk write. New operations may be due before any that is known, so
 # sleeping until the next known one would need a wake-up with every start.
 PAUSE_SECONDS = 0.25
+# A store that is back is found soon enough for the promise of a second.
+TROUBLE_PAUSE_SECONDS = 0.5
 
 
 class Timeouts:
@@ -27,4 +29,9 @@ class Timeouts:
 
     def loop(self) -> RepeatingLoop:
         """Return the loop that does it for as long as the gateway runs."""
-        return RepeatingLoop("timeouts", self.step, pause_seconds=PAUSE_SECONDS)
+        return RepeatingLoop(
+            "timeouts",
+            self.step,
+            pause_seconds=PAUSE_SECONDS,
+            trouble_pause_seconds=TROUBLE_PAUSE_SECONDS,
+        )

@@ -1,11 +1,15 @@
 """A loop goes on whatever its step does, and stops at once."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
+from tests.unit.gateway.manual_time import ManualClock
 
 from isthmus.gateway.core.errors import UnavailableError
 from isthmus.gateway.loops.repeating import MAX_TROUBLE_SECONDS, RepeatingLoop
+from isthmus.gateway.loops.timeouts import Timeouts
+from isthmus.gateway.store.sqlite import SqliteStore
 
 MORE, NOTHING = True, False
 
@@ -52,6 +56,26 @@ async def test_pause_grows_when_step_fails(error: Exception, caplog: pytest.LogC
     assert pauses[3:] == [MAX_TROUBLE_SECONDS] * 3
     assert await loop.turn() == 0.5
     assert "test" in caplog.text
+
+
+async def test_pause_stays_short_when_the_loop_must_not_be_late(caplog: pytest.LogCaptureFixture) -> None:
+    """Long trouble neither makes it sleep longer nor fills the log."""
+    step = ScriptedStep(*[UnavailableError("no disk")] * 20, NOTHING, UnavailableError("no disk"))
+    loop = RepeatingLoop("test", step, pause_seconds=0.25, trouble_pause_seconds=0.5)
+    assert {await loop.turn() for _ in range(20)} == {0.5}
+    assert len(caplog.records) == 5
+    assert await loop.turn() == 0.25
+    assert await loop.turn() == 0.5
+    assert len(caplog.records) == 6
+
+
+async def test_timeouts_come_within_a_second_when_the_store_is_back(tmp_path: Path) -> None:
+    """However long it was away: the loop never sleeps for longer than half a second."""
+    store = SqliteStore(tmp_path / "isthmus.db")
+    await store.open()
+    loop = Timeouts(store, clock=ManualClock()).loop()
+    await store.close()
+    assert max([await loop.turn() for _ in range(10)]) <= 0.5
 
 
 async def test_loop_ends_when_stopped_in_its_pause() -> None:
