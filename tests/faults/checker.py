@@ -57,7 +57,7 @@ def check(history: History) -> list[Finding]:
             for f in ended
         ]
         findings += _check_timeouts(caller, its, history.troubles)
-    findings += _check_turns(history.queue, history.restarts)
+    findings += _check_turns(history.queue, history.restarts, gateways=history.gateways)
     return findings
 
 
@@ -118,12 +118,12 @@ class _Waiting:
         self.served: Counter[str] = Counter()
 
 
-def _check_turns(queue: Sequence[QueueEvent], restarts: Sequence[int]) -> Iterator[Finding]:
+def _check_turns(queue: Sequence[QueueEvent], restarts: Sequence[int], *, gateways: int) -> Iterator[Finding]:
     """Find callers that were passed over.
 
     With F others, an operation goes out within the next F + 1 dispatches: as all weights are 1, nobody else
     has two turns in that time. A caller's own operations stand in line behind each other, so that only those
-    count that are alone; a restart begins a new round.
+    count that are alone; a restart begins a new round. Of several gateways each has its own rounds.
     """
     open_operations: dict[str, set[str]] = defaultdict(set)
     waiting: dict[str, _Waiting] = {}
@@ -140,7 +140,7 @@ def _check_turns(queue: Sequence[QueueEvent], restarts: Sequence[int]) -> Iterat
                     waiting[event.operation_id] = _Waiting(event)
                 open_operations[event.caller].add(event.operation_id)
             case what if what == GOES_OUT:
-                yield from _judge(waiting.pop(event.operation_id, None))
+                yield from _judge(waiting.pop(event.operation_id, None), most=gateways)
                 for entry in waiting.values():
                     if entry.event.caller != event.caller:
                         entry.served[event.caller] += 1
@@ -153,8 +153,8 @@ def _check_turns(queue: Sequence[QueueEvent], restarts: Sequence[int]) -> Iterat
                 raise AssertionError(unknown)
 
 
-def _judge(entry: _Waiting | None) -> Iterator[Finding]:
-    if entry is not None and any(times > 1 for times in entry.served.values()):
+def _judge(entry: _Waiting | None, *, most: int) -> Iterator[Finding]:
+    if entry is not None and any(times > most for times in entry.served.values()):
         yield Finding(
             problem=Problem.UNFAIR,
             caller=entry.event.caller,

@@ -4,6 +4,7 @@ Callers and workers reach the gateways through a fault proxy each, so a gateway 
 a network can fail for the ones and not for the others.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ WORKERS = 2
 # The shortest that a gateway accepts: what a killed worker held waits for it.
 LEASE_SECONDS = 5
 START_SECONDS = 60.0
+KEY_FILE = "statement-key.pem"
 
 _GATEWAY = "tests.faults.gateway_program"
 _CALLER = "tests.faults.caller_program"
@@ -62,6 +64,8 @@ class FaultDeployment:
         self.caller_network.__enter__()
         self.worker_network.__enter__()
         for number in range(len(self._sites)):
+            if number > 0:
+                self._share_key(number)
             self.gateways.append(self._start_gateway(number))
             self.await_serving(number)
         callers = list(self._callers.values())
@@ -135,6 +139,12 @@ class FaultDeployment:
     def ledgers(self) -> list[Path]:
         """Return where the handlers write down what they do."""
         return [self.folder / f"ledger-{number}.jsonl" for number in range(WORKERS)]
+
+    def _share_key(self, number: int) -> None:
+        """Give a gateway the key of the first one: all of a database sign statements with the same."""
+        first, other = (self._sites[each].database.parent for each in (0, number))
+        other.mkdir(mode=0o700)
+        shutil.copy(first / KEY_FILE, other / KEY_FILE)
 
     def _start_gateway(self, number: int) -> RunningProcess:
         return self._sites[number].start(program=_GATEWAY)

@@ -267,6 +267,7 @@ class FaultRun:
             queue=queue,
             troubles=self._troubles.all(),
             restarts=tuple(self._restarts),
+            gateways=self._store.gateways,
         )
 
     def _look(self) -> None:

@@ -1,7 +1,7 @@
 """What callers, the store and the harness say of a run, as values. Moments are Unix microseconds."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tests.acceptance.kill.records import CallerLog, Run, Stored
@@ -71,7 +71,8 @@ class History:
     ledger: tuple[Run, ...]
     queue: tuple[QueueEvent, ...]
     troubles: tuple[Trouble, ...] = ()
-    restarts: tuple[int, ...] = field(default=())
+    restarts: tuple[int, ...] = ()
+    gateways: int = 1
 
 
 def caller_log(lines: Iterable[Mapping[str, Any]]) -> tuple[CallerLog, Moments]:

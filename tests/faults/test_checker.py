@@ -233,8 +233,9 @@ def test_checker_finds_unfairness_when_another_caller_is_served_twice() -> None:
         ("quiet", "q1", GOES_OUT),
     )
     assert _problems(_history(queue=unfair)) == {(Problem.UNFAIR, "q1")}
-    # After a restart in between, a new round begins.
+    # After a restart in between, a new round begins; and each of two gateways has its own.
     assert _problems(_history(queue=unfair, restarts=[4])) == set()
+    assert _problems(replace(_history(queue=unfair), gateways=2)) == set()
 
 
 def test_checker_lets_an_operation_wait_when_its_own_caller_is_served() -> None:
