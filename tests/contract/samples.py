@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import structs
 
 from isthmus.endpoints.endpoint import AllowRule, CircuitSettings, Endpoint, FairWeight, RetrySettings
+from isthmus.endpoints.versions import VersionSettings, VersionShare
 from isthmus.gateway.core.audit_record import (
     Actor,
     AuditRecord,
@@ -126,6 +127,7 @@ def endpoint(name: str = ENDPOINT, **changes: Any) -> Endpoint:
         "max_open_operations": 9_000,
         "retention": timedelta(days=90),
         "circuit": CircuitSettings(failures=3, open_for=seconds(7.25)),
+        "versions": VersionSettings(ramp=(VersionShare(version="2.0 β", percent=10),), pin=True),
         "etag": "e1",
         "created_at": NOW,
         "updated_at": NOW + seconds(1),

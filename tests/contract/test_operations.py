@@ -47,6 +47,7 @@ FULL = operation(
     last_attempt_end=AttemptEnd.LEASE_LOST,
     last_attempt_error="UNAVAILABLE",
     cancel_requested=True,
+    version="2.0 β",
     closed_at=NOW + seconds(9),
     outcome=Direction.FAILURE,
     outcome_digest=b"o" * 32,

@@ -21,6 +21,7 @@ from isthmus.endpoints.endpoint import (
     Endpoint,
     RetrySettings,
 )
+from isthmus.endpoints.versions import VersionSettings
 from isthmus.gateway.api.access import ACCESS
 from isthmus.gateway.api.authentication import AuthenticationInterceptor
 from isthmus.gateway.assembly import Assembly, assemble
@@ -106,6 +107,7 @@ class RunningGateway:
         max_open_operations: int = 0,
         retention: timedelta = DEFAULT_RETENTION,
         circuit: CircuitSettings | None = None,
+        versions: VersionSettings | None = None,
     ) -> None:
         """Register an endpoint of the handler."""
         endpoint = Endpoint(
@@ -119,6 +121,7 @@ class RunningGateway:
             max_open_operations=max_open_operations,
             retention=retention,
             circuit=circuit or CircuitSettings(),
+            versions=versions or VersionSettings(),
             etag="1",
             created_at=START,
             updated_at=START,
@@ -177,10 +180,10 @@ class Worker:
         self._call = client.workers.Work(metadata=client.metadata)
         self._reader = asyncio.create_task(self._read())
 
-    async def hello(self, grant: int = 0, *, task_queue: str = TASK_QUEUE) -> "Worker":
+    async def hello(self, grant: int = 0, *, task_queue: str = TASK_QUEUE, version: str = "1") -> "Worker":
         """Say hello, grant credits, and return when the gateway has answered."""
         hello = worker_service_pb2.WorkerHello(
-            session_id=self.session_id, task_queue=task_queue, identity="worker-1", version="1"
+            session_id=self.session_id, task_queue=task_queue, identity="worker-1", version=version
         )
         await self._call.write(worker_service_pb2.WorkRequest(hello=hello, credits=grant))
         first = asyncio.create_task(self.first.wait())
@@ -263,6 +266,7 @@ async def running_gateway(
     store.subscribe(instruments.on_signals)
     store.watch_commits(instruments.committed)
     await assembly.dispatcher.circuits.refresh()
+    await assembly.dispatcher.routes.refresh()
     interceptor = AuthenticationInterceptor(
         table=ACCESS,
         authenticator=Authenticator([issuer.profile()], clock),
@@ -286,7 +290,7 @@ async def running_gateway(
             store, clock=clock, randomness=FixedRandomness(), drop=assembly.dispatcher.drop
         ),
         metrics=exposition_of(assembly, instruments, store=store, clock=clock, is_ready=lambda: True),
-        circuits=CircuitReviews(assembly.dispatcher.circuits),
+        circuits=CircuitReviews(assembly.dispatcher),
         signer=signer,
         issuer=issuer,
         address=f"127.0.0.1:{port}",

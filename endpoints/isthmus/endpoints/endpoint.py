@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from isthmus.endpoints.versions import VersionSettings
 from isthmus.wire.names import EndpointName, NamespaceName
 
 DEFAULT_RETENTION = timedelta(days=30)
@@ -80,6 +81,7 @@ class Endpoint:
     max_open_operations: int = 0
     retention: timedelta = DEFAULT_RETENTION
     circuit: CircuitSettings = field(default_factory=CircuitSettings)
+    versions: VersionSettings = field(default_factory=VersionSettings)
     etag: str
     created_at: datetime
     updated_at: datetime

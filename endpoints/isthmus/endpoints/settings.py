@@ -12,6 +12,7 @@ from isthmus.endpoints.endpoint import (
     FairWeight,
     RetrySettings,
 )
+from isthmus.endpoints.versions import VersionSettings
 from isthmus.wire import limits
 from isthmus.wire.errors import WireFormatError
 from isthmus.wire.names import check_namespace, check_service, check_task_queue
@@ -23,6 +24,9 @@ MAX_CALLER_LIMIT = 100_000
 MIN_RETENTION = timedelta(hours=1)
 MAX_RETENTION = timedelta(days=365)
 MAX_CIRCUIT_FAILURES = 1000
+MAX_RAMP_VERSIONS = 10
+MAX_VERSION_CHARS = 200
+ALL_PERCENT = 100
 _SHORTEST_OPENING = timedelta(seconds=1)
 _LONGEST_OPENING = timedelta(hours=1)
 _LONGEST_LIFE = timedelta(milliseconds=limits.MAX_SCHEDULE_TO_CLOSE_MS)
@@ -43,6 +47,7 @@ class EndpointSettings:
     max_open_operations: int = 0
     retention: timedelta = DEFAULT_RETENTION
     circuit: CircuitSettings = field(default_factory=CircuitSettings)
+    versions: VersionSettings = field(default_factory=VersionSettings)
 
     def problems(self) -> Iterator[str]:
         """Yield what does not make sense, each as one sentence."""
@@ -72,6 +77,7 @@ class EndpointSettings:
         if not _SHORTEST_OPENING <= self.circuit.open_for <= _LONGEST_OPENING:
             yield "a circuit is open for one second to one hour"
         yield from self._weight_problems()
+        yield from self._version_problems()
 
     def _allow_problems(self) -> Iterator[str]:
         if len(self.allow) > MAX_ALLOW_RULES:
@@ -88,6 +94,16 @@ class EndpointSettings:
                     check_service(rule.operation, "operation")
             except WireFormatError as error:
                 yield f"entry {number} of the allow list: {error}"
+
+    def _version_problems(self) -> Iterator[str]:
+        ramp = self.versions.ramp
+        if len(ramp) > MAX_RAMP_VERSIONS or len({share.version for share in ramp}) != len(ramp):
+            yield f"a ramp names at most {MAX_RAMP_VERSIONS} versions, each once"
+        for share in ramp:
+            if not 0 < len(share.version) <= MAX_VERSION_CHARS or not share.version.isprintable():
+                yield f"a version is 1 to {MAX_VERSION_CHARS} printable characters"
+        if any(share.percent < 0 for share in ramp) or sum(share.percent for share in ramp) > ALL_PERCENT:
+            yield "the shares of a ramp are 0 or more, and at most 100 percent together"
 
     def _weight_problems(self) -> Iterator[str]:
         if len(self.fair_weights) > MAX_ALLOW_RULES:
@@ -119,6 +135,7 @@ def settings_of(endpoint: Endpoint) -> EndpointSettings:
         max_open_operations=endpoint.max_open_operations,
         retention=endpoint.retention,
         circuit=endpoint.circuit,
+        versions=endpoint.versions,
     )
 
 

@@ -146,7 +146,7 @@ def assemble(
         randomness=surroundings.randomness,
         authorizer=authorizer,
         denials=denials,
-        backlogs=EndpointBacklogs(store, shared.views, dispatcher.circuits),
+        backlogs=EndpointBacklogs(store, shared.views, dispatcher.circuits, clock=clock),
     )
     keys = KeyService(
         store,

@@ -102,6 +102,7 @@ class Gateway:
             store.watch_commits(instruments.committed)
             # Before anything goes out: what was open stays open across a restart.
             await assembly.dispatcher.circuits.refresh()
+            await assembly.dispatcher.routes.refresh()
             readiness = Readiness(store, [service.descriptor.full_name for service in assembly.services])
             attempts = FailedAttempts()
             interceptor = AuthenticationInterceptor(
@@ -140,7 +141,7 @@ class Gateway:
                 ).loop(),
                 Retention(store, clock=around.clock).loop(),
                 DrainedEndpoints(store, clock=around.clock, randomness=around.randomness).loop(),
-                CircuitReviews(assembly.dispatcher.circuits).loop(),
+                CircuitReviews(assembly.dispatcher).loop(),
                 failed.loop(),
                 readiness.loop(),
             ]

@@ -7,9 +7,13 @@ import typer
 from isthmus.cli.endpoint_flow import (
     CircuitFailures,
     CircuitTime,
+    PinVersions,
+    Ramp,
     fill_circuit,
+    fill_versions,
     readable_circuit,
     readable_open_circuit,
+    readable_versions,
 )
 from isthmus.cli.endpoint_transfer import accept, keep, offer
 from isthmus.cli.exit_code import CliError
@@ -94,6 +98,8 @@ def create(
     retention: Retention = None,
     circuit_failures: CircuitFailures = None,
     circuit_time: CircuitTime = None,
+    ramp: Ramp = None,
+    pin_versions: PinVersions = None,
 ) -> None:
     """Create an endpoint of your namespace. Nobody may call it until --allow says so."""
     from isthmus.v1 import endpoint_service_pb2
@@ -115,6 +121,7 @@ def create(
         retention=retention,
     )
     fill_circuit(endpoint, circuit_failures, circuit_time)
+    fill_versions(endpoint, ramp, pin_versions)
     request = endpoint_service_pb2.CreateEndpointRequest(endpoint=endpoint)
     _show(ctx, _call(ctx, "CreateEndpoint", request).endpoint)
 
@@ -172,10 +179,15 @@ def update(
     retention: Retention = None,
     circuit_failures: CircuitFailures = None,
     circuit_time: CircuitTime = None,
+    ramp: Ramp = None,
+    no_ramp: Annotated[bool, typer.Option("--no-ramp", help="Empty the ramp.")] = False,
+    pin_versions: PinVersions = None,
 ) -> None:
-    """Change what is given and leave the rest. --allow and --fair-weight replace the whole list."""
+    """Change what is given and leave the rest. --allow, --fair-weight and --ramp replace the whole list."""
     from isthmus.v1 import endpoint_service_pb2
 
+    if ramp and no_ramp:
+        raise CliError("--ramp and --no-ramp contradict each other")
     if allow and allow_nobody:
         raise CliError("--allow and --allow-nobody contradict each other")
     current = _call(ctx, "GetEndpoint", endpoint_service_pb2.GetEndpointRequest(name=name)).endpoint
@@ -195,6 +207,7 @@ def update(
         retention=retention,
     )
     fields += fill_circuit(current, circuit_failures, circuit_time)
+    fields += fill_versions(current, [] if no_ramp else ramp, pin_versions)
     if not fields:
         raise CliError("nothing to change: give at least one option, see isthmus endpoint update --help")
     # With the etag that was read: a change that somebody else makes meanwhile is not overwritten.
@@ -368,6 +381,7 @@ def _backlog(backlog: "endpoint_service_pb2.EndpointBacklog") -> dict[str, Any]:
         "waiting": {count["cause"]: count["operations"] for count in document_of(backlog)["waiting"]},
         "oldest_operation": oldest,
         "open_circuits": document_of(backlog)["circuits"],
+        "worker_versions": document_of(backlog)["versions"],
     }
 
 
@@ -402,6 +416,7 @@ def readable(document: dict[str, Any]) -> dict[str, Any]:
             "max_operations_per_second": document["max_operations_per_second"] or "no limit",
             "max_open_operations": document["max_open_operations"] or "no limit",
             "circuit": readable_circuit(document["circuit"]),
+            "versions": readable_versions(document["versions"]),
         }
     )
 
@@ -417,6 +432,11 @@ def _readable_backlog(document: dict[str, Any]) -> dict[str, Any]:
         "waiting": [f"{number} {cause.replace('_', ' ')}" for cause, number in document["waiting"].items()],
         "oldest_operation": why(oldest) if oldest else None,
         "open_circuits": [readable_open_circuit(circuit) for circuit in document["open_circuits"]] or "none",
+        "worker_versions": [
+            f"{present['sessions']} of {present['version'] or 'no version'}"
+            for present in document["worker_versions"]
+        ]
+        or "no workers",
     }
 
 

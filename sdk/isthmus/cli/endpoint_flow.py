@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli.exit_code import CliError
 from isthmus.cli.moment import parse_duration
 
 if TYPE_CHECKING:
@@ -19,6 +20,21 @@ CircuitFailures = Annotated[
 CircuitTime = Annotated[
     str | None,
     typer.Option(help="How long they wait before one finds out whether it works again.", metavar="TIME"),
+]
+Ramp = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Operations of a hundred that go to workers of a version, for example v2=10; the others go to "
+        "workers of versions that are not named. Repeatable.",
+        metavar="VERSION=PERCENT",
+    ),
+]
+PinVersions = Annotated[
+    bool | None,
+    typer.Option(
+        "--pin-versions/--no-pin-versions",
+        help="Whether attempts go to the version that began the operation while a worker of it is there.",
+    ),
 ]
 _DEFAULT_FAILURES = 10
 _DEFAULT_OPEN_MS = 30_000
@@ -36,6 +52,34 @@ def fill_circuit(
     if time is not None:
         endpoint.circuit.open_ms = round(parse_duration(time).total_seconds() * 1000)
     return ["circuit"]
+
+
+def fill_versions(
+    endpoint: "endpoint_service_pb2.Endpoint", ramp: list[str] | None, pin: bool | None
+) -> list[str]:
+    """Put what is given into an endpoint; return the paths of the fields that were."""
+    if ramp is None and pin is None:
+        return []
+    if ramp is not None:
+        del endpoint.versions.ramp[:]
+        for text in ramp:
+            version, _, percent = text.rpartition("=")
+            if not (version and percent.isascii() and percent.isdecimal()):
+                raise CliError(f"--ramp is VERSION=PERCENT, for example v2=10, not {text!r}")
+            endpoint.versions.ramp.add(version=version, percent=int(percent))
+    if pin is not None:
+        endpoint.versions.pin = pin
+    return ["versions"]
+
+
+def readable_versions(settings: dict[str, Any] | None) -> list[str]:
+    """Return what an endpoint says of versions as phrases."""
+    settings = settings or {}
+    ramp = [f"{share['percent']} % to {share['version']}" for share in settings.get("ramp") or ()]
+    if ramp:
+        ramp.append("what is left to versions that are not named")
+    pinned = ["attempts stay with the version that began"] if settings.get("pin") else []
+    return ramp + pinned or ["any worker gets any operation"]
 
 
 def readable_circuit(settings: dict[str, Any] | None) -> str:

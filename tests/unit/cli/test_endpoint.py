@@ -3,7 +3,8 @@
 import pytest
 
 from isthmus.cli.endpoint import readable
-from isthmus.cli.endpoint_flow import fill_circuit, readable_circuit
+from isthmus.cli.endpoint_flow import fill_circuit, fill_versions, readable_circuit, readable_versions
+from isthmus.cli.exit_code import CliError
 from isthmus.cli.resource import document_of
 from isthmus.v1 import endpoint_service_pb2
 
@@ -69,3 +70,27 @@ def test_circuits_go_off_and_on_when_failures_are_given() -> None:
     assert fill_circuit(endpoint, 5, None) == ["circuit"]
     phrase = readable_circuit(document_of(endpoint)["circuit"])
     assert phrase == "after 5 failures in a row attempts wait 60 s"
+
+
+def test_ramp_is_replaced_when_it_is_given() -> None:
+    """The rest stays; an empty one, and no pin, go back to any worker."""
+    endpoint = endpoint_service_pb2.Endpoint()
+    assert fill_versions(endpoint, None, None) == []
+    assert readable_versions(document_of(endpoint)["versions"]) == ["any worker gets any operation"]
+    assert fill_versions(endpoint, ["v1=5", "a=b=10"], None) == ["versions"]
+    assert fill_versions(endpoint, None, True) == ["versions"]  # noqa: FBT003 - as the option comes
+    assert readable_versions(document_of(endpoint)["versions"]) == [
+        "5 % to v1",
+        "10 % to a=b",
+        "what is left to versions that are not named",
+        "attempts stay with the version that began",
+    ]
+    fill_versions(endpoint, [], False)  # noqa: FBT003
+    assert readable_versions(document_of(endpoint)["versions"]) == ["any worker gets any operation"]
+
+
+@pytest.mark.parametrize("text", ["v2", "=10", "v2=ten", "v2=-1", "v2=1.5"])
+def test_ramp_is_refused_when_it_is_no_share(text: str) -> None:
+    """With an example of one."""
+    with pytest.raises(CliError, match="v2=10"):
+        fill_versions(endpoint_service_pb2.Endpoint(), [text], None)

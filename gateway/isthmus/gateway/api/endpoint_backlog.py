@@ -1,37 +1,43 @@
 """The open operations of an endpoint: how many wait for what, and which is the oldest."""
 
 from collections import Counter
+from collections.abc import Mapping
 
+from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.api.moments import timestamp
 from isthmus.gateway.api.operation_messages import WAITING_CAUSES
 from isthmus.gateway.api.operation_views import OperationViews, View, view
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.core.circuit import Circuit
 from isthmus.gateway.dispatch.circuits import Circuits
-from isthmus.gateway.ports import Reader, Store
+from isthmus.gateway.ports import Clock, QueueKey, Reader, Store
 from isthmus.v1 import endpoint_service_pb2 as pb
 
 # However long a backlog is, saying so takes the same time: the oldest of it tell what is wrong.
 MOST_LOOKED_AT = 1000
 MOST_CIRCUITS = 100
+MOST_VERSIONS = 100
 
 
 class EndpointBacklogs:
     """Counts what waits."""
 
-    def __init__(self, store: Store, views: OperationViews, circuits: Circuits) -> None:
+    def __init__(self, store: Store, views: OperationViews, circuits: Circuits, *, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
         self._views = views
         self._circuits = circuits
 
-    async def backlog(self, endpoint: str, *, to: Principal) -> pb.EndpointBacklog:
+    async def backlog(self, endpoint: Endpoint, *, to: Principal) -> pb.EndpointBacklog:
         """Return the backlog of an endpoint, for a principal of the namespace that owns it."""
+        now = self._clock.now()
 
-        def query(reader: Reader) -> list[View]:
-            listed = reader.open_operations(endpoint, 0, MOST_LOOKED_AT)
-            return [view(reader, entry.operation) for entry in listed]
+        def query(reader: Reader) -> tuple[list[View], Mapping[str, int]]:
+            listed = reader.open_operations(endpoint.name, 0, MOST_LOOKED_AT)
+            queue = QueueKey(namespace=endpoint.namespace, task_queue=endpoint.task_queue)
+            return [view(reader, entry.operation) for entry in listed], reader.present_versions(queue, now)
 
-        views = await self._store.read(query)
+        views, versions = await self._store.read(query)
         waiting = (self._views.waiting(shown) for shown in views)
         counts = Counter(found.cause for found in waiting if found is not None)
         return pb.EndpointBacklog(
@@ -41,7 +47,11 @@ class EndpointBacklogs:
                 for cause, count in counts.most_common()
             ],
             oldest=self._views.show(views[0], to=to) if views else None,
-            circuits=[_circuit_message(circuit) for circuit in self._open_circuits(endpoint)],
+            circuits=[_circuit_message(circuit) for circuit in self._open_circuits(endpoint.name)],
+            versions=[
+                pb.PresentVersion(version=version, sessions=count)
+                for version, count in sorted(versions.items())[:MOST_VERSIONS]
+            ],
         )
 
     def _open_circuits(self, endpoint: str) -> list[Circuit]:

@@ -84,7 +84,7 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
             )
         backlog = None
         if request.include_backlog and endpoint.namespace == namespace:
-            backlog = await self._backlogs.backlog(name, to=principal)
+            backlog = await self._backlogs.backlog(endpoint, to=principal)
         return pb.GetEndpointResponse(endpoint=endpoint_message_for(endpoint, namespace), backlog=backlog)
 
     async def ListEndpoints(

@@ -100,6 +100,7 @@ def operation_message(
         last_attempt_error=operation.last_attempt_error,
         attempts_spent=operation.attempts_spent,
         pollers=pollers,
+        version=operation.version,
         last_heartbeat_at=timestamp(operation.last_heartbeat_at),
     )
     if operation.last_attempt_end is not None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from isthmus.gateway.api.operation_messages import operation_message
 from isthmus.gateway.api.operation_status import no_operation, operation_not_found
 from isthmus.gateway.authn.principal import Principal
-from isthmus.gateway.commands.transition import queue_of
 from isthmus.gateway.core.errors import PreconditionError
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey
@@ -65,7 +64,7 @@ class OperationViews:
         """Return an operation as the principal's namespace sees it; its handler is told what it can do."""
         operation = shown.operation
         side = Side.HANDLER if to.namespace == operation.handler else Side.CALLER
-        pollers = self._dispatcher.pollers(queue_of(operation))
+        pollers, _ = self._dispatcher.takers(operation)
         return operation_message(
             operation, self.waiting(shown, side=side), runner=shown.runner, pollers=pollers
         )
@@ -73,9 +72,11 @@ class OperationViews:
     def waiting(self, shown: View, *, side: Side = Side.CALLER) -> Waiting | None:
         """Return the one thing that an operation waits for, None when it has ended."""
         operation = shown.operation
+        pollers, target = self._dispatcher.takers(operation)
         return waiting_for(
             operation,
-            pollers=self._dispatcher.pollers(queue_of(operation)),
+            pollers=pollers,
+            target=target,
             now=self._clock.now(),
             runner=shown.runner,
             side=side,

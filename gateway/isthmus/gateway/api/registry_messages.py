@@ -12,6 +12,7 @@ from isthmus.endpoints.endpoint import (
     RetrySettings,
 )
 from isthmus.endpoints.settings import EndpointSettings
+from isthmus.endpoints.versions import VersionSettings, VersionShare
 from isthmus.gateway.api.moments import timestamp
 from isthmus.gateway.core.errors import InvalidRequestError
 from isthmus.gateway.ports import Namespace
@@ -37,6 +38,7 @@ UPDATABLE: Mapping[str, str] = {
     "max_open_operations": "max_open_operations",
     "retention_ms": "retention",
     "circuit": "circuit",
+    "versions": "versions",
 }
 """Paths of an update mask, and the settings that they name."""
 
@@ -89,6 +91,13 @@ def endpoint_message(endpoint: Endpoint) -> endpoint_service_pb2.Endpoint:
             open_ms=endpoint.circuit.open_for // _MILLISECOND,
             off=not endpoint.circuit.failures,
         ),
+        versions=endpoint_service_pb2.VersionRouting(
+            ramp=[
+                endpoint_service_pb2.VersionShare(version=share.version, percent=share.percent)
+                for share in endpoint.versions.ramp
+            ],
+            pin=endpoint.versions.pin,
+        ),
         etag=endpoint.etag,
         created_at=timestamp(endpoint.created_at),
         updated_at=timestamp(endpoint.updated_at),
@@ -138,6 +147,12 @@ def endpoint_settings(message: endpoint_service_pb2.Endpoint) -> EndpointSetting
         max_open_operations=message.max_open_operations,
         retention=_duration(message, "retention_ms", DEFAULT_RETENTION),
         circuit=_circuit(message.circuit),
+        versions=VersionSettings(
+            ramp=tuple(
+                VersionShare(version=share.version, percent=share.percent) for share in message.versions.ramp
+            ),
+            pin=message.versions.pin,
+        ),
     )
 
 

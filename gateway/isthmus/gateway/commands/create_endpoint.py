@@ -55,6 +55,7 @@ def create_endpoint(
         max_open_operations=settings.max_open_operations,
         retention=settings.retention,
         circuit=settings.circuit,
+        versions=settings.versions,
         etag=etag,
         created_at=now,
         updated_at=now,

@@ -7,6 +7,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
+from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.commands.passing_tasks import MOST_CALLERS, Passed, PassingTasks
 from isthmus.gateway.commands.transition import transition
 from isthmus.gateway.core.audit_record import GATEWAY, AuditRecord, TaskDispatched, ref
@@ -69,16 +70,18 @@ def lease_passing_tasks(
     rotation: Rotation,
     passed: Passed,
     opening: AbstractSet[Line],
+    version: str | None,
     now: datetime,
 ) -> tuple[list[tuple[LeasedTask, ...]], Rotation, Passed]:
     """Lease as ``lease_tasks`` does, out of a queue of which some tasks may be held up: those are passed by.
 
-    So are those of the lines whose circuit is ``opening``. It goes on looking behind what was ``passed``
+    So are those of the lines whose circuit is ``opening``, and those that are not for workers of the
+    ``version`` that all offers have (None: it does not matter). It goes on looking behind what was ``passed``
     before, and returns how far it came.
     """
     limit = sum(offer.count for offer in offers)
     callers = uow.callers_in_line(queue, now, after=rotation.last, limit=MOST_CALLERS)
-    line = PassingTasks(uow, queue, now, passed=passed, opening=opening)
+    line = PassingTasks(uow, queue, now, passed=passed, opening=opening, version=version)
     chosen, rotation = take_turns(rotation, callers, line, limit)
     return _lease_all(uow, chosen, offers, now), rotation, line.passed()
 
@@ -147,6 +150,12 @@ def _audit_dispatch(uow: UnitOfWork, operation: Operation, session: WorkerSessio
     )
 
 
+def leased_to(session: WorkerSession, endpoint: Endpoint | None) -> Leased:
+    """Return that a session takes a task; an endpoint may pin the operation to its version."""
+    pins = endpoint is not None and endpoint.versions.pin
+    return Leased(session_id=session.session_id, version=session.version if pins else "")
+
+
 def _lease(uow: UnitOfWork, task: Task, session: WorkerSession, now: datetime) -> LeasedTask:
     operation = uow.operation(task.key)
     request = uow.envelope(task.key, EnvelopeSlot.REQUEST)
@@ -155,7 +164,7 @@ def _lease(uow: UnitOfWork, task: Task, session: WorkerSession, now: datetime) -
         msg = "a task without its operation"
         raise RuntimeError(msg)
     if task.kind is TaskKind.START:
-        operation = transition(uow, operation, Leased(session_id=session.session_id), now)
+        operation = transition(uow, operation, leased_to(session, uow.endpoint(operation.endpoint)), now)
     else:
         uow.put_task(replace(task, session_id=session.session_id))
     _audit_dispatch(uow, operation, session, now)

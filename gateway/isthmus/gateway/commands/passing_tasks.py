@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
+from isthmus.endpoints.versions import target_of
 from isthmus.gateway.commands.circuits import is_held_up, lines_of, note_probe
 from isthmus.gateway.core.circuit import Line
 from isthmus.gateway.core.operation import Operation
@@ -21,11 +22,15 @@ MOST_CALLERS = 10_000
 
 
 class Passed(Value):
-    """How far a lease looked: up to which task of each caller, at which time, and whether that was all."""
+    """How far a lease looked: up to which task of each caller, at which time, and whether that was all.
+
+    ``has_passed_by`` says that it left tasks behind.
+    """
 
     last: Mapping[str, Task] = {}
     at: datetime | None = None
     is_complete: bool = True
+    has_passed_by: bool = False
 
 
 class PassingTasks:
@@ -39,8 +44,12 @@ class PassingTasks:
         *,
         passed: Passed,
         opening: AbstractSet[Line],
+        version: str | None,
     ) -> None:
         self._opening = opening
+        self._version = version
+        self._present: AbstractSet[str] | None = None
+        self._has_passed_by = False
         self._uow = uow
         self._queue = queue
         self._now = now
@@ -59,14 +68,17 @@ class PassingTasks:
                 return None
             task, operation = following
             self._last[caller] = task
-            # Nothing holds up a cancel: it has to arrive while its operation runs.
-            if task.kind is TaskKind.CANCEL:
-                self._taken[caller] = operation
-                return task
-            if not self._is_held_up(operation):
+            if not self._is_for_version(operation):
+                self._has_passed_by = True
+                continue
+            # No circuit holds up a cancel: it has to arrive while its operation runs.
+            if task.kind is not TaskKind.CANCEL:
+                if self._is_held_up(operation):
+                    self._has_passed_by = True
+                    continue
                 note_probe(self._uow, operation)
-                self._taken[caller] = operation
-                return task
+            self._taken[caller] = operation
+            return task
 
     def weight(self, caller: str) -> int:
         """How long the caller's turn is: its weight at the endpoint of the task that begins it."""
@@ -75,12 +87,34 @@ class PassingTasks:
 
     def passed(self) -> Passed:
         """Return how far this lease looked, to go on from once it is committed."""
-        return Passed(last=self._last, at=self._now, is_complete=self._is_complete)
+        return Passed(
+            last=self._last,
+            at=self._now,
+            is_complete=self._is_complete,
+            has_passed_by=self._has_passed_by,
+        )
 
     def _is_held_up(self, operation: Operation) -> bool:
         if self._opening and not self._opening.isdisjoint(lines_of(operation)):
             return True
         return is_held_up(self._uow, operation, self._now)
+
+    def _is_for_version(self, operation: Operation) -> bool:
+        if self._version is None:
+            return True
+        endpoint = self._uow.endpoint(operation.endpoint)
+        if endpoint is None or not endpoint.versions:
+            return True
+        settings = endpoint.versions
+        if self._present is None and settings.pin and operation.version:
+            self._present = self._uow.present_versions(self._queue, self._now).keys()
+        target = target_of(
+            settings,
+            operation.key.operation_id,
+            begun_by=operation.version,
+            present=self._present or frozenset(),
+        )
+        return target.takes(self._version)
 
     def _next(self, caller: str) -> tuple[Task, Operation] | None:
         ahead = self._ahead.get(caller)

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from isthmus.endpoints.endpoint import Endpoint
-from isthmus.gateway.commands.lease_tasks import LeasedTask
+from isthmus.gateway.commands.lease_tasks import LeasedTask, leased_to
 from isthmus.gateway.commands.transition import perform
 from isthmus.gateway.core import machine
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, OperationStarted, ref
@@ -97,7 +97,8 @@ def start_operation(
     _check_open(request.endpoint)
     _check_limits(uow, request, wait_seconds)
     operation, effects = machine.start(
-        _new_operation(request, key, now), session_id=None if session is None else session.session_id
+        _new_operation(request, key, now),
+        leased=None if session is None else leased_to(session, request.endpoint),
     )
     uow.insert_operation(operation, request.envelope)
     if request.context:

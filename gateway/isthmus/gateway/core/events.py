@@ -17,9 +17,10 @@ class ApprovalDenied(Value):
 
 
 class Leased(Value):
-    """A worker session takes the task."""
+    """A worker session takes the task; with a ``version`` the operation belongs to that from now on."""
 
     session_id: bytes
+    version: str = ""
 
 
 class AttemptEnded(Value):

@@ -56,16 +56,16 @@ from isthmus.wire.header import OUTCOMES, Direction
 Step = tuple[Operation, Effects]
 
 
-def start(operation: Operation, *, session_id: bytes | None = None) -> Step:
+def start(operation: Operation, *, leased: Leased | None = None) -> Step:
     """Begin the life of an operation that is HELD or SCHEDULED.
 
-    With a session_id a scheduled operation is born leased: one commit instead of two.
+    With ``leased`` a scheduled operation is born leased: one commit instead of two.
     """
     match operation.state:
         case State.HELD:
             return operation, ()
-        case State.SCHEDULED if session_id is not None:
-            return _lease(operation, Leased(session_id=session_id), operation.scheduled_at)
+        case State.SCHEDULED if leased is not None:
+            return _lease(operation, leased, operation.scheduled_at)
         case State.SCHEDULED:
             return operation, (EnqueueTask(ready_at=operation.scheduled_at),)
         case _:
@@ -134,6 +134,7 @@ def _lease(operation: Operation, event: Leased, now: datetime) -> Step:
         attempt=operation.attempt + 1,
         attempts_spent=operation.attempts_spent + 1,
         next_attempt_at=None,
+        version=event.version or operation.version,
         first_dispatched_at=operation.first_dispatched_at or now,
     )
     return leased, (LeaseTask(session_id=event.session_id),)
@@ -259,7 +260,9 @@ def _time_out(operation: Operation, event: TimeoutElapsed, now: datetime) -> Ste
 
 
 def _redrive(operation: Operation, _event: Redriven, now: datetime) -> Step:
-    return _move(operation, State.SCHEDULED, now, attempts_spent=0), (EnqueueTask(ready_at=now),)
+    # New attempts are for whoever mended it: not only for the version that failed.
+    redriven = _move(operation, State.SCHEDULED, now, attempts_spent=0, version="")
+    return redriven, (EnqueueTask(ready_at=now),)
 
 
 def _terminate(operation: Operation, event: Terminated, now: datetime) -> Step:

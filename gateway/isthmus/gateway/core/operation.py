@@ -102,6 +102,8 @@ class Operation(Value):
     last_attempt_error: str = ""
     cancel_requested: bool = False
     heartbeat_at: datetime | None = None
+    # Of the workers that began it, if its endpoint pins operations to versions.
+    version: str = ""
     closed_at: datetime | None = None
     outcome: Direction | None = None
     outcome_digest: bytes = b""

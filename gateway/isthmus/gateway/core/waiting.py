@@ -4,9 +4,12 @@ from datetime import datetime
 from enum import Enum
 from typing import assert_never
 
+from isthmus.endpoints.versions import Target
 from isthmus.gateway.core.circuit import EVERYBODY, Circuit
 from isthmus.gateway.core.operation import AttemptEnd, Operation, State
 from isthmus.gateway.core.value import Value
+
+ANY = Target()
 
 
 class WaitingCause(Enum):
@@ -55,16 +58,18 @@ def waiting_for(
     runner: Runner | None = None,
     side: Side = Side.CALLER,
     circuit: Circuit | None = None,
+    target: Target = ANY,
 ) -> Waiting | None:
     """Return the one cause, or None for an operation that has ended.
 
     Args:
         operation: the operation.
-        pollers: how many worker sessions are connected to its task queue.
+        pollers: how many worker sessions are connected to its task queue, of those that may get it.
         now: the time.
         runner: the worker that has it, if one does and its session is known.
         side: for whom the sentence is.
         circuit: the open circuit that its next attempt has to wait for.
+        target: which versions of workers may get it.
     """
     if operation.state.is_terminal:
         return None
@@ -87,8 +92,10 @@ def waiting_for(
             since = operation.next_attempt_at
     if circuit is not None and cause is WaitingCause.CIRCUIT_OPEN:
         since = max(circuit.since, operation.scheduled_at)
-        until = min(circuit.until, until) if circuit.until > now else operation.next_timeout[1]
-    reason = _reason(operation, cause, side, pollers, runner, circuit, now)
+        until = operation.next_timeout[1]
+        if circuit.until > now:
+            until = min(circuit.until, until)
+    reason = _reason(operation, cause, side, pollers, runner, circuit, target, now)
     return Waiting(cause=cause, since=since, until=until, reason=reason)
 
 
@@ -138,6 +145,7 @@ def _reason(  # noqa: PLR0917 - what waiting_for was told
     pollers: int,
     runner: Runner | None,
     circuit: Circuit | None,
+    target: Target,
     now: datetime,
 ) -> str:
     handler, mine = operation.handler, side is Side.HANDLER
@@ -145,9 +153,10 @@ def _reason(  # noqa: PLR0917 - what waiting_for was told
     match cause:
         case WaitingCause.NO_POLLER:
             advice = "start one" if mine else f"{handler} has to start one"
-            return f"no worker polls {_queue(operation)}: {advice}, or {deadline}"
+            return f"no worker{_of_version(target)} polls {_queue(operation)}: {advice}, or {deadline}"
         case WaitingCause.FAIR_SHARE:
-            workers = "1 worker polls" if pollers == 1 else f"{pollers} workers poll"
+            version = _of_version(target)
+            workers = f"1 worker{version} polls" if pollers == 1 else f"{pollers} workers{version} poll"
             advice = "start another worker" if mine else f"ask {handler} for more workers"
             return (
                 f"{workers} {_queue(operation)} and it is in line for the next free slot: "
@@ -194,6 +203,14 @@ def _held_up(operation: Operation, circuit: Circuit, now: datetime) -> str:
         return f"{failed}; one is on its way, and its answer ends that"
     when = f"at {_time(circuit.until)}" if circuit.until > now else "to the next free slot"
     return f"{failed}; one goes out {when}, and its answer ends that"
+
+
+def _of_version(target: Target) -> str:
+    if target.version:
+        return f" of version {target.version}"
+    if target.others:
+        return f" of a version other than {', '.join(sorted(target.others))}"
+    return ""
 
 
 def _queue(operation: Operation) -> str:

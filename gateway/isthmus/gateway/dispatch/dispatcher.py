@@ -8,29 +8,34 @@ this process is mended when the session comes back or its lease runs out.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
+from isthmus.endpoints.versions import Target, target_of
 from isthmus.gateway.commands.end_attempt import retry_cancel, return_task
 from isthmus.gateway.commands.lease_tasks import LeasedTask
 from isthmus.gateway.commands.start_operation import StartOperation, StartResult, start_operation
+from isthmus.gateway.commands.transition import queue_of
 from isthmus.gateway.core.audit_record import Actor
 from isthmus.gateway.core.errors import GatewayError
-from isthmus.gateway.core.operation import OperationKey
+from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.core.rotation import Rotation
 from isthmus.gateway.dispatch.circuits import Circuits
 from isthmus.gateway.dispatch.interrupt_box import InterruptBox
 from isthmus.gateway.dispatch.live_session import LiveSession
 from isthmus.gateway.dispatch.pump import Pump
 from isthmus.gateway.dispatch.rate_limits import RateLimits
+from isthmus.gateway.dispatch.routes import Routes
 from isthmus.gateway.dispatch.tally import Tally
 from isthmus.gateway.dispatch.task_queue import TaskQueue
 from isthmus.gateway.dispatch.timers import Timers
 from isthmus.gateway.ports import (
     Clock,
     QueueKey,
+    RegistryChanged,
     Signal,
     Store,
     TaskInterrupted,
@@ -73,6 +78,7 @@ class Dispatcher:
         self._rates = RateLimits()
         self.interrupts = InterruptBox()
         self.circuits = Circuits(store, clock=clock, changed=self._look_again)
+        self.routes = Routes(store, changed=self._look_again)
         # Operations that began, by endpoint.
         self.started = Tally()
 
@@ -97,6 +103,7 @@ class Dispatcher:
                 safety_interval=self._safety_interval,
                 rotations=self._rotations,
                 circuits=self.circuits,
+                routes=self.routes,
             )
             served = self._served[live.session.queue] = _Served(queue=queue, pump=pump)
         served.queue.add(live)
@@ -121,7 +128,12 @@ class Dispatcher:
         """Add credits to a session."""
         live.credits += count
         served = self._served.get(live.session.queue)
-        if served is not None and served.queue.backlog and live.credits > 0:
+        if served is None or live.credits <= 0:
+            return
+        if served.queue.passes_by:
+            # What could not go out to others may go out to this one.
+            served.queue.note_backlog()
+        if served.queue.backlog:
             served.pump.wake()
 
     def drop(self, sessions: Iterable[WorkerSession]) -> None:
@@ -137,6 +149,16 @@ class Dispatcher:
         """How many sessions of a queue are connected."""
         served = self._served.get(queue)
         return 0 if served is None else len(served.queue)
+
+    def takers(self, operation: Operation) -> tuple[int, Target]:
+        """How many connected sessions may get the next attempt of an operation, and which ones may."""
+        queue = queue_of(operation)
+        served = self._served.get(queue)
+        if not self.routes.is_routed(queue):
+            return 0 if served is None else len(served.queue), Target()
+        versions = Counter[str]() if served is None else served.queue.versions()
+        target = self.routes.target(operation, versions.keys())
+        return sum(count for version, count in versions.items() if target.takes(version)), target
 
     def connected(self) -> Mapping[QueueKey, int]:
         """How many sessions of each queue are connected."""
@@ -204,7 +226,12 @@ class Dispatcher:
             # It waits in the store; the pump decides when it goes out.
             return None
         served = self._served.get(queue)
-        return None if served is None else served.queue.reserve_one(now)
+        if served is None:
+            return None
+        takes = None
+        if endpoint.versions:
+            takes = target_of(endpoint.versions, request.header.operation_id, present=frozenset()).takes
+        return served.queue.reserve_one(now, takes)
 
     def _started(
         self,
@@ -252,11 +279,24 @@ class Dispatcher:
                     self.interrupts.put(signal)
                 else:
                     live.outlet.interrupt(signal)
+            elif type(signal) is RegistryChanged and signal.endpoint:
+                self._in_background(self._refresh_routes())
 
     def _look_again(self, queue: QueueKey) -> None:
         served = self._served.get(queue)
         if served is not None:
             served.pump.look_again()
+
+    async def _refresh_routes(self) -> None:
+        try:
+            await self.routes.refresh()
+        except GatewayError as error:
+            _LOG.warning("ramps of endpoints are looked up later: %s", error.message)
+
+    def _in_background(self, work: Coroutine[object, object, None]) -> None:
+        job = asyncio.get_running_loop().create_task(work)
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
 
     # --- delivery -----------------------------------------------------------------------------------------
 

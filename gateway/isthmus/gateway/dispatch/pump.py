@@ -6,8 +6,9 @@ task becomes ready, or for the safety interval, in case a wake-up was lost.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from isthmus.gateway.commands.lease_tasks import LeasedTask, Offer, lease_passing_tasks, lease_tasks
 from isthmus.gateway.commands.passing_tasks import Passed
@@ -15,10 +16,12 @@ from isthmus.gateway.core.errors import GatewayError
 from isthmus.gateway.core.rotation import Rotation
 from isthmus.gateway.dispatch.circuits import Circuits, waits_until
 from isthmus.gateway.dispatch.live_session import LiveSession
+from isthmus.gateway.dispatch.routes import Routes
 from isthmus.gateway.dispatch.task_queue import Reservation, TaskQueue
 from isthmus.gateway.dispatch.timers import Timer, Timers
-from isthmus.gateway.ports import Clock, QueueKey, Store, UnitOfWork
+from isthmus.gateway.ports import Clock, Command, QueueKey, Store, UnitOfWork
 
+T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 RETRY_AFTER_TROUBLE = timedelta(seconds=1)
 
@@ -40,9 +43,11 @@ class Pump:
         safety_interval: timedelta,
         rotations: dict[QueueKey, Rotation],
         circuits: Circuits,
+        routes: Routes,
     ) -> None:
         """Keep whose turn it is in ``rotations``, which outlive a pump: workers that poll come and go."""
         self._circuits = circuits
+        self._routes = routes
         self._queue = queue
         self._store = store
         self._clock = clock
@@ -54,8 +59,10 @@ class Pump:
         self._timer: Timer | None = None
         self._due: datetime | None = None
         self._closed = False
-        # While tasks are held up: how far the last lease looked, and when to look from the start again.
-        self._passed = Passed()
+        # While tasks are passed by: how far leases for workers of a version looked, when the last one did,
+        # and when to look from the start again.
+        self._passed: dict[str | None, Passed] = {}
+        self._passed_at: datetime | None = None
         self._look_again_at: datetime | None = None
 
     def wake(self) -> None:
@@ -74,7 +81,7 @@ class Pump:
 
     def look_again(self) -> None:
         """Something else may go out now than before."""
-        self._passed = Passed()
+        self._passed = {}
         self._queue.note_backlog()
         self.wake()
 
@@ -97,46 +104,98 @@ class Pump:
 
     async def _lease(self, turn: list[Reservation]) -> bool:
         """Lease for each session and deliver; return whether more tasks may wait."""
+        if self._is_gated():
+            return await self._lease_passing(turn)
         key = self._queue.key
         rotation = self._rotations.get(key, Rotation())
-        passed = self._passed_so_far() if self._circuits.is_anything_held_up(key) else None
-        opening = frozenset(self._circuits.opening_in(key))
 
-        def command(uow: UnitOfWork) -> tuple[list[tuple[LeasedTask, ...]], Rotation, Passed | None]:
+        def command(uow: UnitOfWork) -> tuple[list[tuple[LeasedTask, ...]], Rotation]:
             # Read here, the time is never older than a loss of the session that was committed before.
             now = self._clock.now()
             offers = [_offer(entry, now) for entry in turn]
-            if passed is None:
-                return *lease_tasks(uow, key, offers=offers, rotation=rotation, now=now), None
-            return lease_passing_tasks(
-                uow, key, offers=offers, rotation=rotation, passed=passed, opening=opening, now=now
-            )
+            return lease_tasks(uow, key, offers=offers, rotation=rotation, now=now)
 
-        changes = self._circuits.changes
+        batches, rotation_after = await self._committed(turn, command)
+        self._queue.passes_by = False
+        self._hand_out(turn, batches, rotation_after)
+        return all(len(batch) == entry.count for entry, batch in zip(turn, batches, strict=True))
+
+    async def _lease_passing(self, turn: list[Reservation]) -> bool:
+        """The same while some tasks may not go out, or not to every worker."""
+        key = self._queue.key
+        rotation = self._rotations.get(key, Rotation())
+        passed, opening = self._passed_so_far(), frozenset(self._circuits.opening_in(key))
+        versions = _by_version(turn) if self._routes.is_routed(key) else {None: list(range(len(turn)))}
+
+        def command(
+            uow: UnitOfWork,
+        ) -> tuple[list[tuple[LeasedTask, ...]], Rotation, dict[str | None, Passed]]:
+            now = self._clock.now()
+            batches: list[tuple[LeasedTask, ...]] = [()] * len(turn)
+            rotation_after, passed_after = rotation, {}
+            for version, places in versions.items():
+                leased, rotation_after, passed_after[version] = lease_passing_tasks(
+                    uow,
+                    key,
+                    offers=[_offer(turn[place], now) for place in places],
+                    rotation=rotation_after,
+                    passed=passed.get(version, Passed()),
+                    opening=opening,
+                    version=version,
+                    now=now,
+                )
+                for place, batch in zip(places, leased, strict=True):
+                    batches[place] = batch
+            return batches, rotation_after, passed_after
+
+        changes = self._changes()
+        batches, rotation_after, passed_after = await self._committed(turn, command)
+        self._hand_out(turn, batches, rotation_after)
+        # Tasks that this lease did not look at again may have been left behind by an earlier one.
+        left_behind = bool(passed) and self._queue.passes_by
+        self._queue.passes_by = left_behind or any(one.has_passed_by for one in passed_after.values())
+        if self._changes() == changes:
+            self._passed = {**passed, **passed_after}
+        else:
+            # What changed meanwhile is not what this lease looked at, but for its own probe.
+            self._passed = {}
+        self._passed_at = max((one.at for one in passed_after.values() if one.at is not None), default=None)
+        is_full = {
+            version: all(len(batches[place]) == turn[place].count for place in places)
+            for version, places in versions.items()
+        }
+        return any(is_full[version] or not one.is_complete for version, one in passed_after.items())
+
+    async def _committed(self, turn: list[Reservation], command: Command[T]) -> T:
         try:
-            batches, rotation_after, passed_after = await self._store.transact(command)
+            return await self._store.transact(command)
         except BaseException:
             for entry in turn:
                 entry.live.settle(entry.count, used=0)
             raise
+
+    def _hand_out(
+        self, turn: list[Reservation], batches: list[tuple[LeasedTask, ...]], rotation: Rotation
+    ) -> None:
         if any(batches):
-            self._rotations[key] = rotation_after
+            self._rotations[self._queue.key] = rotation
         for entry, batch in zip(turn, batches, strict=True):
             self._deliver(entry.live, batch, entry.count)
-        if passed_after is not None:
-            # What changed meanwhile is not what this lease looked at, but for its own probe.
-            self._passed = passed_after if self._circuits.changes == changes else Passed(at=passed_after.at)
-            if not passed_after.is_complete:
-                return True
-        return all(len(batch) == entry.count for entry, batch in zip(turn, batches, strict=True))
 
-    def _passed_so_far(self) -> Passed:
+    def _is_gated(self) -> bool:
+        key = self._queue.key
+        return self._circuits.is_anything_held_up(key) or self._routes.is_routed(key)
+
+    def _changes(self) -> tuple[int, int]:
+        return self._circuits.changes, self._routes.changes
+
+    def _passed_so_far(self) -> Mapping[str | None, Passed]:
         """Return where to go on looking; from the start when a probe is due, or it is long ago."""
         now = self._clock.now()
         circuits = self._circuits.of_queue(self._queue.key).values()
         is_due = any(circuit.takes_probe(now) for circuit in circuits)
         if is_due or self._look_again_at is None or now >= self._look_again_at:
-            self._passed = Passed()
+            self._passed = {}
             self._look_again_at = now + self._safety_interval
         return self._passed
 
@@ -144,7 +203,7 @@ class Pump:
         key = self._queue.key
         circuits = self._circuits.of_queue(key).values()
         # What was ready then and did not go out is held up.
-        after = self._passed.at if self._circuits.is_anything_held_up(key) else None
+        after = self._passed_at if self._is_gated() else None
         ready_at = await self._store.read(lambda reader: reader.next_ready_at(key, after=after))
         now = self._clock.now()
         moments = [now + self._safety_interval]
@@ -192,6 +251,14 @@ class Pump:
 
     def _has_credit(self) -> bool:
         return self._queue.free(self._clock.now()) > 0
+
+
+def _by_version(turn: list[Reservation]) -> dict[str | None, list[int]]:
+    """Return the places of a turn by the versions of their workers."""
+    versions: dict[str | None, list[int]] = {}
+    for place, entry in enumerate(turn):
+        versions.setdefault(entry.live.session.version, []).append(place)
+    return versions
 
 
 def _offer(entry: Reservation, now: datetime) -> Offer:

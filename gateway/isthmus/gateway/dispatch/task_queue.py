@@ -1,6 +1,7 @@
 """The connected sessions of one task queue, served in turn, and whether older tasks wait in the store."""
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,6 +27,8 @@ class TaskQueue:
         # Until the store was asked, tasks may wait: they go out first.
         self.backlog = True
         self.wakeups = 0
+        # Whether tasks wait that could not go out to the workers that had a slot: one that has one later may.
+        self.passes_by = False
         self._sessions: deque[LiveSession] = deque()
 
     def __len__(self) -> int:
@@ -50,14 +53,21 @@ class TaskQueue:
         """How many tasks all its sessions can take now."""
         return sum(live.free(now) for live in self._sessions)
 
-    def reserve_one(self, now: datetime) -> LiveSession | None:
-        """Reserve a credit of the next session for a new task; None while older tasks wait."""
-        if self.backlog:
+    def versions(self) -> Counter[str]:
+        """Return how many sessions of each version are connected."""
+        return Counter(live.session.version for live in self._sessions)
+
+    def reserve_one(self, now: datetime, takes: Callable[[str], bool] | None = None) -> LiveSession | None:
+        """Reserve a credit of the next session for a new task; None while older tasks wait.
+
+        With ``takes`` only a session whose version it takes will do.
+        """
+        if self.backlog or self.passes_by:
             return None
         for _ in range(len(self._sessions)):
             live = self._sessions[0]
             self._sessions.rotate(-1)
-            if live.free(now) > 0:
+            if live.free(now) > 0 and (takes is None or takes(live.session.version)):
                 live.reserve(1)
                 return live
         return None

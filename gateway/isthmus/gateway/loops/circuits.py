@@ -1,6 +1,6 @@
-"""Keeps up with circuits that other gateways opened or closed, and closes those that nobody needs."""
+"""Keeps up with circuits and ramps that changed elsewhere, and closes circuits that nobody needs."""
 
-from isthmus.gateway.dispatch.circuits import Circuits
+from isthmus.gateway.dispatch.dispatcher import Dispatcher
 from isthmus.gateway.loops.repeating import RepeatingLoop
 
 PAUSE_SECONDS = 1.0
@@ -9,11 +9,13 @@ PAUSE_SECONDS = 1.0
 class CircuitReviews:
     """One step: look into the store and, if a circuit is open, what became of its probe."""
 
-    def __init__(self, circuits: Circuits) -> None:
-        self._circuits = circuits
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._circuits = dispatcher.circuits
+        self._routes = dispatcher.routes
 
     async def step(self) -> bool:
         """Look at what is open."""
+        await self._routes.refresh()
         await self._circuits.refresh()
         if len(self._circuits):
             await self._circuits.review()

@@ -1,6 +1,6 @@
 """What a query may read: a snapshot of what is committed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -119,6 +119,14 @@ class Reader(Protocol):
 
     def worker_session(self, session_id: bytes) -> WorkerSession | None:
         """Return a session."""
+        ...
+
+    def present_versions(self, queue: QueueKey, now: datetime) -> Mapping[str, int]:
+        """Return how many sessions of each version have a lease on the queue that did not run out."""
+        ...
+
+    def routed_endpoints(self, limit: int) -> Sequence[Endpoint]:
+        """Return endpoints that are not deleted and say something of versions, by name, up to ``limit``."""
         ...
 
     def has_ready_tasks(self, queue: QueueKey, now: datetime) -> bool:

@@ -1,6 +1,6 @@
 """What a command may read and write: all of it is committed together, or nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -147,6 +147,10 @@ class TaskUnit(Protocol):
 
     def remove_worker_session(self, session_id: bytes) -> None:
         """Forget a session."""
+        ...
+
+    def present_versions(self, queue: QueueKey, now: datetime) -> Mapping[str, int]:
+        """Return how many sessions of each version have a lease on the queue that did not run out."""
         ...
 
     def expired_sessions(self, now: datetime, limit: int) -> Sequence[WorkerSession]:

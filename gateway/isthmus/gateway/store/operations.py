@@ -63,6 +63,7 @@ _CHANGING = (
     "statement",
     "next_timeout_at",
     "heartbeat_at",
+    "version",
 )
 
 # Each slot has a range of its own, so that messages written together lie together: an outcome between two
@@ -246,6 +247,7 @@ def _changing_values(operation: Operation) -> Row:
         None if statement is None else statement.value,
         None if state.is_terminal else to_microseconds(operation.next_timeout[1]),
         optional_to_microseconds(operation.heartbeat_at),
+        operation.version,
     )
 
 
@@ -285,6 +287,7 @@ def from_row(row: Row) -> StoredOperation:
         statement,
         _next_timeout_at,
         heartbeat_at,
+        version,
     ) = row
     return StoredOperation(
         position=position,
@@ -321,6 +324,7 @@ def from_row(row: Row) -> StoredOperation:
             outcome_bytes=outcome_bytes,
             statement=None if statement is None else _STATEMENTS[statement],
             heartbeat_at=optional_from_microseconds(heartbeat_at),
+            version=version,
         ),
     )
 

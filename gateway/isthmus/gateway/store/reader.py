@@ -1,6 +1,6 @@
 """Queries on a snapshot of what is committed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from isthmus.endpoints.endpoint import Endpoint
@@ -121,6 +121,14 @@ class SnapshotReader:
         """Return a session."""
         row = self._one(tasks.SELECT_SESSION, (session_id,))
         return None if row is None else tasks.session_from_row(row)
+
+    def present_versions(self, queue: QueueKey, now: datetime) -> Mapping[str, int]:
+        """Return how many sessions of each version have a lease on the queue that did not run out."""
+        return dict(self._all(tasks.SELECT_PRESENT_VERSIONS, tasks.present_parameters(queue, now)))
+
+    def routed_endpoints(self, limit: int) -> Sequence[Endpoint]:
+        """Return endpoints that are not deleted and say something of versions, by name."""
+        return [registry.endpoint_from_row(row) for row in self._all(registry.LIST_ROUTED, ("", limit))]
 
     def has_ready_tasks(self, queue: QueueKey, now: datetime) -> bool:
         """Whether the queue has a task that could go out now."""

@@ -6,6 +6,7 @@ from datetime import timedelta
 from sqlalchemy import bindparam, select
 
 from isthmus.endpoints.endpoint import AllowRule, CircuitSettings, Endpoint, FairWeight, RetrySettings
+from isthmus.endpoints.versions import VersionSettings, VersionShare
 from isthmus.gateway.ports import Namespace, StoredKeyset
 from isthmus.gateway.store.moments import (
     duration_to_microseconds,
@@ -14,7 +15,7 @@ from isthmus.gateway.store.moments import (
     optional_to_microseconds,
     to_microseconds,
 )
-from isthmus.gateway.store.schema import endpoints, is_current, is_draining, keysets, namespaces
+from isthmus.gateway.store.schema import endpoints, is_current, is_draining, is_routed, keysets, namespaces
 from isthmus.gateway.store.statements import FROM_THE_FIRST, Row, compile_query, insert_many
 from isthmus.wire.names import EndpointName, NamespaceName
 
@@ -40,6 +41,15 @@ _CURRENT = (
     .offset(FROM_THE_FIRST)
 )
 LIST_ENDPOINTS = compile_query(_CURRENT, "after", "most")
+LIST_ROUTED = compile_query(
+    select(endpoints)
+    .where(is_routed, is_current, endpoints.c.name > bindparam("after"))
+    .order_by(endpoints.c.name)
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST),
+    "after",
+    "most",
+)
 LIST_DRAINING = compile_query(
     select(endpoints)
     .where(is_draining, endpoints.c.name > bindparam("after"))
@@ -116,6 +126,7 @@ def endpoint_row(endpoint: Endpoint) -> Row:
         endpoint.offered_to or "",
         endpoint.circuit.failures,
         duration_to_microseconds(endpoint.circuit.open_for),
+        _versions_text(endpoint.versions),
     )
 
 
@@ -145,6 +156,7 @@ def endpoint_from_row(row: Row) -> Endpoint:
         offered_to,
         circuit_failures,
         circuit_open_for,
+        versions,
     ) = row
     return Endpoint(
         name=EndpointName(name),
@@ -177,7 +189,23 @@ def endpoint_from_row(row: Row) -> Endpoint:
         draining_since=optional_from_microseconds(draining_since),
         offered_to=NamespaceName(offered_to) if offered_to else None,
         circuit=CircuitSettings(failures=circuit_failures, open_for=timedelta(microseconds=circuit_open_for)),
+        versions=_versions(versions),
     )
+
+
+def _versions_text(versions: VersionSettings) -> str:
+    if not versions:
+        return ""
+    ramp = [[share.version, share.percent] for share in versions.ramp]
+    return json.dumps({"ramp": ramp, "pin": versions.pin}, separators=(",", ":"))
+
+
+def _versions(text: str) -> VersionSettings:
+    if not text:
+        return VersionSettings()
+    said = json.loads(text)
+    ramp = tuple(VersionShare(version=version, percent=percent) for version, percent in said["ramp"])
+    return VersionSettings(ramp=ramp, pin=said["pin"])
 
 
 def keyset_row(keyset: StoredKeyset) -> Row:

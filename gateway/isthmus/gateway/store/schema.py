@@ -72,6 +72,7 @@ operations = Table(
     Column("next_timeout_at", Number),
     # Last, because older gateways do not write it.
     Column("heartbeat_at", Number),
+    Column("version", Text, nullable=False, server_default=""),
 )
 # By id first: a handler knows the id and not always the caller.
 Index("operations_by_id", operations.c.operation_id, operations.c.caller, unique=True)
@@ -178,6 +179,7 @@ worker_sessions = Table(
     Column("version", Text, nullable=False),
     Column("expires_at", Number, nullable=False),
     Index("worker_sessions_by_expiry", "expires_at", "session_id"),
+    Index("worker_sessions_by_queue", "namespace", "task_queue", "version"),
     sqlite_with_rowid=False,
 )
 
@@ -221,8 +223,12 @@ endpoints = Table(
     Column("offered_to", Text, nullable=False, server_default=""),
     Column("circuit_failures", Number, nullable=False, server_default="10"),
     Column("circuit_open_for", Number, nullable=False, server_default="30000000"),
+    # JSON: {"ramp": [[version, percent]], "pin": bool}; empty when versions do not matter.
+    Column("versions", Text, nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
+is_routed = endpoints.c.versions != _EMPTY
+_partial("endpoints_routed", endpoints.c.name, where=is_routed)
 is_current = endpoints.c.deleted_at.is_(None)
 _partial("endpoints_current", endpoints.c.name, where=is_current)
 _partial("endpoints_current_by_namespace", endpoints.c.namespace, endpoints.c.name, where=is_current)

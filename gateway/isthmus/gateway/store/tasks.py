@@ -123,6 +123,18 @@ REMOVE_SESSION = delete_many(worker_sessions, "session_id")
 SELECT_SESSION = compile_query(
     select(worker_sessions).where(worker_sessions.c.session_id == bindparam("session_id")), "session_id"
 )
+SELECT_PRESENT_VERSIONS = compile_query(
+    select(worker_sessions.c.version, func.count())
+    .where(
+        worker_sessions.c.namespace == bindparam("namespace"),
+        worker_sessions.c.task_queue == bindparam("task_queue"),
+        worker_sessions.c.expires_at > bindparam("now"),
+    )
+    .group_by(worker_sessions.c.version),
+    "namespace",
+    "task_queue",
+    "now",
+)
 SELECT_EXPIRED_SESSIONS = compile_query(
     select(worker_sessions)
     .where(worker_sessions.c.expires_at <= bindparam("now"))
@@ -198,6 +210,11 @@ def with_operation(row: Row) -> tuple[Task, Operation]:
 def next_ready_parameters(queue: QueueKey, after: datetime | None) -> Row:
     """Return the parameters of SELECT_NEXT_READY_AT."""
     return queue.namespace, queue.task_queue, -1 if after is None else to_microseconds(after), 1
+
+
+def present_parameters(queue: QueueKey, now: datetime) -> Row:
+    """Return the parameters of SELECT_PRESENT_VERSIONS."""
+    return queue.namespace, queue.task_queue, to_microseconds(now)
 
 
 def session_row(session: WorkerSession) -> Row:

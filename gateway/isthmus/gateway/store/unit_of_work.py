@@ -324,6 +324,11 @@ class BufferedUnitOfWork:
         """Forget a session."""
         self._buffer.changes.sessions[session_id] = None
 
+    def present_versions(self, queue: QueueKey, now: datetime) -> Mapping[str, int]:
+        """Return how many sessions of each version have a lease on the queue that did not run out."""
+        rows = self._buffer.scan(tasks.SELECT_PRESENT_VERSIONS, tasks.present_parameters(queue, now))
+        return dict(rows)
+
     def expired_sessions(self, now: datetime, limit: int) -> Sequence[WorkerSession]:
         """Return sessions whose lease ran out, longest ago first."""
         rows = self._buffer.scan(tasks.SELECT_EXPIRED_SESSIONS, (to_microseconds(now), limit))

@@ -151,6 +151,74 @@ class CircuitBreaker(google.protobuf.message.Message):
 global___CircuitBreaker = CircuitBreaker
 
 @typing.final
+class VersionShare(google.protobuf.message.Message):
+    """How many operations go to one version of the workers."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    PERCENT_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    """The version, as workers announce it: 1 to 200 characters."""
+    percent: builtins.int
+    """Of a hundred, chosen by their ids: 0 to 100, and at most 100 for all versions together."""
+    def __init__(
+        self,
+        *,
+        version: builtins.str = ...,
+        percent: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["percent", b"percent", "version", b"version"]) -> None: ...
+
+global___VersionShare = VersionShare
+
+@typing.final
+class VersionRouting(google.protobuf.message.Message):
+    """Which version of the workers operations go to."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RAMP_FIELD_NUMBER: builtins.int
+    PIN_FIELD_NUMBER: builtins.int
+    pin: builtins.bool
+    """Whether attempts go to the version that began the operation, as long as one of its workers is there."""
+    @property
+    def ramp(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___VersionShare]:
+        """Shares of the operations. What is left over goes to workers of versions that are not named here."""
+
+    def __init__(
+        self,
+        *,
+        ramp: collections.abc.Iterable[global___VersionShare] | None = ...,
+        pin: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["pin", b"pin", "ramp", b"ramp"]) -> None: ...
+
+global___VersionRouting = VersionRouting
+
+@typing.final
+class PresentVersion(google.protobuf.message.Message):
+    """Workers of one version that are there."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    SESSIONS_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    """The version that they announce; empty when they announce none."""
+    sessions: builtins.int
+    """How many worker sessions."""
+    def __init__(
+        self,
+        *,
+        version: builtins.str = ...,
+        sessions: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["sessions", b"sessions", "version", b"version"]) -> None: ...
+
+global___PresentVersion = PresentVersion
+
+@typing.final
 class OpenCircuit(google.protobuf.message.Message):
     """A circuit that is open: attempts wait."""
 
@@ -217,6 +285,7 @@ class Endpoint(google.protobuf.message.Message):
     DRAINING_SINCE_FIELD_NUMBER: builtins.int
     OFFERED_TO_FIELD_NUMBER: builtins.int
     CIRCUIT_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Unique name, for example payments."""
     namespace: builtins.str
@@ -269,6 +338,10 @@ class Endpoint(google.protobuf.message.Message):
     def circuit(self) -> global___CircuitBreaker:
         """When attempts stop for a while; absent means the defaults."""
 
+    @property
+    def versions(self) -> global___VersionRouting:
+        """Which version of the workers operations go to; absent: versions do not matter."""
+
     def __init__(
         self,
         *,
@@ -290,9 +363,10 @@ class Endpoint(google.protobuf.message.Message):
         draining_since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         offered_to: builtins.str = ...,
         circuit: global___CircuitBreaker | None = ...,
+        versions: global___VersionRouting | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["circuit", b"circuit", "created_at", b"created_at", "draining_since", b"draining_since", "retry", b"retry", "updated_at", b"updated_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["allow", b"allow", "circuit", b"circuit", "created_at", b"created_at", "description", b"description", "draining_since", b"draining_since", "etag", b"etag", "fair_weights", b"fair_weights", "max_open_operations", b"max_open_operations", "max_operations_per_second", b"max_operations_per_second", "max_payload_bytes", b"max_payload_bytes", "max_schedule_to_close_ms", b"max_schedule_to_close_ms", "name", b"name", "namespace", b"namespace", "offered_to", b"offered_to", "retention_ms", b"retention_ms", "retry", b"retry", "task_queue", b"task_queue", "updated_at", b"updated_at"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["circuit", b"circuit", "created_at", b"created_at", "draining_since", b"draining_since", "retry", b"retry", "updated_at", b"updated_at", "versions", b"versions"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["allow", b"allow", "circuit", b"circuit", "created_at", b"created_at", "description", b"description", "draining_since", b"draining_since", "etag", b"etag", "fair_weights", b"fair_weights", "max_open_operations", b"max_open_operations", "max_operations_per_second", b"max_operations_per_second", "max_payload_bytes", b"max_payload_bytes", "max_schedule_to_close_ms", b"max_schedule_to_close_ms", "name", b"name", "namespace", b"namespace", "offered_to", b"offered_to", "retention_ms", b"retention_ms", "retry", b"retry", "task_queue", b"task_queue", "updated_at", b"updated_at", "versions", b"versions"]) -> None: ...
 
 global___Endpoint = Endpoint
 
@@ -397,6 +471,7 @@ class EndpointBacklog(google.protobuf.message.Message):
     WAITING_FIELD_NUMBER: builtins.int
     OLDEST_FIELD_NUMBER: builtins.int
     CIRCUITS_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
     operations: builtins.int
     """How many are open."""
     @property
@@ -411,6 +486,10 @@ class EndpointBacklog(google.protobuf.message.Message):
     def circuits(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OpenCircuit]:
         """Circuits that are open, at most 100 of them."""
 
+    @property
+    def versions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PresentVersion]:
+        """Versions of the workers whose sessions live on its task queue, sorted, at most 100 of them."""
+
     def __init__(
         self,
         *,
@@ -418,9 +497,10 @@ class EndpointBacklog(google.protobuf.message.Message):
         waiting: collections.abc.Iterable[global___WaitingCount] | None = ...,
         oldest: isthmus.v1.operation_pb2.Operation | None = ...,
         circuits: collections.abc.Iterable[global___OpenCircuit] | None = ...,
+        versions: collections.abc.Iterable[global___PresentVersion] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["oldest", b"oldest"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["circuits", b"circuits", "oldest", b"oldest", "operations", b"operations", "waiting", b"waiting"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["circuits", b"circuits", "oldest", b"oldest", "operations", b"operations", "versions", b"versions", "waiting", b"waiting"]) -> None: ...
 
 global___EndpointBacklog = EndpointBacklog
 
@@ -511,7 +591,8 @@ class UpdateEndpointRequest(google.protobuf.message.Message):
     @property
     def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
         """Which fields change: task_queue, description, allow, retry, max_payload_bytes, max_schedule_to_close_ms,
-        fair_weights, max_operations_per_second, max_open_operations, retention_ms, circuit.
+        fair_weights, max_operations_per_second, max_open_operations, retention_ms, circuit,
+        versions.
         """
 
     def __init__(

@@ -336,6 +336,7 @@ class Operation(google.protobuf.message.Message):
     POLLERS_FIELD_NUMBER: builtins.int
     STATEMENT_FIELD_NUMBER: builtins.int
     LAST_HEARTBEAT_AT_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
     caller_namespace: builtins.str
     """Namespace of the caller; with operation_id it identifies the operation."""
     operation_id: builtins.bytes
@@ -382,6 +383,8 @@ class Operation(google.protobuf.message.Message):
     """Worker sessions that poll its task queue; meaningful while it is not finished."""
     statement: global___StatementKind.ValueType
     """Why the gateway ended it; unspecified when the handler's namespace attested the ending."""
+    version: builtins.str
+    """Version of the workers that began it, if its endpoint pins operations to versions."""
     @property
     def scheduled_at(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the start was committed."""
@@ -448,9 +451,10 @@ class Operation(google.protobuf.message.Message):
         pollers: builtins.int = ...,
         statement: global___StatementKind.ValueType = ...,
         last_heartbeat_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        version: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["closed_at", b"closed_at", "last_heartbeat_at", b"last_heartbeat_at", "lease_expires_at", b"lease_expires_at", "next_attempt_at", b"next_attempt_at", "schedule_to_close_at", b"schedule_to_close_at", "scheduled_at", b"scheduled_at", "waiting_since", b"waiting_since", "waiting_until", b"waiting_until"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "attempts_spent", b"attempts_spent", "caller_namespace", b"caller_namespace", "cancel_requested", b"cancel_requested", "closed_at", b"closed_at", "endpoint", b"endpoint", "handler_namespace", b"handler_namespace", "last_attempt_end", b"last_attempt_end", "last_attempt_error", b"last_attempt_error", "last_heartbeat_at", b"last_heartbeat_at", "lease_expires_at", b"lease_expires_at", "next_attempt_at", b"next_attempt_at", "operation", b"operation", "operation_id", b"operation_id", "outcome_bytes", b"outcome_bytes", "outcome_digest", b"outcome_digest", "pollers", b"pollers", "principal", b"principal", "request_bytes", b"request_bytes", "request_digest", b"request_digest", "schedule_to_close_at", b"schedule_to_close_at", "scheduled_at", b"scheduled_at", "service", b"service", "state", b"state", "statement", b"statement", "task_queue", b"task_queue", "waiting", b"waiting", "waiting_reason", b"waiting_reason", "waiting_since", b"waiting_since", "waiting_until", b"waiting_until", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "attempts_spent", b"attempts_spent", "caller_namespace", b"caller_namespace", "cancel_requested", b"cancel_requested", "closed_at", b"closed_at", "endpoint", b"endpoint", "handler_namespace", b"handler_namespace", "last_attempt_end", b"last_attempt_end", "last_attempt_error", b"last_attempt_error", "last_heartbeat_at", b"last_heartbeat_at", "lease_expires_at", b"lease_expires_at", "next_attempt_at", b"next_attempt_at", "operation", b"operation", "operation_id", b"operation_id", "outcome_bytes", b"outcome_bytes", "outcome_digest", b"outcome_digest", "pollers", b"pollers", "principal", b"principal", "request_bytes", b"request_bytes", "request_digest", b"request_digest", "schedule_to_close_at", b"schedule_to_close_at", "scheduled_at", b"scheduled_at", "service", b"service", "state", b"state", "statement", b"statement", "task_queue", b"task_queue", "version", b"version", "waiting", b"waiting", "waiting_reason", b"waiting_reason", "waiting_since", b"waiting_since", "waiting_until", b"waiting_until", "worker", b"worker"]) -> None: ...
 
 global___Operation = Operation
 

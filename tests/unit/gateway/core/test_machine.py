@@ -211,7 +211,7 @@ def test_outcome_waits_in_review_when_it_is_held() -> None:
 
 def test_operation_is_born_leased_when_a_session_was_reserved() -> None:
     """A start that found a poller is committed once, already leased to it."""
-    operation, effects = machine.start(make_operation(State.SCHEDULED), session_id=SESSION)
+    operation, effects = machine.start(make_operation(State.SCHEDULED), leased=Leased(session_id=SESSION))
     assert (operation.state, operation.attempt, operation.session_id) == (State.DISPATCHED, 1, SESSION)
     assert operation.first_dispatched_at == operation.scheduled_at
     assert effects == (LeaseTask(session_id=SESSION),)
@@ -220,7 +220,7 @@ def test_operation_is_born_leased_when_a_session_was_reserved() -> None:
 def test_operation_waits_when_no_session_was_reserved() -> None:
     """Without a poller the task waits in the queue; a held operation has no task at all."""
     assert machine.start(make_operation(State.SCHEDULED))[1] == (EnqueueTask(ready_at=T0),)
-    assert machine.start(make_operation(State.HELD), session_id=SESSION)[1] == ()
+    assert machine.start(make_operation(State.HELD), leased=Leased(session_id=SESSION))[1] == ()
 
 
 @pytest.mark.parametrize("state", [state for state in State if state not in {State.HELD, State.SCHEDULED}])

@@ -6,6 +6,8 @@ import pytest
 from msgspec.structs import replace
 from tests.contract.samples import NOW, operation
 
+from isthmus.endpoints.versions import Target
+from isthmus.gateway.core.circuit import Circuit, Line
 from isthmus.gateway.core.operation import OPEN, TERMINAL, AttemptEnd, Operation, State
 from isthmus.gateway.core.waiting import Runner, Side, WaitingCause, waiting_for
 
@@ -137,3 +139,37 @@ def test_last_heartbeat_is_said_when_the_handler_sends_some() -> None:
     silent = waiting_for(in_state(State.DISPATCHED), pollers=1, now=NOW)
     assert silent is not None
     assert "heartbeat" not in silent.reason
+
+
+@pytest.mark.parametrize(
+    ("target", "pollers", "words"),
+    [
+        (Target(version="v2"), 0, "no worker of version v2 polls"),
+        (Target(version="v2"), 2, "2 workers of version v2 poll"),
+        (Target(others=frozenset({"v2", "v3"})), 0, "no worker of a version other than v2, v3 polls"),
+    ],
+)
+def test_version_is_named_when_an_operation_is_for_one(target: Target, pollers: int, words: str) -> None:
+    """Other workers may be connected: that is not what is missing."""
+    waiting = waiting_for(operation(), pollers=pollers, now=NOW, target=target)
+    assert waiting is not None
+    assert words in waiting.reason
+
+
+def test_circuit_is_the_cause_until_the_later_of_two_times() -> None:
+    """Backoff is what ends last, or the circuit is; without a worker neither helps."""
+    circuit = Circuit(
+        line=Line(endpoint="invoices", task_queue="default", caller="data"),
+        handler="billing",
+        since=NOW,
+        until=NOW + timedelta(seconds=30),
+        error="UNAVAILABLE",
+    )
+    for seconds, cause in ((29, WaitingCause.CIRCUIT_OPEN), (30, WaitingCause.BACKOFF)):
+        delayed = replace(operation(), next_attempt_at=NOW + timedelta(seconds=seconds))
+        waiting = waiting_for(delayed, pollers=1, now=NOW, circuit=circuit)
+        assert waiting is not None
+        assert (waiting.cause, waiting.until) == (cause, NOW + timedelta(seconds=30))
+    without = waiting_for(operation(), pollers=0, now=NOW, circuit=circuit)
+    assert without is not None
+    assert without.cause is WaitingCause.NO_POLLER
