@@ -150,7 +150,7 @@ def assemble(
     )
     keys = KeyService(
         store,
-        clock=clock,
+        clock=surroundings.wall_clock,
         signer=signer,
         denials=denials,
         trust_domain=config.trust_domain,

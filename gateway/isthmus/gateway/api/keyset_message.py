@@ -18,6 +18,8 @@ MAX_KEYSET_BYTES = 1024 * 1024
 MAX_KEYS = 512
 MAX_SUITES = 16
 MAX_SUITE_CHARS = 200
+# More than anybody publishes, and a number that every store and every language can hold.
+MAX_VERSION = 2**53
 MAX_LIFE = timedelta(days=90)
 _ROOT_BYTES = 32
 _SIGNATURE_BYTES = 64
@@ -58,7 +60,7 @@ def read_signed_keyset(message: pb.SignedKeyset, *, trust_domain: str, now: date
     keyset = _parse(message.keyset)
     _require(keyset.trust_domain == trust_domain, f"the keyset is not of the trust domain {trust_domain}")
     namespace = check_namespace(keyset.namespace)
-    _require(keyset.version > 0, "versions begin at 1")
+    _require(0 < keyset.version <= MAX_VERSION, f"versions go from 1 to {MAX_VERSION}")
     previous_bytes = 0 if keyset.version == 1 else DIGEST_BYTES
     _require(len(keyset.previous_hash) == previous_bytes, "previous_hash does not fit the version")
     _check_times(keyset, now)
