@@ -20,6 +20,7 @@ from isthmus.worker import current
 @nexusrpc.service
 class Loads:
     load: nexusrpc.Operation[dict, dict]
+    ask: nexusrpc.Operation[dict, dict]
 
 
 @service_handler(service=Loads)
@@ -31,6 +32,11 @@ class LoadsHandler:
             while not pathlib.Path(f"go-{row}").exists():
                 await asyncio.sleep(0.05)
         return {"rows": 3}
+
+    @sync_operation
+    async def ask(self, ctx, input: dict) -> dict:
+        async for signal in current().signals():
+            return {"name": signal.name, "value": signal.value}
 """
 
 
@@ -65,3 +71,21 @@ def test_progress_is_shown_when_somebody_waits_and_when_somebody_watches(isthmus
         assert json.loads(calling.stdout.read())["result"] == {"rows": 3}
     described = isthmus("operation", "describe", operation_id).json
     assert described["state"] == "succeeded"
+
+
+def test_signal_reaches_the_handler_when_a_person_sends_it(isthmus: CommandLine) -> None:
+    """`operation signal` is durable when it returns; after the end it is refused, with its exit code."""
+    started = isthmus("call", "loads", "Loads", "ask", "--set", "n=1", "--detach")
+    operation_id = started.json["operation_id"]
+    sent = isthmus("operation", "signal", operation_id, "approve", "--set", "by=ada")
+    assert (sent.code, sent.json) == (0, {"operation_id": operation_id, "signal": "approve"})
+    assert isthmus("operation", "wait", operation_id).json["result"] == {
+        "name": "approve",
+        "value": {"by": "ada"},
+    }
+    late = isthmus("operation", "signal", operation_id, "approve")
+    assert late.code == 5
+    assert "ended" in late.err
+    (event,) = isthmus("audit", "query", "--operation", operation_id, "--type", "signal_received").json
+    assert event["number"] == 1
+    assert "approve" not in str(event)

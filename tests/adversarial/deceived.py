@@ -24,6 +24,7 @@ class Payments:
     double: nexusrpc.Operation[int, int]
     hang: nexusrpc.Operation[int, int]
     count: nexusrpc.Operation[int, int]
+    gather: nexusrpc.Operation[int, list[int]]
 
 
 @nexusrpc.handler.service_handler(service=Payments)
@@ -34,6 +35,7 @@ class PaymentsHandler:
     calls: list[int] = field(default_factory=list)
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
+    heard: list[int] = field(default_factory=list)
     steps: "asyncio.Queue[int]" = field(default_factory=asyncio.Queue)
 
     @nexusrpc.handler.sync_operation
@@ -48,6 +50,18 @@ class PaymentsHandler:
         while (step := await self.steps.get()) != amount:
             await current().progress(step).durable()
         return amount
+
+    @nexusrpc.handler.sync_operation
+    async def gather(self, _context: nexusrpc.handler.StartOperationContext, amount: int) -> list[int]:
+        """Return so many signals."""
+        self.hanging.set()
+        gathered: list[int] = []
+        async for signal in current().signals():
+            gathered.append(signal.value)
+            self.heard.append(signal.value)
+            if len(gathered) == amount:
+                break
+        return gathered
 
     @nexusrpc.handler.sync_operation
     async def hang(self, _context: nexusrpc.handler.StartOperationContext, amount: int) -> int:

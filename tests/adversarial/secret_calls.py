@@ -116,6 +116,7 @@ class SecretCalls:
         started = await vault.start_operation(Vault.later, put("input-of-later"))
         # It is asynchronous once another call has come all the way through the same worker.
         assert await vault.execute_operation(Vault.keep, put("input")) == kept
+        await started.signal(put("signal-name"), put("signal-value"))
         await started.cancel()
         assert await self.handler.tokens.get() == put("operation-token")
         # Refused by the gateway, which logs and remembers the name of what it does not find.

@@ -23,7 +23,7 @@ from isthmus.gateway.commands.end_attempt import (
     FailedAttempt,
     cancel_delivered,
     end_attempt,
-    retry_cancel,
+    retry_delivery,
     return_task,
 )
 from isthmus.gateway.commands.expire_operations import expire_operations
@@ -356,7 +356,11 @@ class LifeMachine(RuleBasedStateMachine):
             life.cancel_at = None
         else:
             delay = seconds(1)
-            self.do(lambda unit: retry_cancel(unit, key(number), WORKER, now=self.now, delay=delay))
+            self.do(
+                lambda unit: retry_delivery(
+                    unit, key(number), TaskKind.CANCEL, WORKER, now=self.now, delay=delay
+                )
+            )
             life.cancel_at = self.now + delay
 
     @rule(number=NUMBERS)

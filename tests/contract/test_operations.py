@@ -54,6 +54,8 @@ FULL = operation(
     outcome_bytes=2**31,
     statement=Statement.EXHAUSTED,
     heartbeat_at=NOW + timedelta(microseconds=7),
+    signals=3,
+    signal_bytes=2**33,
 )
 PRINCIPALS = ["", "däta/ε\N{PILE OF POO}", "a" * 5000, "quote ' and \" and \x00"]
 
@@ -364,3 +366,28 @@ async def test_contexts_come_back_in_their_order_when_they_were_appended(store: 
     assert not await store.read(lambda reader: reader.contexts(key(9)))
     with pytest.raises(NotFoundError):
         await store.transact(lambda unit: unit.append_context(key(9), b"first"))
+
+
+async def test_signals_are_kept_apart_when_there_are_many(store: Store) -> None:
+    """Each has its place, of each operation, beside every other sealed message."""
+    await store.transact(inserting(operation(1)))
+    await store.transact(inserting(operation(2)))
+
+    def put(unit: UnitOfWork) -> list[bytes | None]:
+        for number in (1, 2, 500):
+            unit.put_signal_envelope(key(1), number, b"signal %d" % number)
+        return [unit.signal_envelope(key(1), number) for number in (1, 2, 3, 500)]
+
+    def read(of: int) -> Callable[[Reader], list[bytes | None]]:
+        return lambda reader: [reader.signal_envelope(key(of), number) for number in (1, 2, 3, 500)]
+
+    expected = [b"signal 1", b"signal 2", None, b"signal 500"]
+    assert await store.transact(put) == expected
+    assert (
+        await store.transact(lambda unit: [unit.signal_envelope(key(1), number) for number in (1, 2, 3, 500)])
+        == expected
+    )
+    assert await store.read(read(1)) == expected
+    assert await store.read(read(2)) == [None] * 4
+    with pytest.raises(NotFoundError):
+        await store.transact(lambda unit: unit.put_signal_envelope(key(9), 1, b""))

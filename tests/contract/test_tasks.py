@@ -41,9 +41,14 @@ async def test_task_is_equal_when_it_is_read_back(store: Store) -> None:
     await insert_operations(store, 1)
     waiting = task(1, ready_at=NOW + seconds(0.000_001), attempt=3)
     leased = task(1, kind=TaskKind.CANCEL, session_id=SESSION, queue=OTHER_QUEUE)
+    signal = task(1, kind=TaskKind.SIGNAL, attempt=7, session_id=SESSION)
     await put(store, waiting, leased)
     assert await store.transact(lambda unit: unit.task(key(1), TaskKind.START)) == waiting
     assert await store.transact(lambda unit: unit.task(key(1), TaskKind.CANCEL)) == leased
+    await put(store, signal)
+    assert await store.transact(lambda unit: unit.task(key(1), TaskKind.SIGNAL)) == signal
+    assert await store.transact(lambda unit: unit.task(key(1), TaskKind.CANCEL)) == leased
+    assert signal in await store.transact(lambda unit: unit.session_tasks(SESSION))
 
 
 async def test_task_is_replaced_when_it_is_put_again(store: Store) -> None:

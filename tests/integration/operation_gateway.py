@@ -175,6 +175,7 @@ class Worker:
         self.acks: asyncio.Queue[worker_service_pb2.OutcomeAck] = asyncio.Queue()
         self.interrupts: asyncio.Queue[worker_service_pb2.TaskInterrupt] = asyncio.Queue()
         self.report_acks: asyncio.Queue[worker_service_pb2.ReportAck] = asyncio.Queue()
+        self.signals: asyncio.Queue[worker_service_pb2.TaskSignals] = asyncio.Queue()
         self.first = asyncio.Event()
         self.drained = asyncio.Event()
         self._call = client.workers.Work(metadata=client.metadata)
@@ -198,10 +199,13 @@ class Worker:
         *outcomes: worker_service_pb2.TaskOutcome,
         grant: int = 0,
         reports: Sequence[worker_service_pb2.TaskReport] = (),
+        reads: Sequence[worker_service_pb2.SignalRead] = (),
     ) -> None:
         """Send a frame; an empty one is a heartbeat."""
         await self._call.write(
-            worker_service_pb2.WorkRequest(outcomes=outcomes, credits=grant, reports=reports)
+            worker_service_pb2.WorkRequest(
+                outcomes=outcomes, credits=grant, reports=reports, signal_reads=reads
+            )
         )
 
     async def report(self, report: worker_service_pb2.TaskReport) -> worker_service_pb2.ReportAck:
@@ -234,6 +238,8 @@ class Worker:
                 self.acks.put_nowait(ack)
             for report_ack in frame.report_acks:
                 self.report_acks.put_nowait(report_ack)
+            for signals in frame.signals:
+                self.signals.put_nowait(signals)
             for interrupt in frame.interrupts:
                 self.interrupts.put_nowait(interrupt)
             if frame.drain:

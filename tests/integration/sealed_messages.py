@@ -87,6 +87,15 @@ def cancel_of(request_envelope: bytes, **changes: Any) -> bytes:
     return sealed(header._replace(**changes))
 
 
+def signal_to(request_envelope: bytes, sequence: int, **changes: Any) -> bytes:
+    """Return a sealed signal to the operation of a request."""
+    asked = parse_envelope(cancel_of(request_envelope)).header
+    header = asked._replace(
+        direction=Direction.SIGNAL, sender_session=b"c" * 16, sequence=sequence, labels=()
+    )
+    return sealed(header._replace(**changes))
+
+
 def answer_to(request_envelope: bytes, direction: Direction = Direction.RESULT, **changes: Any) -> bytes:
     """Return a sealed answer to a request."""
     asked = parse_envelope(request_envelope)

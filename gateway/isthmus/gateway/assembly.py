@@ -33,6 +33,7 @@ from isthmus.gateway.api.operation_status import StatusAnswers
 from isthmus.gateway.api.operation_views import OperationViews
 from isthmus.gateway.api.registry_cache import RegistryCache
 from isthmus.gateway.api.sealed_answers import SealedAnswers
+from isthmus.gateway.api.signal_reads import SignalReads
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
 from isthmus.gateway.api.task_reports import TaskReports
 from isthmus.gateway.api.worker_hello import WorkerHellos
@@ -269,6 +270,7 @@ def _worker_service(shared: _Shared) -> WorkerService:
         ),
         outcomes=outcomes,
         reports=reports,
+        signal_reads=SignalReads(shared.store, shared.waiters),
         requests=HandledRequests(shared.store, outcomes),
         dispatcher=shared.dispatcher,
         leases=leases,

@@ -4,7 +4,7 @@ from isthmus.policies.decision import Action, Decision, Question
 
 DEFAULT_DENY = "default-deny"
 _OWNERS = frozenset({Action.ADMINISTER, Action.REDRIVE, Action.SERVE, Action.TERMINATE})
-_CALLERS = frozenset({Action.START, Action.CANCEL, Action.READ})
+_CALLERS = frozenset({Action.START, Action.CANCEL, Action.SIGNAL, Action.READ})
 
 
 class AllowList:

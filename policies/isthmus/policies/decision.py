@@ -12,6 +12,7 @@ class Action(Enum):
 
     START = "start"
     CANCEL = "cancel"
+    SIGNAL = "signal"
     READ = "read"
     SERVE = "serve"
     ADMINISTER = "administer"

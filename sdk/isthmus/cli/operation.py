@@ -133,6 +133,40 @@ def watch(ctx: typer.Context, operation_id: OperationId) -> None:
 
 
 @app.command()
+def signal(
+    ctx: typer.Context,
+    operation_id: OperationId,
+    name: Annotated[str, typer.Argument(help="The signal, for example approve.")],
+    *,
+    input_: Annotated[
+        str | None,
+        typer.Option("--input", "-i", help="A file with the value as JSON; - reads stdin.", metavar="FILE"),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="A field of the value: name=value, JSON or text. Repeatable.", metavar="NAME=VALUE"
+        ),
+    ] = None,
+) -> None:
+    """Send a signal to an operation that your namespace started, sealed for its handler."""
+    from isthmus.cli.client_session import run_with_client
+    from isthmus.cli.operation_input import read_input
+
+    value = read_input(input_, set_ or [])
+
+    async def work(client: "Client") -> None:
+        handle: OperationHandle[Any] = client.get_operation_handle(operation_id)
+        await handle.signal(name, value)
+        output = invocation(ctx).output
+        output.note(f"The signal is recorded; {operation_id} gets it as long as it lives.")
+        if output.is_json:
+            output.document({"operation_id": operation_id, "signal": name})
+
+    run_with_client(ctx, work)
+
+
+@app.command()
 def cancel(ctx: typer.Context, operation_id: OperationId) -> None:
     """Ask to cancel. Before a worker has it that ends it; afterwards its handler decides."""
     from isthmus.cli.client_session import run_with_client

@@ -1,11 +1,12 @@
 """Handles: operations to wait for, to cancel and to look at, from any process of the namespace."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from isthmus.client.description import OperationDescription
-from isthmus.client.interceptor import ClientOutbound, HandleInput, ProgressInput
+from isthmus.client.interceptor import ClientOutbound, HandleInput, ProgressInput, SignalInput
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.progress import WATCH_WAIT
 
@@ -22,6 +23,7 @@ class OperationHandle(Generic[OutputT_co]):
     def __init__(self, outbound: ClientOutbound, known: KnownOperation) -> None:
         self._outbound = outbound
         self._known = known
+        self._signaling = asyncio.Lock()
 
     @property
     def operation_id(self) -> str:
@@ -68,6 +70,25 @@ class OperationHandle(Generic[OutputT_co]):
             GatewayError: the gateway could not be asked.
         """
         return await self._outbound.get_contexts(HandleInput(known=self._known))
+
+    async def signal(self, name: str, value: object = None) -> None:
+        """Send a signal to the operation, sealed for its handler. Durable once it returns.
+
+        Signals of one handle arrive in the order in which they were sent, each at least once: the handler
+        gets all of them again on its next attempt. If this raises, it may still have been recorded.
+
+        Args:
+            name: what it is, 1 to 200 characters; sealed, too.
+            value: at most 56 KiB, whatever the teams agreed on.
+
+        Raises:
+            PreconditionFailedError: the operation has ended, or has as many signals as it may have.
+            NotFoundError: there is no such operation.
+            PayloadTooLargeError, PayloadConversionError: the value is too large, or cannot be serialized.
+            GatewayError: the gateway could not be asked.
+        """
+        async with self._signaling:
+            await self._outbound.signal_operation(SignalInput(known=self._known, name=name, value=value))
 
     async def progress(self, as_type: object = Any) -> AsyncIterator[Any]:
         """Watch how far the operation is: the latest progress first, then every newer one, until it ends.

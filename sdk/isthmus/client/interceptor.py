@@ -60,6 +60,16 @@ class ProgressInput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignalInput:
+    """A signal to an operation."""
+
+    known: KnownOperation
+    name: str
+    value: object = field(default=None, repr=False)
+    """Not yet serialized nor sealed: it does not belong in logs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressUpdate:
     """What a look found."""
 
@@ -102,6 +112,10 @@ class ClientOutbound:
     async def get_contexts(self, input: HandleInput) -> list[bytes]:
         """Return what this namespace gave along with its starts."""
         return await self.next.get_contexts(input)
+
+    async def signal_operation(self, input: SignalInput) -> None:
+        """Send a signal."""
+        await self.next.signal_operation(input)
 
     async def get_progress(self, input: ProgressInput) -> ProgressUpdate:
         """Look how far it is."""
@@ -153,6 +167,10 @@ class SyncClientOutbound:
     def get_contexts(self, input: HandleInput) -> list[bytes]:
         """Return what this namespace gave along with its starts."""
         return self.next.get_contexts(input)
+
+    def signal_operation(self, input: SignalInput) -> None:
+        """Send a signal."""
+        self.next.signal_operation(input)
 
     def get_progress(self, input: ProgressInput) -> ProgressUpdate:
         """Look how far it is."""

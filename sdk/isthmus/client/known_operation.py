@@ -7,6 +7,8 @@ from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.flows import Clock, Flow, Started, find_flow, outcome_flow
 from isthmus.client.progress import Progress, ProgressSeen, progress_flow
 from isthmus.client.request import Caller, milliseconds
+from isthmus.client.signals import SignalLine, signal_flow
+from isthmus.payload.payload import Payload
 from isthmus.wire.names import OperationId, format_operation_id
 
 _GRACE_SECONDS: Final = 90.0
@@ -29,6 +31,7 @@ class KnownOperation:
         self._request: KnownRequest | None = None if started is None else started.request
         self._outcome: Outcome | None = None if started is None else started.outcome
         self._progress_seen = ProgressSeen()
+        self._signals = SignalLine()
 
     @property
     def shown_id(self) -> str:
@@ -50,6 +53,16 @@ class KnownOperation:
                 caller, request, self._progress_seen, clock, after=after, wait_ms=milliseconds(wait)
             )
         )
+
+    def signal(self, caller: Caller, clock: Clock, payload: Payload) -> Flow[None]:
+        """Send a signal. One at a time: the next one may only be sent when this one has returned."""
+        request = yield from self.request(caller, clock)
+        try:
+            yield from signal_flow(caller, request, self._signals, payload, clock)
+        except BaseException:
+            # Whether it was recorded nobody knows: what follows is numbered afresh.
+            self._signals = SignalLine()
+            raise
 
     def outcome(self, caller: Caller, clock: Clock, *, wait: timedelta | None) -> Flow[Outcome]:
         """Return how the operation ended; wait as long as it may live unless told otherwise."""

@@ -25,12 +25,14 @@ from isthmus.client.interceptor import (
     HandleInput,
     ProgressInput,
     ProgressUpdate,
+    SignalInput,
     StartInput,
     StatusesInput,
 )
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.large_payloads import unpacked_result
 from isthmus.client.progress import Progress
+from isthmus.client.signals import signal_payload
 from isthmus.client.starting import start_flow
 from isthmus.client.statuses import OperationStatus, statuses_flow
 from isthmus.payload.converter import PayloadConverter
@@ -73,6 +75,12 @@ class Root(ClientOutbound):
         known, engine = input.known, self._engine
         request = await engine.run(known.request(engine.caller, engine.clock))
         return await engine.run(contexts_flow(engine.caller, request, engine.clock))
+
+    async def signal_operation(self, input: SignalInput) -> None:
+        """Send a signal."""
+        engine = self._engine
+        payload = signal_payload(input.name, self._converter.to_payload(input.value))
+        await engine.run(input.known.signal(engine.caller, engine.clock, payload))
 
     async def get_progress(self, input: ProgressInput) -> ProgressUpdate:
         """Look how far it is."""

@@ -1,6 +1,7 @@
 """The sync client: the same calls without an event loop, safe in threads and after a fork."""
 # ruff: noqa: A002, ANN401 - parameters are named and typed as in temporalio and nexusrpc
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -34,6 +35,7 @@ from isthmus.client.interceptor import (
     Interceptor,
     ProgressInput,
     ProgressUpdate,
+    SignalInput,
     StartInput,
     StatusesInput,
     SyncClientOutbound,
@@ -46,6 +48,7 @@ from isthmus.client.profile import Profile
 from isthmus.client.progress import WATCH_WAIT
 from isthmus.client.request import StartKeywords, StartOptions, operation_id_of, start_options
 from isthmus.client.root import content_of, payload_of, progress_update, value_of
+from isthmus.client.signals import signal_payload
 from isthmus.client.starting import start_flow
 from isthmus.client.statuses import OperationStatus, statuses_flow
 from isthmus.keys.directory import KeyDirectory
@@ -279,6 +282,7 @@ class SyncOperationHandle(Generic[OutputT_co]):
     def __init__(self, outbound: SyncClientOutbound, known: KnownOperation) -> None:
         self._outbound = outbound
         self._known = known
+        self._signaling = threading.Lock()
 
     @property
     def operation_id(self) -> str:
@@ -302,6 +306,11 @@ class SyncOperationHandle(Generic[OutputT_co]):
     def contexts(self) -> list[bytes]:
         """Return what starts of this operation gave as their context; as ``OperationHandle.contexts``."""
         return self._outbound.get_contexts(HandleInput(known=self._known))
+
+    def signal(self, name: str, value: object = None) -> None:
+        """Send a signal to the operation; as ``OperationHandle.signal``."""
+        with self._signaling:
+            self._outbound.signal_operation(SignalInput(known=self._known, name=name, value=value))
 
     def progress(self, as_type: object = Any) -> Iterator[Any]:
         """Watch how far the operation is, until it ends; as ``OperationHandle.progress``."""
@@ -360,6 +369,11 @@ class _SyncRoot(SyncClientOutbound):
         known, engine = input.known, self._engine
         request = engine.run(known.request(engine.caller, engine.clock))
         return engine.run(contexts_flow(engine.caller, request, engine.clock))
+
+    def signal_operation(self, input: SignalInput) -> None:
+        engine = self._engine
+        payload = signal_payload(input.name, self._converter.to_payload(input.value))
+        engine.run(input.known.signal(engine.caller, engine.clock, payload))
 
     def get_progress(self, input: ProgressInput) -> ProgressUpdate:
         engine = self._engine

@@ -22,6 +22,7 @@ _METHODS: Final = {
     "cancel": "CancelOperation",
     "get": "GetOperation",
     "progress": "GetProgress",
+    "signal": "SignalOperation",
 }
 
 

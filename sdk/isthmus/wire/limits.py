@@ -31,7 +31,7 @@ MAX_CALLER_CONTEXTS = 10
 """Longest operation token of an asynchronous handler."""
 
 MAX_REPORT_BYTES = 56 * 1024
-"""Largest serialized value of heartbeat details: sealed and padded it fits into a small envelope."""
+"""Largest serialized value of heartbeat details, progress or a signal: it fits into a small envelope."""
 
 MAX_SCHEDULE_TO_CLOSE_MS = 60 * 24 * 3600 * 1000
 """Longest life of an operation."""

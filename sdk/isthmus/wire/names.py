@@ -45,6 +45,10 @@ def check_endpoint(name: str) -> EndpointName:
     return EndpointName(name)
 
 
+SIGNAL_NAME_HEADER = "isthmus-signal"
+"""Header inside of the sealed payload that names a signal: the gateway does not see the name."""
+
+
 def check_task_queue(name: str) -> str:
     """Return the name, or raise WireFormatError when it is not a valid task queue name."""
     if not _TASK_QUEUE.fullmatch(name):

@@ -14,6 +14,7 @@ from isthmus.worker.errors import (
     NotInTaskError,
     ReportRefusedError,
     ReportTooLargeError,
+    SignalRefusedError,
     TaskLostError,
     UntrustedNamespaceError,
     WorkerError,
@@ -26,6 +27,8 @@ from isthmus.worker.interceptor import (
     NexusOperationInboundInterceptor,
 )
 from isthmus.worker.reported import Reported
+from isthmus.worker.signal_handlers import SignalContext, signal_handler
+from isthmus.worker.signals import Signal, Signals
 from isthmus.worker.worker import Worker, run_sync
 
 __all__ = [
@@ -38,6 +41,10 @@ __all__ = [
     "ReportRefusedError",
     "ReportTooLargeError",
     "Reported",
+    "Signal",
+    "SignalContext",
+    "SignalRefusedError",
+    "Signals",
     "SyncWorkerClient",
     "TaskContext",
     "TaskLostError",
@@ -50,4 +57,5 @@ __all__ = [
     "complete_sync",
     "current",
     "run_sync",
+    "signal_handler",
 ]

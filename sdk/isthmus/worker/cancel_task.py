@@ -33,19 +33,11 @@ class CancelTasks:
     async def run(self, running: RunningTask) -> Answer | None:
         """Return the answer, or None when the task was taken away."""
         try:
-            request, token = await self._open(running)
+            request, token = await open_token(self._envelopes, running)
+            running.opened = await self._envelopes.open_cancel(running.task.cancel, request=request)
             return await self._handle(running, request, token)
         except REJECTIONS as error:
             return self._answers.rejection(running, error)
-
-    async def _open(self, running: RunningTask) -> tuple[RequestFacts, str]:
-        task = running.task
-        request = _facts(task.request)
-        if request.caller_namespace != task.caller_namespace:
-            raise EnvelopeRejectedError(RejectionReason.SENDER)
-        started = await self._envelopes.open_started(task.started, request=request)
-        running.opened = await self._envelopes.open_cancel(task.cancel, request=request)
-        return request, _token(started)
 
     async def _handle(self, running: RunningTask, request: RequestFacts, token: str) -> Answer | None:
         context = CancelOperationContext(
@@ -71,6 +63,16 @@ class CancelTasks:
         outcome = running.outcome()
         outcome.cancel_delivered.SetInParent()
         return Answer(outcome=outcome)
+
+
+async def open_token(envelopes: TaskEnvelopes, running: RunningTask) -> tuple[RequestFacts, str]:
+    """Return what the operation of a task was asked, and its token. Raises REJECTIONS."""
+    task = running.task
+    request = _facts(task.request)
+    if request.caller_namespace != task.caller_namespace:
+        raise EnvelopeRejectedError(RejectionReason.SENDER)
+    started = await envelopes.open_started(task.started, request=request)
+    return request, _token(started)
 
 
 def _facts(request: bytes) -> RequestFacts:

@@ -15,6 +15,7 @@ from isthmus.wire.names import NamespaceName
 from isthmus.worker.errors import NotInTaskError
 from isthmus.worker.reported import Reported
 from isthmus.worker.reporter import Reporter
+from isthmus.worker.signals import Signals
 
 T = TypeVar("T")
 
@@ -56,6 +57,15 @@ class TaskContext:
     task_queue: str
     """The queue that the task came from."""
     _reporter: Reporter = field(repr=False)
+    _signals: Signals = field(repr=False)
+
+    def signals(self) -> Signals:
+        """Return the signals that the caller sends: ``async for`` in a coroutine, ``for`` in a thread.
+
+        In order, each at least once: an attempt gets all signals of the operation again, from the first, so a
+        handler that goes on from ``heartbeat_details`` has to remember how many it has heeded, or their ids.
+        """
+        return self._signals
 
     def heartbeat(self, details: object = None) -> Reported:
         """Say that the task runs, and how far it is: the next attempt gets the latest details.

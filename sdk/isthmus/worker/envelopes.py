@@ -27,6 +27,7 @@ from isthmus.wire.names import NamespaceName, OperationId
 
 _REQUEST = frozenset({Direction.REQUEST})
 _CANCEL = frozenset({Direction.CANCEL})
+_SIGNAL = frozenset({Direction.SIGNAL})
 _STARTED = frozenset({Direction.STARTED})
 _DETAILS = frozenset({Direction.DETAILS})
 _TO_SELF = (Direction.STARTED, Direction.DETAILS)
@@ -168,6 +169,17 @@ class TaskEnvelopes:
         """Open the cancel of an operation. Raises as open_request does."""
         expected = self._expected(
             _CANCEL,
+            sender=request.caller_namespace,
+            operation_id=request.operation_id,
+            request_digest=request.request_digest,
+            names=request,
+        )
+        return await self._open(data, expected)
+
+    async def open_signal(self, data: bytes, *, request: RequestFacts) -> Opened:
+        """Open a signal to an operation. Raises as open_request does."""
+        expected = self._expected(
+            _SIGNAL,
             sender=request.caller_namespace,
             operation_id=request.operation_id,
             request_digest=request.request_digest,

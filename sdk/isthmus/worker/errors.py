@@ -31,6 +31,10 @@ class ReportTooLargeError(WorkerError, ValueError):
     """What a handler wants to report is too large; report where it is instead."""
 
 
+class SignalRefusedError(WorkerError):
+    """What the gateway shows as signals is not authentic, or one is missing; the worker's log says more."""
+
+
 class UntrustedNamespaceError(WorkerError):
     """A namespace is not pinned here: nothing that it signs is believed, and nothing is sealed to it."""
 

@@ -23,6 +23,7 @@ from isthmus.blobs.file import File
 from isthmus.payload.converter import PayloadConverter
 from isthmus.payload.errors import PayloadConversionError
 from isthmus.worker.interceptor import Interceptor, InterceptorMiddleware, StartResult
+from isthmus.worker.signal_handlers import SignalContext, SignalMethods, value_for
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,6 +104,8 @@ class OperationHandlers:
         # What ``nexusrpc`` would find out again for each call: which starts are coroutines, and their input.
         self._coroutines: dict[tuple[str, str], tuple[OperationHandler[Any, Any], type[Any]]] = {}
         self._intercepted = bool(interceptors)
+        self._threads = threads
+        self._signals: dict[tuple[str, str], SignalMethods] = {}
         for service in self._handler.service_handlers.values():
             for name, operation in service.operation_handlers.items():
                 where = (service.service.name, name)
@@ -111,6 +114,7 @@ class OperationHandlers:
                     self._coroutines[where] = operation, input_type
                 if not inspect.iscoroutinefunction(operation.cancel):
                     blocking_cancels[where] = operation
+                self._signals[where] = SignalMethods(operation)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -146,6 +150,28 @@ class OperationHandlers:
         """Run a cancel. Raises whatever the handler raises."""
         try:
             await self._handler.cancel_operation(context, token)
+        except SystemExit as error:
+            raise _exited(error) from error
+
+    async def signal(self, context: SignalContext) -> None:
+        """Call the method that takes a signal. Raises whatever it raises.
+
+        Raises:
+            HandlerError: NOT_FOUND when there is none.
+        """
+        methods = self._signals.get((context.service, context.operation))
+        method = None if methods is None else methods.of(context.signal.name)
+        if method is None:
+            raise nexusrpc.HandlerError(
+                "the operation has no signal handler of this name", type=nexusrpc.HandlerErrorType.NOT_FOUND
+            )
+        value = value_for(method, context.signal)
+        try:
+            if inspect.iscoroutinefunction(method):
+                await method(context, value)
+            else:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._threads, method, context, value)
         except SystemExit as error:
             raise _exited(error) from error
 

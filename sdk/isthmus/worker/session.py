@@ -14,6 +14,7 @@ from isthmus.wire.header import SESSION_BYTES
 from isthmus.worker.outbox import Outbox
 from isthmus.worker.pool import TaskPool, TaskRunner
 from isthmus.worker.reports import Reports
+from isthmus.worker.signal_reads import SignalReads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +30,15 @@ class SessionOptions:
 class Session:
     """What a transport asks for frames and hands frames to. Lives on the worker's event loop."""
 
-    def __init__(self, *, options: SessionOptions, runner: TaskRunner, reports: Reports) -> None:
+    def __init__(
+        self, *, options: SessionOptions, runner: TaskRunner, reports: Reports, signal_reads: SignalReads
+    ) -> None:
         self._options = options
         self._changed = asyncio.Event()
         self.reports = reports
         reports.bind(self._changed.set)
+        self.signal_reads = signal_reads
+        signal_reads.bind(self._changed.set)
         self.outbox = Outbox(wake=self._changed.set)
         self.pool = TaskPool(runner=runner, outbox=self.outbox, freed=self._changed.set)
         self.hello = worker_service_pb2.WorkerHello(
@@ -92,6 +97,7 @@ class Session:
         self._heard = False
         self.outbox.send_all_again()
         self.reports.send_all_again()
+        self.signal_reads.send_all_again()
 
     def take_credits(self) -> int:
         """Return how many tasks to ask for now; they count as asked for."""
@@ -107,14 +113,19 @@ class Session:
         """Return what there is to say now, or None. Everything is said once on each connection."""
         credits_ = self.take_credits()
         reports = self.reports.take()
+        reads = self.signal_reads.take()
         outcomes = self.outbox.take()
         announce = self._draining and not self._draining_announced
-        if not (credits_ or reports or outcomes or announce or self._heartbeat_due):
+        if not (credits_ or reports or reads or outcomes or announce or self._heartbeat_due):
             return None
         self._draining_announced = self._draining
         self._heartbeat_due = False
         return worker_service_pb2.WorkRequest(
-            credits=credits_, reports=reports, outcomes=outcomes, draining=self._draining
+            credits=credits_,
+            reports=reports,
+            signal_reads=reads,
+            outcomes=outcomes,
+            draining=self._draining,
         )
 
     async def changed(self) -> None:
@@ -142,6 +153,7 @@ class Session:
         interrupts: Iterable[worker_service_pb2.TaskInterrupt] = (),
         acks: Iterable[worker_service_pb2.OutcomeAck] = (),
         report_acks: Iterable[worker_service_pb2.ReportAck] = (),
+        signals: Iterable[worker_service_pb2.TaskSignals] = (),
     ) -> None:
         """Take in what the gateway sent."""
         self._established.set()
@@ -150,6 +162,7 @@ class Session:
             if self._on_heard is not None:
                 self._on_heard()
         self.reports.acknowledge(report_acks)
+        self.signal_reads.receive(signals)
         acknowledged = False
         for ack in acks:
             self.outbox.acknowledge(ack)

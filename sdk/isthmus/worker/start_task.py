@@ -29,6 +29,8 @@ from isthmus.worker.large_payloads import LargePayloads
 from isthmus.worker.report import report_forged_cancel, report_lost_details
 from isthmus.worker.reporter import Reporter
 from isthmus.worker.reports import Reports
+from isthmus.worker.signal_reads import SignalReads
+from isthmus.worker.signals import SignalInbox, Signals
 from isthmus.worker.tasks import RunningTask, Stop
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,6 +50,7 @@ class StartTasks:
         converter: PayloadConverter,
         large_payloads: LargePayloads,
         reports: Reports,
+        signal_reads: SignalReads,
         task_queue: str,
         endpoints: Collection[str] | None,
     ) -> None:
@@ -58,6 +61,7 @@ class StartTasks:
         self._converter = converter
         self._large = large_payloads
         self._reports = reports
+        self._signal_reads = signal_reads
         self._task_queue = task_queue
         self._endpoints = None if endpoints is None else frozenset(endpoints)
 
@@ -79,6 +83,8 @@ class StartTasks:
             return self._answers.rejection(running, error)
         finally:
             self._reports.forget(running)
+            if running.inbox is not None:
+                self._signal_reads.forget(running, running.inbox)
 
     async def interrupt(self, running: RunningTask, cancel: bytes) -> None:
         """Stop the handler if its caller asks for it; what does not verify is ignored."""
@@ -181,6 +187,7 @@ class StartTasks:
         operation_id = format_operation_id(header.operation_id)
         deadline = _EPOCH + (header.issued_at_ms + header.schedule_to_close_timeout_ms) * _MILLISECOND
         attempt = running.attempt
+        inbox = running.inbox = SignalInbox()
         enter(
             lambda: TaskContext(
                 caller_namespace=header.sender_namespace,
@@ -198,6 +205,7 @@ class StartTasks:
                     details=details,
                     converter=self._converter,
                 ),
+                _signals=Signals(inbox, partial(self._signal_reads.begin, running, request, inbox)),
             )
         )
         return StartOperationContext(

@@ -104,6 +104,7 @@ class WorkStream:
                 interrupts=frame.interrupts,
                 acks=frame.acks,
                 report_acks=frame.report_acks,
+                signals=frame.signals,
             )
             if frame.drain:
                 self._drained = True

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from isthmus.envelope.open import Opened
 from isthmus.v1 import worker_service_pb2
 from isthmus.worker.cancellation import TaskCancellation
+from isthmus.worker.signals import SignalInbox
 
 
 class TaskKey(NamedTuple):
@@ -38,6 +39,7 @@ class RunningTask:
         "attempt",
         "cancellation",
         "in_handler",
+        "inbox",
         "interrupts",
         "job",
         "key",
@@ -59,6 +61,8 @@ class RunningTask:
         self.in_handler = False
         # Cancels that arrived before the request was opened: they are verified against it.
         self.interrupts: list[bytes] = []
+        # Of a handler that runs: what its caller signals.
+        self.inbox: SignalInbox | None = None
         self.stop: Stop | None = None
         # The task, when it was delivered again while this delivery of it was being stopped.
         self.redelivered: worker_service_pb2.Task | None = None
@@ -87,5 +91,7 @@ class RunningTask:
         if self.stop is None or stop is not Stop.CANCELED:
             self.stop = stop
         self.cancellation.cancel(stop.value)
+        if self.inbox is not None:
+            self.inbox.close()
         if self.in_handler and self.job is not None:
             self.job.cancel()

@@ -7,6 +7,7 @@ previous call was in flight.
 import asyncio
 
 from isthmus.transport.connection import Connection
+from isthmus.transport.errors import GatewayError
 from isthmus.v1 import worker_service_pb2
 from isthmus.worker.session import Session
 from isthmus.worker.stream import DEFAULT_LEASE_MS, HEARTBEATS_PER_LEASE
@@ -37,7 +38,8 @@ class UnaryTransport:
         self._session.connected()
         answering = asyncio.create_task(self._answer())
         polling = asyncio.create_task(self._poll())
-        jobs = {answering, polling}
+        reading = asyncio.create_task(self._read_signals())
+        jobs = {answering, polling, reading}
         try:
             await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
             for job in jobs:
@@ -85,6 +87,26 @@ class UnaryTransport:
                 interrupts=response.interrupts, acks=response.acks, report_acks=response.report_acks
             )
             self._slots_changed.set()
+
+    async def _read_signals(self) -> None:
+        """Ask for signals, each read in a call of its own: the gateway holds it until there are some."""
+        async with asyncio.TaskGroup() as calls:
+            while not self._session.closed:
+                for read in self._session.signal_reads.take():
+                    calls.create_task(self._read(read))
+                await self._session.signal_reads.wanted()
+
+    async def _read(self, read: worker_service_pb2.SignalRead) -> None:
+        try:
+            response = await self._connection.call(
+                self._stub.ReadSignals,
+                worker_service_pb2.ReadSignalsRequest(read=read, wait_ms=POLL_WAIT_MS),
+                timeout_seconds=CALL_TIMEOUT_SECONDS,
+            )
+        except GatewayError as error:
+            self._session.signal_reads.failed(read, error)
+        else:
+            self._session.signal_reads.receive([response.signals])
 
     async def _due(self) -> bool:
         """Wait for a change, or until a heartbeat is due; return whether one is.

@@ -23,6 +23,8 @@ from isthmus.worker.large_payloads import LargePayloads
 from isthmus.worker.link import Link, TransportChoice
 from isthmus.worker.reports import DEFAULT_INTERVAL, Reports
 from isthmus.worker.session import Session, SessionOptions
+from isthmus.worker.signal_reads import SignalReads
+from isthmus.worker.signal_task import SignalTasks
 from isthmus.worker.start_task import StartTasks
 from isthmus.worker.stream import WorkStream
 from isthmus.worker.unary import UnaryTransport
@@ -112,6 +114,7 @@ class Worker:
             guard=RedeliveryGuard(),
         )
         self._reports = Reports(envelopes, interval=heartbeat_interval)
+        self._signal_reads = SignalReads(envelopes, client.payload_converter)
         self._runner = Execution(
             starts=StartTasks(
                 envelopes=envelopes,
@@ -119,10 +122,12 @@ class Worker:
                 converter=client.payload_converter,
                 large_payloads=LargePayloads(client.claim_checks, own),
                 reports=self._reports,
+                signal_reads=self._signal_reads,
                 task_queue=task_queue,
                 endpoints=endpoints,
             ),
             cancels=CancelTasks(envelopes=envelopes, handlers=handlers),
+            signals=SignalTasks(envelopes=envelopes, handlers=handlers, converter=client.payload_converter),
         )
         self._services = handlers.services
         self._session: Session | None = None
@@ -139,7 +144,12 @@ class Worker:
         """
         if self._session is not None:
             raise WorkerError("a worker runs once; make a new one")
-        session = self._session = Session(options=self._options, runner=self._runner, reports=self._reports)
+        session = self._session = Session(
+            options=self._options,
+            runner=self._runner,
+            reports=self._reports,
+            signal_reads=self._signal_reads,
+        )
         link = Link(
             session=session,
             choice=self._transport,

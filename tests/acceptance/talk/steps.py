@@ -10,3 +10,4 @@ class Walks:
     """Walks that take a while."""
 
     walk: nexusrpc.Operation[int, list[int]]
+    follow: nexusrpc.Operation[int, list[int]]

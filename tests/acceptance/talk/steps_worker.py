@@ -37,6 +37,18 @@ class WalksHandler:
             await context.heartbeat(done).durable()
         return done
 
+    @sync_operation
+    async def follow(self, _ctx: StartOperationContext, steps: int) -> list[int]:
+        """Take the steps that the caller signals."""
+        context = current()
+        done: list[int] = []
+        async for signal in context.signals():
+            done.append(signal.value)
+            self._journal.write(attempt=context.attempt, heard=signal.value)
+            if len(done) == steps:
+                break
+        return done
+
 
 async def main(journal: Path) -> None:
     """Serve until it is killed."""

@@ -199,6 +199,11 @@ class Gateway(worker_service_pb2_grpc.WorkerServiceServicer):
             interrupts=self.interrupts,
         )
 
+    async def ReadSignals(self, request: Any, context: Any) -> worker_service_pb2.ReadSignalsResponse:  # noqa: ANN401, N802
+        """Refuse: these tests have no signals."""
+        await context.abort(grpc.StatusCode.NOT_FOUND, "no signals here")
+        raise AssertionError(request)
+
     async def GetRequest(self, request: Any, context: Any) -> worker_service_pb2.GetRequestResponse:  # noqa: ANN401, N802
         """Return the request that the test put here."""
         return self.request

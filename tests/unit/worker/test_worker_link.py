@@ -4,6 +4,8 @@ import logging
 
 import pytest
 
+from isthmus.envelope.open import Opened
+from isthmus.payload.converter import DefaultPayloadConverter
 from isthmus.payload.payload import Payload
 from isthmus.transport.backoff import Backoff
 from isthmus.transport.errors import ConnectionLostError
@@ -14,6 +16,7 @@ from isthmus.worker.envelopes import Place, RequestFacts
 from isthmus.worker.link import BROKEN_STREAMS_BEFORE_UNARY, Link
 from isthmus.worker.reports import Reports
 from isthmus.worker.session import Session, SessionOptions
+from isthmus.worker.signal_reads import SignalReads
 from isthmus.worker.tasks import RunningTask
 
 
@@ -39,6 +42,20 @@ class NoTasks:
     ) -> bytes:
         """There is nothing to report."""
         raise AssertionError(direction, payload, request, newest_keys, place)
+
+    async def open_signal(self, data: bytes, *, request: RequestFacts) -> Opened:
+        """There is nothing to read."""
+        raise AssertionError(data, request)
+
+
+def session_of(options: SessionOptions) -> Session:
+    """Return a session without tasks."""
+    return Session(
+        options=options,
+        runner=NoTasks(),
+        reports=Reports(NoTasks()),
+        signal_reads=SignalReads(NoTasks(), DefaultPayloadConverter()),
+    )
 
 
 class LostConnection:
@@ -78,7 +95,12 @@ class Answered:
 
 async def _ways_taken(*, connected: bool, attempts: int) -> list[str]:
     options = SessionOptions(task_queue="payments", identity="test", version="", max_concurrent_tasks=1)
-    session = Session(options=options, runner=NoTasks(), reports=Reports(NoTasks()))
+    session = Session(
+        options=options,
+        runner=NoTasks(),
+        reports=Reports(NoTasks()),
+        signal_reads=SignalReads(NoTasks(), DefaultPayloadConverter()),
+    )
     taken: list[str] = []
     link = Link(
         session=session,
@@ -113,7 +135,12 @@ async def test_worker_says_so_when_it_is_connected_again(caplog: pytest.LogCaptu
     """Once, and with advice for a worker: it starts no operations that it could repeat."""
     caplog.set_level(logging.INFO)
     options = SessionOptions(task_queue="payments", identity="test", version="", max_concurrent_tasks=1)
-    session = Session(options=options, runner=NoTasks(), reports=Reports(NoTasks()))
+    session = Session(
+        options=options,
+        runner=NoTasks(),
+        reports=Reports(NoTasks()),
+        signal_reads=SignalReads(NoTasks(), DefaultPayloadConverter()),
+    )
     taken: list[str] = []
 
     def connect() -> LostConnection | Answered:
@@ -135,7 +162,12 @@ async def test_worker_says_nothing_when_its_first_connection_is_answered(
     """Again is for those who were away."""
     caplog.set_level(logging.INFO)
     options = SessionOptions(task_queue="payments", identity="test", version="", max_concurrent_tasks=1)
-    session = Session(options=options, runner=NoTasks(), reports=Reports(NoTasks()))
+    session = Session(
+        options=options,
+        runner=NoTasks(),
+        reports=Reports(NoTasks()),
+        signal_reads=SignalReads(NoTasks(), DefaultPayloadConverter()),
+    )
     link = Link(
         session=session,
         choice="stream",

@@ -60,6 +60,7 @@ ACCESS: Mapping[str, Access] = {
     _V1 + "OperationService/RedriveOperation": Access.MEMBER,
     _V1 + "OperationService/RedriveOperations": Access.MEMBER,
     _V1 + "OperationService/Session": Access.MEMBER,
+    _V1 + "OperationService/SignalOperation": Access.MEMBER,
     _V1 + "OperationService/StartOperation": Access.MEMBER,
     # The platform's own namespace need not exist. What is asked of whose operation is decided by policy.
     _V1 + "OperationService/TerminateOperation": Access.AUTHENTICATED,
@@ -67,6 +68,7 @@ ACCESS: Mapping[str, Access] = {
     _V1 + "WorkerService/CompleteOperation": Access.MEMBER,
     _V1 + "WorkerService/GetRequest": Access.MEMBER,
     _V1 + "WorkerService/PollTasks": Access.MEMBER,
+    _V1 + "WorkerService/ReadSignals": Access.MEMBER,
     _V1 + "WorkerService/RespondTasks": Access.MEMBER,
     _V1 + "WorkerService/Work": Access.MEMBER,
 }

@@ -6,6 +6,7 @@ from isthmus.gateway.api.message_checks import HEADER_MISMATCH, MessageChecks
 from isthmus.gateway.api.registry_cache import RegistryCache
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.request_cancel import RequestCancel
+from isthmus.gateway.commands.signal_operation import SignalOperation
 from isthmus.gateway.commands.start_operation import ReusePolicy, StartOperation
 from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError, PreconditionError
 from isthmus.gateway.ports import Clock
@@ -18,6 +19,7 @@ from isthmus.wire.limits import CLOCK_SKEW_MS
 _REQUEST = frozenset({Direction.REQUEST})
 _CANCEL = frozenset({Direction.CANCEL})
 _CONTEXT = frozenset({Direction.CONTEXT})
+_SIGNAL = frozenset({Direction.SIGNAL})
 _REUSE = {
     operation_service_pb2.REUSE_POLICY_UNSPECIFIED: ReusePolicy.ATTACH,
     operation_service_pb2.REUSE_POLICY_ATTACH: ReusePolicy.ATTACH,
@@ -109,16 +111,35 @@ class Admission:
         Raises:
             WireFormatError, GatewayError: it is refused.
         """
-        sealed = self._checks.parse(envelope, principal, _CANCEL)
+        sealed = await self._to_operation(principal, envelope, _CANCEL, Action.CANCEL)
+        return RequestCancel(
+            header=sealed.header, envelope=envelope, digest=sealed.digest, actor=principal.actor
+        )
+
+    async def signal(self, principal: Principal, envelope: bytes) -> SignalOperation:
+        """Return the signal that is sent. The endpoint may be deleted meanwhile.
+
+        Raises:
+            WireFormatError, GatewayError: it is refused.
+        """
+        sealed = await self._to_operation(principal, envelope, _SIGNAL, Action.SIGNAL)
+        return SignalOperation(
+            header=sealed.header, envelope=envelope, digest=sealed.digest, actor=principal.actor
+        )
+
+    async def _to_operation(
+        self, principal: Principal, envelope: bytes, directions: frozenset[Direction], action: Action
+    ) -> SealedEnvelope:
+        """Check a message to an operation that exists."""
+        sealed = self._checks.parse(envelope, principal, directions)
         endpoint = await self._registry.endpoint(sealed.header.endpoint)
         if endpoint is None:
             raise _endpoint_not_found(sealed.header.endpoint)
-        digest = sealed.digest
         # Whom it is sealed for, the operation says: its endpoint may have another owner now.
-        await self._authorize(Action.CANCEL, principal, endpoint, sealed, digest)
+        await self._authorize(action, principal, endpoint, sealed, sealed.digest)
         self._check_times(sealed)
         await self._checks.check_keys(sealed)
-        return RequestCancel(header=sealed.header, envelope=envelope, digest=digest, actor=principal.actor)
+        return sealed
 
     async def _authorize(
         self,

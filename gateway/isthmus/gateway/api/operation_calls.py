@@ -9,6 +9,7 @@ from isthmus.gateway.api.operation_views import OperationViews
 from isthmus.gateway.api.progress_calls import ProgressCalls
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.request_cancel import request_cancel
+from isthmus.gateway.commands.signal_operation import signal_operation
 from isthmus.gateway.commands.start_operation import StartOperation, StartResult
 from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.dispatch.dispatcher import Dispatcher
@@ -126,6 +127,17 @@ class OperationCalls:
         response = operation_service_pb2.CancelOperationResponse()
         self.statuses.fill(response.status, snapshot)
         return response
+
+    async def signal(
+        self, principal: Principal, request: operation_service_pb2.SignalOperationRequest
+    ) -> operation_service_pb2.SignalOperationResponse:
+        """Record a signal."""
+        signal = await self._admission.signal(principal, request.envelope)
+        clock = self._clock
+        number = await self._store.transact(lambda uow: signal_operation(uow, signal, now=clock.now()))
+        return operation_service_pb2.SignalOperationResponse(
+            operation_id=signal.header.operation_id, number=number
+        )
 
     async def get(
         self, principal: Principal, request: operation_service_pb2.GetOperationRequest

@@ -54,6 +54,7 @@ ATTEMPT_ENDS = {
 TASK_KINDS = {
     TaskKind.START: worker_service_pb2.TASK_KIND_START,
     TaskKind.CANCEL: worker_service_pb2.TASK_KIND_CANCEL,
+    TaskKind.SIGNAL: worker_service_pb2.TASK_KIND_SIGNAL,
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_SECONDS = 86_400
@@ -187,6 +188,7 @@ def task_message(leased: LeasedTask) -> worker_service_pb2.Task:
         cancel=(leased.cancel or b"") if is_cancel else b"",
         started=leased.started or b"",
         details=leased.details or b"",
+        signal=leased.signal or b"",
         scheduled_at=timestamp(leased.operation.scheduled_at),
     )
 
@@ -207,7 +209,7 @@ def interrupt_message(interrupt: TaskInterrupted) -> worker_service_pb2.TaskInte
 def interrupt_of(leased: LeasedTask) -> TaskInterrupted | None:
     """Return the interrupt of a task that is delivered again although its caller canceled it meanwhile."""
     task = leased.task
-    if task.kind is TaskKind.CANCEL or leased.cancel is None or task.session_id is None:
+    if task.kind is not TaskKind.START or leased.cancel is None or task.session_id is None:
         return None
     return TaskInterrupted(
         session_id=task.session_id, key=task.key, attempt=task.attempt, cancel=leased.cancel

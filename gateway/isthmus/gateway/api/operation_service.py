@@ -88,6 +88,12 @@ class OperationService(operation_service_pb2_grpc.OperationServiceServicer):
         """Ask to cancel."""
         return await self._calls.cancel(current_principal(), request)
 
+    async def SignalOperation(
+        self, request: operation_service_pb2.SignalOperationRequest, context: Context
+    ) -> operation_service_pb2.SignalOperationResponse:
+        """Send a signal."""
+        return await self._calls.signal(current_principal(), request)
+
     async def RedriveOperation(
         self, request: operation_service_pb2.RedriveOperationRequest, context: Context
     ) -> operation_service_pb2.RedriveOperationResponse:

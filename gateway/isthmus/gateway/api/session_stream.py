@@ -42,6 +42,7 @@ class SessionStream:
             "cancel": calls.cancel,
             "get": calls.get,
             "progress": calls.progress.get,
+            "signal": calls.signal,
         }
         self._principal = principal
         self._open: dict[int, asyncio.Task[None]] = {}

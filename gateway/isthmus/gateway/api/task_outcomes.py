@@ -1,7 +1,7 @@
 """What workers say about their tasks, checked and recorded."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,8 +14,9 @@ from isthmus.gateway.commands.end_attempt import (
     cancel_delivered,
     check_current,
     end_attempt,
-    retry_cancel,
+    retry_delivery,
     return_task,
+    signal_delivered,
 )
 from isthmus.gateway.commands.record_outcome import (
     SealedOutcome,
@@ -26,7 +27,7 @@ from isthmus.gateway.commands.record_outcome import (
 from isthmus.gateway.core.errors import InvalidRequestError
 from isthmus.gateway.core.operation import AttemptEnd, OperationKey
 from isthmus.gateway.core.retry import RetryPolicy
-from isthmus.gateway.ports import Clock, Command, Randomness, Store, UnitOfWork
+from isthmus.gateway.ports import Clock, Command, Randomness, Store, TaskKind, UnitOfWork
 from isthmus.v1 import worker_service_pb2
 from isthmus.wire.envelope import SealedEnvelope
 from isthmus.wire.header import OUTCOMES, Direction
@@ -39,9 +40,14 @@ MAX_ERROR_TYPE_CHARS = 64
 NO_DELAY = timedelta(0)
 TOKEN_KEY_BYTES = 32
 MAX_RETRY_DELAY = timedelta(days=1)
-# A cancel that the handler could not take is offered again with this much patience, whatever the endpoint
-# says about starts: it must arrive while the operation still runs.
-CANCEL_RETRY = RetryPolicy(max_interval=timedelta(minutes=1))
+# A cancel or a signal that the handler could not take is offered again with this much patience, whatever the
+# endpoint says about starts: it must arrive while the operation still runs.
+DELIVERY_RETRY = RetryPolicy(max_interval=timedelta(minutes=1))
+SIGNAL_TRIES = 3
+DELIVERIES: Mapping[int, TaskKind] = {
+    worker_service_pb2.TASK_KIND_CANCEL: TaskKind.CANCEL,
+    worker_service_pb2.TASK_KIND_SIGNAL: TaskKind.SIGNAL,
+}
 
 Ref = worker_service_pb2.TaskRef
 Refusal = BaseException | None
@@ -117,6 +123,8 @@ class TaskOutcomes:
                 command = self._end(principal, key, task, AttemptEnd.REJECTED, code)
             case "cancel_delivered":
                 command = _quiet(lambda uow: cancel_delivered(uow, key, principal.actor))
+            case "signal_delivered":
+                command = self._signal_delivered(principal, key, task)
             case "returned":
                 command = self._return(principal, key, task)
             case _:
@@ -205,9 +213,12 @@ class TaskOutcomes:
         sealed: SealedEnvelope | None = None,
         min_delay: timedelta = NO_DELAY,
     ) -> RecordCommand:
-        if task.kind == worker_service_pb2.TASK_KIND_CANCEL:
-            delay = max(min_delay, CANCEL_RETRY.delay(max(task.attempt, 1), self._randomness.jitter()))
-            return self._retry_cancel(principal, key, delay)
+        kind = DELIVERIES.get(task.kind)
+        if kind is not None:
+            # How often a signal was tried nobody counts.
+            tries = task.attempt if kind is TaskKind.CANCEL else SIGNAL_TRIES
+            delay = max(min_delay, DELIVERY_RETRY.delay(max(tries, 1), self._randomness.jitter()))
+            return self._retry_delivery(principal, key, kind, delay)
         failed = FailedAttempt(
             key=key,
             attempt=task.attempt,
@@ -221,14 +232,21 @@ class TaskOutcomes:
         return _quiet(_ending(failed, sealed, clock=self._clock, jitter=self._randomness.jitter()))
 
     def _return(self, principal: Principal, key: OperationKey, task: Ref) -> RecordCommand:
-        if task.kind == worker_service_pb2.TASK_KIND_CANCEL:
-            return self._retry_cancel(principal, key, NO_DELAY)
+        kind = DELIVERIES.get(task.kind)
+        if kind is not None:
+            return self._retry_delivery(principal, key, kind, NO_DELAY)
         actor, attempt, clock = principal.actor, task.attempt, self._clock
         return _quiet(lambda uow: return_task(uow, key, attempt, actor, now=clock.now()))
 
-    def _retry_cancel(self, principal: Principal, key: OperationKey, delay: timedelta) -> RecordCommand:
+    def _retry_delivery(
+        self, principal: Principal, key: OperationKey, kind: TaskKind, delay: timedelta
+    ) -> RecordCommand:
         actor, clock = principal.actor, self._clock
-        return _quiet(lambda uow: retry_cancel(uow, key, actor, now=clock.now(), delay=delay))
+        return _quiet(lambda uow: retry_delivery(uow, key, kind, actor, now=clock.now(), delay=delay))
+
+    def _signal_delivered(self, principal: Principal, key: OperationKey, task: Ref) -> RecordCommand:
+        actor, number, clock = principal.actor, task.attempt, self._clock
+        return _quiet(lambda uow: signal_delivered(uow, key, number, actor, now=clock.now()))
 
 
 def acknowledgement(task: Ref, refusal: Refusal) -> worker_service_pb2.OutcomeAck:

@@ -12,6 +12,7 @@ from isthmus.gateway.api.credential_expiry import CredentialExpiry
 from isthmus.gateway.api.duplex import open_for_writing
 from isthmus.gateway.api.handled_requests import HandledRequests
 from isthmus.gateway.api.open_streams import OpenStreams
+from isthmus.gateway.api.signal_reads import SignalReads
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
 from isthmus.gateway.api.task_reports import TaskReports
 from isthmus.gateway.api.worker_hello import WorkerHellos
@@ -36,6 +37,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         polls: WorkerPolls,
         outcomes: TaskOutcomes,
         reports: TaskReports,
+        signal_reads: SignalReads,
         requests: HandledRequests,
         dispatcher: Dispatcher,
         leases: Leases,
@@ -46,6 +48,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         self._polls = polls
         self._outcomes = outcomes
         self._reports = reports
+        self._signal_reads = signal_reads
         self._requests = requests
         self._dispatcher = dispatcher
         self._leases = leases
@@ -68,6 +71,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             leases=self._leases,
             outcomes=self._outcomes,
             reports=self._reports,
+            signal_reads=self._signal_reads,
         )
         self._streams.add(stream)
         try:
@@ -87,6 +91,14 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     ) -> worker_service_pb2.RespondTasksResponse:
         """Answer tasks."""
         return await self._polls.respond(current_principal(), request)
+
+    async def ReadSignals(
+        self, request: worker_service_pb2.ReadSignalsRequest, context: Context
+    ) -> worker_service_pb2.ReadSignalsResponse:
+        """Return signals of a running task."""
+        seconds = request.wait_ms / 1000
+        found = await self._signal_reads.look(current_principal(), request.read, seconds=seconds)
+        return worker_service_pb2.ReadSignalsResponse(signals=found)
 
     async def GetRequest(
         self, request: worker_service_pb2.GetRequestRequest, context: Context

@@ -14,11 +14,13 @@ from functools import partial
 from isthmus.gateway.api.duplex import read_and_write
 from isthmus.gateway.api.operation_messages import interrupt_message, interrupt_of, task_message
 from isthmus.gateway.api.recordings import Recordings
+from isthmus.gateway.api.signal_reads import SignalReads
+from isthmus.gateway.api.status import status_bytes
 from isthmus.gateway.api.task_outcomes import Ref, Refusal, TaskOutcomes, acknowledgement
 from isthmus.gateway.api.task_reports import TaskReports, report_acknowledgement
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.lease_tasks import LeasedTask
-from isthmus.gateway.core.errors import InvalidRequestError
+from isthmus.gateway.core.errors import ExhaustedError, InvalidRequestError
 from isthmus.gateway.dispatch.dispatcher import Dispatcher
 from isthmus.gateway.dispatch.leases import Leases
 from isthmus.gateway.dispatch.live_session import LiveSession
@@ -48,6 +50,7 @@ class WorkerStream:
         leases: Leases,
         outcomes: TaskOutcomes,
         reports: TaskReports,
+        signal_reads: SignalReads,
     ) -> None:
         self._dispatcher = dispatcher
         self._leases = leases
@@ -67,6 +70,10 @@ class WorkerStream:
         self._tasks: deque[LeasedTask] = deque()
         self._interrupts: deque[TaskInterrupted] = deque()
         self._acks: deque[worker_service_pb2.OutcomeAck] = deque()
+        self._read_signals = partial(signal_reads.next, principal)
+        # By the task that reads: one read each.
+        self._reads: dict[bytes, asyncio.Task[worker_service_pb2.TaskSignals]] = {}
+        self._signals: deque[worker_service_pb2.TaskSignals] = deque()
         self._report_acks: deque[worker_service_pb2.ReportAck] = deque()
         self._room = asyncio.Event()
         self._room.set()
@@ -119,6 +126,8 @@ class WorkerStream:
             self._take(first)
             await read_and_write(self._read_frames(frames), self._write_frames(write))
         finally:
+            for read in self._reads.values():
+                read.cancel()
             # What is being recorded is recorded to the end; the worker asks again on its next connection.
             self._dispatcher.disconnect(self._live, undelivered=tuple(self._tasks))
 
@@ -140,9 +149,9 @@ class WorkerStream:
         self._changed.set()
 
     def _take(self, frame: worker_service_pb2.WorkRequest) -> None:
-        if max(len(frame.outcomes), len(frame.reports)) > MAX_OUTCOMES_PER_FRAME:
+        if max(len(frame.outcomes), len(frame.reports), len(frame.signal_reads)) > MAX_OUTCOMES_PER_FRAME:
             raise InvalidRequestError(
-                f"more than {MAX_OUTCOMES_PER_FRAME} outcomes or reports in one frame",
+                f"more than {MAX_OUTCOMES_PER_FRAME} outcomes, reports or reads in one frame",
                 reason="FRAME_TOO_LARGE",
             )
         self._leases.touch(self._live)
@@ -150,11 +159,35 @@ class WorkerStream:
             # Before the outcomes: the last report of an attempt that fails is what the next one needs.
             self._reports.take(frame.reports)
         self._outcomes.take(frame.outcomes)
+        for read in frame.signal_reads:
+            self._begin_read(read)
         if frame.draining:
             self._live.draining = True
         if frame.credits:
             room = MAX_CREDITS - max(self._live.credits, 0)
             self._dispatcher.grant(self._live, min(frame.credits, room))
+
+    def _begin_read(self, read: worker_service_pb2.SignalRead) -> None:
+        """Answer a read when there are signals; it replaces the one that the task made before."""
+        name = read.task.SerializeToString(deterministic=True)
+        before = self._reads.pop(name, None)
+        if before is not None:
+            before.cancel()
+        elif len(self._reads) >= MAX_CREDITS:
+            self._signals.append(
+                worker_service_pb2.TaskSignals(task=read.task, error=status_bytes(_too_many_reads()))
+            )
+            return
+        job = asyncio.get_running_loop().create_task(self._read_signals(read))
+        self._reads[name] = job
+        job.add_done_callback(partial(self._read_done, name))
+
+    def _read_done(self, name: bytes, job: "asyncio.Task[worker_service_pb2.TaskSignals]") -> None:
+        if job.cancelled() or self._reads.get(name) is not job:
+            return
+        del self._reads[name]
+        self._signals.append(job.result())
+        self._changed.set()
 
     def _acknowledge_outcome(self, task: Ref, refusal: Refusal) -> None:
         self._acks.append(acknowledgement(task, refusal))
@@ -190,7 +223,7 @@ class WorkerStream:
 
     def _next_frame(self) -> worker_service_pb2.WorkResponse | None:
         drain = self._drain_wanted and not self._drain_sent
-        acks = self._acks or self._report_acks
+        acks = self._acks or self._report_acks or self._signals
         if self._hello_answered and not (self._tasks or self._interrupts or acks or drain):
             return None
         frame = worker_service_pb2.WorkResponse(drain=drain)
@@ -213,6 +246,10 @@ class WorkerStream:
             interrupt = self._interrupts.popleft()
             size += len(interrupt.cancel or b"")
             frame.interrupts.append(interrupt_message(interrupt))
+        while self._signals and size <= MAX_TASK_BYTES_PER_FRAME:
+            signals = self._signals.popleft()
+            size += signals.ByteSize()
+            frame.signals.append(signals)
         frame.acks.extend(self._acks)
         self._acks.clear()
         if self._report_acks:
@@ -220,3 +257,12 @@ class WorkerStream:
             self._report_acks.clear()
         self._set_room()
         return frame
+
+
+def _too_many_reads() -> ExhaustedError:
+    return ExhaustedError(
+        "too many tasks of this worker wait for signals",
+        reason="TOO_MANY_READS",
+        fix="run fewer tasks at a time",
+        retry_after_seconds=1,
+    )

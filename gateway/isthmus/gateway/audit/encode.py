@@ -30,6 +30,7 @@ from isthmus.gateway.core.audit_record import (
     OperationsExpired,
     OperationStarted,
     RequestDenied,
+    SignalReceived,
     StoreRestored,
     TaskDispatched,
 )
@@ -127,6 +128,14 @@ def _cancel_requested(event: AuditEvent, happening: CancelRequested) -> None:
     message = event.cancel_requested
     _refer(message.operation, happening.operation)
     message.digest = happening.digest
+
+
+def _signal_received(event: AuditEvent, happening: SignalReceived) -> None:
+    message = event.signal_received
+    _refer(message.operation, happening.operation)
+    message.digest = happening.digest
+    message.signal_bytes = happening.signal_bytes
+    message.number = happening.number
 
 
 def _operation_ended(event: AuditEvent, happening: OperationEnded) -> None:
@@ -234,6 +243,7 @@ _FILL: Mapping[type[Happening], Callable[[AuditEvent, Any], None]] = {
     AttemptEnded: _attempt_ended,
     HandlerStarted: _handler_started,
     CancelRequested: _cancel_requested,
+    SignalReceived: _signal_received,
     OperationEnded: _operation_ended,
     OperationRedriven: _operation_redriven,
     CircuitOpened: _circuit_opened,

@@ -20,6 +20,7 @@ from isthmus.gateway.core.audit_record import (
     OperationsExpired,
     OperationStarted,
     RequestDenied,
+    SignalReceived,
     StoreRestored,
     TaskDispatched,
 )
@@ -34,6 +35,7 @@ TYPES = {
     AttemptEnded: "attempt_ended",
     HandlerStarted: "handler_started",
     CancelRequested: "cancel_requested",
+    SignalReceived: "signal_received",
     OperationEnded: "operation_ended",
     OperationRedriven: "operation_redriven",
     CircuitOpened: "circuit_opened",
@@ -76,6 +78,7 @@ def index_audit_record(record: AuditRecord) -> AuditIndex:
             | AttemptEnded(operation=about)
             | HandlerStarted(operation=about)
             | CancelRequested(operation=about)
+            | SignalReceived(operation=about)
             | OperationEnded(operation=about)
             | OperationRedriven(operation=about)
             | LateOutcomeRefused(operation=about)

@@ -93,16 +93,36 @@ def cancel_delivered(uow: UnitOfWork, key: OperationKey, actor: Actor) -> Operat
     return operation
 
 
-def retry_cancel(
-    uow: UnitOfWork, key: OperationKey, actor: Actor, *, now: datetime, delay: timedelta
+def signal_delivered(
+    uow: UnitOfWork, key: OperationKey, number: int, actor: Actor, *, now: datetime
 ) -> Operation:
-    """Offer a cancel task again after a delay, because its delivery failed or its session is lost.
+    """Go on to the next signal, if there is one: the handler took this one. Repeating it changes nothing.
 
     Raises:
         NotFoundError: there is no such operation, or another namespace handles it.
     """
     operation = handled_operation(uow, key, actor.namespace)
-    task = uow.task(key, TaskKind.CANCEL)
+    task = uow.task(key, TaskKind.SIGNAL)
+    if task is None or task.attempt != number:
+        return operation
+    if number < operation.signals:
+        uow.put_task(replace(task, session_id=None, attempt=number + 1, ready_at=now))
+        uow.signal(TasksReady(queue=task.queue, ready_at=now))
+    else:
+        uow.remove_task(key, TaskKind.SIGNAL)
+    return operation
+
+
+def retry_delivery(
+    uow: UnitOfWork, key: OperationKey, kind: TaskKind, actor: Actor, *, now: datetime, delay: timedelta
+) -> Operation:
+    """Offer a cancel or signal task again after a delay: its delivery failed or its session is lost.
+
+    Raises:
+        NotFoundError: there is no such operation, or another namespace handles it.
+    """
+    operation = handled_operation(uow, key, actor.namespace)
+    task = uow.task(key, kind)
     if task is not None and operation.state is State.STARTED:
         ready_at = now + delay
         uow.put_task(replace(task, session_id=None, ready_at=ready_at))

@@ -22,7 +22,8 @@ from isthmus.gateway.ports import EnvelopeSlot, QueueKey, Task, TaskKind, UnitOf
 class LeasedTask(Value):
     """A task with everything that its worker needs.
 
-    ``cancel`` and ``started`` only for a cancel, ``details`` only for a start: the last that was reported.
+    ``details``, the last that was reported, only for a start; ``started`` only for a cancel or a signal, and
+    ``signal`` only for that.
     """
 
     task: Task
@@ -31,13 +32,13 @@ class LeasedTask(Value):
     cancel: bytes | None = None
     started: bytes | None = None
     details: bytes | None = None
+    signal: bytes | None = None
 
     @property
     def sealed_bytes(self) -> int:
         """How large its messages are together."""
-        return (
-            len(self.request) + len(self.cancel or b"") + len(self.started or b"") + len(self.details or b"")
-        )
+        others = (self.cancel, self.started, self.details, self.signal)
+        return len(self.request) + sum(len(message) for message in others if message is not None)
 
 
 class Offer(Value):
@@ -168,14 +169,22 @@ def _lease(uow: UnitOfWork, task: Task, session: WorkerSession, now: datetime) -
     else:
         uow.put_task(replace(task, session_id=session.session_id))
     _audit_dispatch(uow, operation, session, now)
+    is_start = task.kind is TaskKind.START
+    attempt = task.attempt if task.kind is TaskKind.SIGNAL else operation.attempt
     return LeasedTask(
-        task=replace(task, session_id=session.session_id, attempt=operation.attempt),
+        task=replace(task, session_id=session.session_id, attempt=attempt),
         operation=operation,
         request=request,
         cancel=uow.envelope(task.key, EnvelopeSlot.CANCEL) if operation.cancel_requested else None,
-        started=uow.envelope(task.key, EnvelopeSlot.STARTED) if task.kind is TaskKind.CANCEL else None,
+        started=None if is_start else uow.envelope(task.key, EnvelopeSlot.STARTED),
         details=details_for(uow, operation, task.kind),
+        signal=signal_for(uow, task),
     )
+
+
+def signal_for(uow: UnitOfWork, task: Task) -> bytes | None:
+    """Return the signal that a task hands over."""
+    return uow.signal_envelope(task.key, task.attempt) if task.kind is TaskKind.SIGNAL else None
 
 
 def details_for(uow: UnitOfWork, operation: Operation, kind: TaskKind) -> bytes | None:

@@ -72,7 +72,7 @@ class PassingTasks:
                 self._has_passed_by = True
                 continue
             # No circuit holds up a cancel: it has to arrive while its operation runs.
-            if task.kind is not TaskKind.CANCEL:
+            if task.kind is TaskKind.START:
                 if self._is_held_up(operation):
                     self._has_passed_by = True
                     continue

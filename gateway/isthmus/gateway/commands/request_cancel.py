@@ -30,7 +30,28 @@ def request_cancel(uow: UnitOfWork, request: RequestCancel, *, now: datetime) ->
         NotFoundError: the caller's namespace has no such operation.
         InvalidRequestError: the cancel is about another request.
     """
-    header = request.header
+    operation = called_operation(uow, request.header)
+    if operation.cancel_requested or operation.state.is_terminal:
+        return operation
+    uow.put_envelope(operation.key, EnvelopeSlot.CANCEL, request.envelope)
+    uow.append_audit(
+        AuditRecord(
+            occurred_at=now,
+            actor=request.actor,
+            happening=audit_record.CancelRequested(operation=ref(operation), digest=request.digest),
+        ),
+    )
+    return transition(uow, operation, CancelRequested(), now, request.actor)
+
+
+def called_operation(uow: UnitOfWork, header: Header) -> Operation:
+    """Return the operation of its caller that a sealed message is about.
+
+    Raises:
+        OperationExpiredError: it existed, and its retention is over.
+        NotFoundError: the caller's namespace has no such operation.
+        InvalidRequestError: the message is about another request.
+    """
     key = OperationKey(caller=header.sender_namespace, operation_id=header.operation_id)
     operation = uow.operation(key)
     if operation is None:
@@ -53,16 +74,6 @@ def request_cancel(uow: UnitOfWork, request: RequestCancel, *, now: datetime) ->
         header.service,
         header.operation,
     ):
-        msg = "the header of the cancel does not match the operation"
+        msg = "the header of the message does not match the operation"
         raise InvalidRequestError(msg, reason="HEADER_MISMATCH")
-    if operation.cancel_requested or operation.state.is_terminal:
-        return operation
-    uow.put_envelope(operation.key, EnvelopeSlot.CANCEL, request.envelope)
-    uow.append_audit(
-        AuditRecord(
-            occurred_at=now,
-            actor=request.actor,
-            happening=audit_record.CancelRequested(operation=ref(operation), digest=request.digest),
-        ),
-    )
-    return transition(uow, operation, CancelRequested(), now, request.actor)
+    return operation

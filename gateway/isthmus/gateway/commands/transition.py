@@ -3,12 +3,15 @@
 from datetime import datetime
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from isthmus.gateway.core import machine
 from isthmus.gateway.core.audit_record import GATEWAY, Actor, AuditRecord, OperationEnded, ref
 from isthmus.gateway.core.effects import (
     CloseOperation,
     Effect,
     EnqueueCancelTask,
+    EnqueueSignalTask,
     EnqueueTask,
     InterruptTask,
     LeaseTask,
@@ -61,12 +64,16 @@ def perform(
                 _put(uow, operation, TaskKind.START, ready_at)
             case EnqueueCancelTask():
                 _put(uow, operation, TaskKind.CANCEL, now)
+            case EnqueueSignalTask(number=number):
+                _put_signal_task(uow, operation, number, now)
             case LeaseTask(session_id=session_id):
                 uow.put_task(_task(operation, TaskKind.START, now, session_id))
             case RemoveTasks():
                 uow.remove_task(operation.key, TaskKind.START)
                 if operation.cancel_requested:
                     uow.remove_task(operation.key, TaskKind.CANCEL)
+                if operation.signals:
+                    uow.remove_task(operation.key, TaskKind.SIGNAL)
             case InterruptTask(session_id=session_id, attempt=attempt):
                 cancel = None
                 if operation.cancel_requested:
@@ -100,6 +107,13 @@ def _task(operation: Operation, kind: TaskKind, ready_at: datetime, session_id: 
 def _put(uow: UnitOfWork, operation: Operation, kind: TaskKind, ready_at: datetime) -> None:
     uow.put_task(_task(operation, kind, ready_at))
     uow.signal(TasksReady(queue=queue_of(operation), ready_at=ready_at))
+
+
+def _put_signal_task(uow: UnitOfWork, operation: Operation, number: int, now: datetime) -> None:
+    """Hand over a signal, unless one before it is still being handed over: then it follows."""
+    if uow.task(operation.key, TaskKind.SIGNAL) is None:
+        uow.put_task(replace(_task(operation, TaskKind.SIGNAL, now), attempt=number))
+        uow.signal(TasksReady(queue=queue_of(operation), ready_at=now))
 
 
 def _audit_end(uow: UnitOfWork, operation: Operation, now: datetime, actor: Actor, reason: str) -> None:

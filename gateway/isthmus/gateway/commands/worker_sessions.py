@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from isthmus.gateway.commands.end_attempt import FailedAttempt, end_attempt, retry_cancel
+from isthmus.gateway.commands.end_attempt import FailedAttempt, end_attempt, retry_delivery
 from isthmus.gateway.core.audit_record import Actor
 from isthmus.gateway.core.errors import AccessDeniedError
 from isthmus.gateway.core.operation import AttemptEnd
@@ -43,8 +43,8 @@ def close_session(
     """Forget a session and give its tasks back."""
     actor = Actor(namespace=session.queue.namespace)
     for task in uow.session_tasks(session.session_id):
-        if task.kind is TaskKind.CANCEL:
-            retry_cancel(uow, task.key, actor, now=now, delay=timedelta(0))
+        if task.kind is not TaskKind.START:
+            retry_delivery(uow, task.key, task.kind, actor, now=now, delay=timedelta(0))
             continue
         failed = FailedAttempt(
             key=task.key, attempt=task.attempt, end=AttemptEnd.LEASE_LOST, error=LEASE_LOST, actor=actor

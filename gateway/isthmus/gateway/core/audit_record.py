@@ -99,6 +99,15 @@ class CancelRequested(Value):
     digest: bytes
 
 
+class SignalReceived(Value):
+    """The caller sent a signal."""
+
+    operation: OperationRef
+    digest: bytes
+    signal_bytes: int
+    number: int
+
+
 class OperationEnded(Value):
     """The operation reached its outcome."""
 
@@ -218,6 +227,7 @@ Happening = (
     | AttemptEnded
     | HandlerStarted
     | CancelRequested
+    | SignalReceived
     | OperationEnded
     | OperationRedriven
     | CircuitOpened

@@ -15,6 +15,12 @@ class EnqueueCancelTask(Value):
     """A cancel task waits in the queue: the handler's cancel is to be called."""
 
 
+class EnqueueSignalTask(Value):
+    """Signals from this number on are to be handed to the handler, one after the other."""
+
+    number: int
+
+
 class LeaseTask(Value):
     """The start task belongs to the session."""
 
@@ -38,5 +44,13 @@ class CloseOperation(Value):
     reason: str = ""
 
 
-Effect = EnqueueTask | EnqueueCancelTask | LeaseTask | RemoveTasks | InterruptTask | CloseOperation
+Effect = (
+    EnqueueTask
+    | EnqueueCancelTask
+    | EnqueueSignalTask
+    | LeaseTask
+    | RemoveTasks
+    | InterruptTask
+    | CloseOperation
+)
 Effects = tuple[Effect, ...]

@@ -77,6 +77,12 @@ class CancelRequested(Value):
     """The caller's namespace signed a cancel."""
 
 
+class SignalReceived(Value):
+    """The caller's namespace sealed a signal of so many bytes."""
+
+    signal_bytes: int
+
+
 class TimeoutElapsed(Value):
     """One of the operation's clocks ran out."""
 
@@ -105,6 +111,7 @@ Event = (
     | OutcomeReleased
     | OutcomeWithheld
     | CancelRequested
+    | SignalReceived
     | TimeoutElapsed
     | Redriven
     | Terminated

@@ -27,6 +27,7 @@ from isthmus.gateway.core.effects import (
     Effect,
     Effects,
     EnqueueCancelTask,
+    EnqueueSignalTask,
     EnqueueTask,
     InterruptTask,
     LeaseTask,
@@ -46,6 +47,7 @@ from isthmus.gateway.core.events import (
     OutcomeReleased,
     OutcomeWithheld,
     Redriven,
+    SignalReceived,
     TaskReturned,
     Terminated,
     TimeoutElapsed,
@@ -187,6 +189,9 @@ def _start_async(operation: Operation, _event: AsyncStarted, now: datetime) -> S
     effects: tuple[Effect, ...] = (RemoveTasks(),)
     if operation.cancel_requested:
         effects += (EnqueueCancelTask(),)
+    if operation.signals:
+        # All of them, from the first: whether the start took note of some, nobody else knows.
+        effects += (EnqueueSignalTask(number=1),)
     return _move(operation, State.STARTED, now, session_id=None, next_attempt_at=None), effects
 
 
@@ -240,6 +245,13 @@ def _cancel_started(operation: Operation, _event: CancelRequested, _now: datetim
     return replace(operation, cancel_requested=True), effects
 
 
+def _take_signal(operation: Operation, event: SignalReceived, _now: datetime) -> Step:
+    number, sealed_bytes = operation.signals + 1, operation.signal_bytes + event.signal_bytes
+    after = replace(operation, signals=number, signal_bytes=sealed_bytes)
+    # A running handler reads its signals; one that finishes later is called.
+    return after, (EnqueueSignalTask(number=number),) if operation.state is State.STARTED else ()
+
+
 def _cancel_in_review(operation: Operation, _event: CancelRequested, _now: datetime) -> Step:
     return replace(operation, cancel_requested=True), ()
 
@@ -272,6 +284,7 @@ def _terminate(operation: Operation, event: Terminated, now: datetime) -> Step:
 # Each row's function takes its own event type, which a mapping's type cannot say.
 Transition = Callable[[Operation, Any, datetime], Step]
 
+_SIGNALED = (State.HELD, State.SCHEDULED, State.DISPATCHED, State.STARTED, State.PARKED)
 _RUNNABLE = (State.SCHEDULED, State.DISPATCHED, State.STARTED, State.PARKED)
 
 # What is not listed is illegal. Timeout, terminate and cancel may meet an operation in any open state. An
@@ -297,6 +310,7 @@ _TABLE: Mapping[tuple[State, type[Event]], Transition] = {
     (State.STARTED, CancelRequested): _cancel_started,
     (State.REVIEW, CancelRequested): _cancel_in_review,
     **{(state, CancelRequested): _ignore for state in TERMINAL},
+    **{(state, SignalReceived): _take_signal for state in _SIGNALED},
     (State.PARKED, Redriven): _redrive,
     **{(state, TimeoutElapsed): _time_out for state in OPEN},
     **{(state, Terminated): _terminate for state in OPEN},

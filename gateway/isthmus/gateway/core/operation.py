@@ -104,6 +104,8 @@ class Operation(Value):
     heartbeat_at: datetime | None = None
     # Of the workers that began it, if its endpoint pins operations to versions.
     version: str = ""
+    signals: int = 0
+    signal_bytes: int = 0
     closed_at: datetime | None = None
     outcome: Direction | None = None
     outcome_digest: bytes = b""

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from isthmus.endpoints.versions import Target, target_of
-from isthmus.gateway.commands.end_attempt import retry_cancel, return_task
+from isthmus.gateway.commands.end_attempt import retry_delivery, return_task
 from isthmus.gateway.commands.lease_tasks import LeasedTask
 from isthmus.gateway.commands.start_operation import StartOperation, StartResult, start_operation
 from isthmus.gateway.commands.transition import queue_of
@@ -328,8 +328,9 @@ class Dispatcher:
         actor = Actor(namespace=task.queue.namespace)
 
         def command(uow: UnitOfWork) -> None:
-            if task.kind is TaskKind.CANCEL:
-                retry_cancel(uow, task.key, actor, now=self._clock.now(), delay=timedelta(0))
+            if task.kind is not TaskKind.START:
+                now = self._clock.now()
+                retry_delivery(uow, task.key, task.kind, actor, now=now, delay=timedelta(0))
             else:
                 return_task(uow, task.key, task.attempt, actor, now=self._clock.now())
 

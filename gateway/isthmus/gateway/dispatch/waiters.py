@@ -1,4 +1,4 @@
-"""Who waits for the outcome, or for progress, of which operation: in memory, woken after the commit.
+"""Who waits for outcome, progress or signals of which operation: in memory, woken after the commit.
 
 A waiter registers first and looks into the store (or starts the operation) then: no ending can fall between
 the two. Memory grows with those who wait, never with what is open, and waiting is bounded.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from isthmus.gateway.core.errors import ExhaustedError
 from isthmus.gateway.core.operation import OperationKey
-from isthmus.gateway.ports import OperationClosed, ProgressReported, Signal
+from isthmus.gateway.ports import OperationClosed, ProgressReported, Signal, SignalRecorded
 
 RETRY_AFTER_SECONDS = 1.0
 
@@ -42,6 +42,9 @@ class Waiter(ABC):
 
     def progressed(self, reported: ProgressReported) -> None:  # noqa: B027 - most wait for the end only
         """The operation has newer progress."""
+
+    def signaled(self) -> None:  # noqa: B027 - as above
+        """The operation has a further signal."""
 
 
 class FutureWaiter(Waiter):
@@ -97,6 +100,31 @@ class ProgressWaiter(Waiter):
         """Let the coroutine go on, if that is news."""
         if reported.sequence > self._after:
             self._woken.set()
+
+    async def woken(self, seconds: float) -> None:
+        """Return when there is something new, or the time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+
+
+class SignalWaiter(Waiter):
+    """A wait for a further signal, or for the end."""
+
+    __slots__ = ("_woken",)
+
+    def __init__(self, key: OperationKey, principal: str) -> None:
+        super().__init__(key, principal)
+        self._woken = asyncio.Event()
+
+    def wake(self, closed: OperationClosed) -> None:
+        """Let the coroutine go on."""
+        del closed
+        self._woken.set()
+
+    def signaled(self) -> None:
+        """Let the coroutine go on."""
+        self._woken.set()
 
     async def woken(self, seconds: float) -> None:
         """Return when there is something new, or the time is over."""
@@ -173,3 +201,6 @@ class Waiters:
             elif type(signal) is ProgressReported:
                 for waiter in tuple(self._waiting.get(signal.key, ())):
                     waiter.progressed(signal)
+            elif type(signal) is SignalRecorded:
+                for waiter in tuple(self._waiting.get(signal.key, ())):
+                    waiter.signaled()

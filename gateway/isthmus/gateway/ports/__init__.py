@@ -24,6 +24,7 @@ from isthmus.gateway.ports.signals import (
     ProgressReported,
     RegistryChanged,
     Signal,
+    SignalRecorded,
     TaskInterrupted,
     TasksReady,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "RetentionUnit",
     "Retired",
     "Signal",
+    "SignalRecorded",
     "Store",
     "StoredAuditEvent",
     "StoredKeyset",

@@ -98,6 +98,10 @@ class Reader(Protocol):
         """
         ...
 
+    def signal_envelope(self, key: OperationKey, number: int) -> bytes | None:
+        """Return the n-th sealed signal of an operation, from 1."""
+        ...
+
     def list_operations(self, wanted: OperationFilter) -> Sequence[ListedOperation]:
         """Return a page of operations."""
         ...

@@ -61,6 +61,12 @@ class CircuitChanged(Value):
     circuit: Circuit | None
 
 
+class SignalRecorded(Value):
+    """An operation has a further signal of its caller."""
+
+    key: OperationKey
+
+
 class ProgressReported(Value):
     """An operation has newer progress."""
 
@@ -87,6 +93,7 @@ Signal = (
     | AttemptFailed
     | ProgressReported
     | CircuitChanged
+    | SignalRecorded
     | RegistryChanged
     | AuditAppended
 )

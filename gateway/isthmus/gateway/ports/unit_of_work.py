@@ -80,6 +80,18 @@ class OperationUnit(Protocol):
         """
         ...
 
+    def signal_envelope(self, key: OperationKey, number: int) -> bytes | None:
+        """Return the n-th sealed signal of an operation, from 1."""
+        ...
+
+    def put_signal_envelope(self, key: OperationKey, number: int, envelope: bytes) -> None:
+        """Write the n-th sealed signal of an operation; an operation counts its signals itself.
+
+        Raises:
+            NotFoundError: the operation does not exist.
+        """
+        ...
+
     def overdue_operations(self, now: datetime, limit: int) -> Sequence[OperationKey]:
         """Return open operations whose next timeout has elapsed, longest overdue first."""
         ...

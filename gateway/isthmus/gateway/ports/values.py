@@ -28,6 +28,7 @@ class TaskKind(Enum):
 
     START = "start"
     CANCEL = "cancel"
+    SIGNAL = "signal"
 
     # Members are singletons; Enum's own hash is a Python function, and these are looked up often.
     __hash__ = object.__hash__
@@ -44,7 +45,7 @@ class Task(Value):
     """Work that waits in a queue (no session) or is leased to a worker session.
 
     At most one task of each kind exists for an operation. ``attempt`` is the attempt under way when it is
-    leased, and the number of attempts so far while it waits.
+    leased, and the number of attempts so far while it waits. Of a signal task it is the signal's number.
     """
 
     key: OperationKey

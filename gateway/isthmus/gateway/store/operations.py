@@ -64,6 +64,8 @@ _CHANGING = (
     "next_timeout_at",
     "heartbeat_at",
     "version",
+    "signals",
+    "signal_bytes",
 )
 
 # Each slot has a range of its own, so that messages written together lie together: an outcome between two
@@ -80,6 +82,8 @@ _SLOTS = {
 }
 # Behind the slots, with room between: further ones go there.
 _FIRST_CONTEXT = 32
+# Behind every slot that there is or will be.
+_SIGNAL_SLOTS = 1024
 _STATES = {state.value: state for state in State}
 # What an enumeration calls value is a Python function.
 _STATE_NAMES = {state: name for name, state in _STATES.items()}
@@ -166,6 +170,11 @@ def context_id(position: int, number: int) -> int:
     return (_FIRST_CONTEXT + number) << _SLOT_RANGE_BITS | position
 
 
+def signal_envelope_id(position: int, number: int) -> int:
+    """Return where the n-th signal of the operation at a position is."""
+    return (_SIGNAL_SLOTS + number) << _SLOT_RANGE_BITS | position
+
+
 def handled_parameters(handler: str, operation_id: bytes) -> Row:
     """Return the parameters of SELECT_HANDLED."""
     return operation_id, handler, _MOST_HANDLED
@@ -248,6 +257,8 @@ def _changing_values(operation: Operation) -> Row:
         None if state.is_terminal else to_microseconds(operation.next_timeout[1]),
         optional_to_microseconds(operation.heartbeat_at),
         operation.version,
+        operation.signals,
+        operation.signal_bytes,
     )
 
 
@@ -288,6 +299,8 @@ def from_row(row: Row) -> StoredOperation:
         _next_timeout_at,
         heartbeat_at,
         version,
+        signals,
+        signal_bytes,
     ) = row
     return StoredOperation(
         position=position,
@@ -325,6 +338,8 @@ def from_row(row: Row) -> StoredOperation:
             statement=None if statement is None else _STATEMENTS[statement],
             heartbeat_at=optional_from_microseconds(heartbeat_at),
             version=version,
+            signals=signals,
+            signal_bytes=signal_bytes,
         ),
     )
 

@@ -100,6 +100,15 @@ class SnapshotReader:
         connection = self._connection
         return evidence.evidence(lambda query, rows: query.select(connection, rows), keys, most_bytes)
 
+    def signal_envelope(self, key: OperationKey, number: int) -> bytes | None:
+        """Return the n-th sealed signal of an operation, from 1."""
+        stored = self._find(key)
+        if stored is None:
+            return None
+        identity = operations.signal_envelope_id(stored.position, number)
+        row = self._one(operations.SELECT_ENVELOPE, (identity,))
+        return None if row is None else row[0]
+
     def list_operations(self, wanted: OperationFilter) -> Sequence[ListedOperation]:
         """Return a page of operations."""
         return operations.listed(self._all(*operations.listing(wanted)))

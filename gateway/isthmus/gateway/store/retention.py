@@ -19,7 +19,13 @@ from isthmus.gateway.ports import EnvelopeSlot, Retired
 from isthmus.gateway.store import operation_tokens
 from isthmus.gateway.store.driver import Connection
 from isthmus.gateway.store.moments import from_microseconds, to_microseconds
-from isthmus.gateway.store.operations import Ident, context_id, envelope_id, key_from_row
+from isthmus.gateway.store.operations import (
+    Ident,
+    context_id,
+    envelope_id,
+    key_from_row,
+    signal_envelope_id,
+)
 from isthmus.gateway.store.schema import (
     audit_events,
     envelopes,
@@ -119,6 +125,9 @@ SELECT_KEYS = for_keys(
     "SELECT operations.caller, operations.operation_id FROM operations", operations, "position"
 )
 DELETE_OPERATIONS = delete_many(operations, "position")
+SELECT_SIGNALS = for_keys(
+    "SELECT operations.position, operations.signals FROM operations", operations, "position"
+)
 DELETE_ENVELOPES = delete_many(envelopes, "envelope_id")
 DELETE_IDENTITIES = delete_many(identities, "position")
 
@@ -148,6 +157,15 @@ def retire(
         [
             *((envelope_id(position, slot),) for slot in EnvelopeSlot for (position,) in positions),
             *((context_id(position, n),) for n in range(MAX_CALLER_CONTEXTS) for (position,) in positions),
+        ],
+    )
+    signaled = SELECT_SIGNALS.select(connection, positions)
+    DELETE_ENVELOPES.run(
+        connection,
+        [
+            (signal_envelope_id(position, number),)
+            for position, count in signaled
+            for number in range(1, count + 1)
         ],
     )
     operation_tokens.DELETE.run(connection, positions)

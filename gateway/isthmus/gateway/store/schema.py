@@ -73,6 +73,8 @@ operations = Table(
     # Last, because older gateways do not write it.
     Column("heartbeat_at", Number),
     Column("version", Text, nullable=False, server_default=""),
+    Column("signals", Number, nullable=False, server_default="0"),
+    Column("signal_bytes", Number, nullable=False, server_default="0"),
 )
 # By id first: a handler knows the id and not always the caller.
 Index("operations_by_id", operations.c.operation_id, operations.c.caller, unique=True)
@@ -116,7 +118,7 @@ retention_marks = Table(
 envelopes = Table(
     "envelopes",
     metadata,
-    # Slot * 2**48 + position of the operation.
+    # Slot * 2**48 + position of the operation; the n-th signal is in slot 1024 + n.
     Column("envelope_id", Number, primary_key=True, autoincrement=False),
     Column("envelope", LargeBinary, nullable=False),
 )
@@ -135,7 +137,7 @@ Index("operation_tokens_by_key", operation_tokens.c.handler, operation_tokens.c.
 tasks = Table(
     "tasks",
     metadata,
-    # Position of the operation * 2 + kind.
+    # Position of the operation * 2 + kind; of signal tasks 2**62 + position.
     Column("task_id", Number, primary_key=True, autoincrement=False),
     Column("caller", Text, nullable=False),
     Column("operation_id", LargeBinary, nullable=False),

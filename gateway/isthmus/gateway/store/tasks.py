@@ -19,8 +19,9 @@ from isthmus.gateway.store.statements import (
 )
 from isthmus.wire.names import NamespaceName
 
-_KINDS = tuple(TaskKind)
 _KIND_BITS = {TaskKind.START: 0, TaskKind.CANCEL: 1}
+# Behind all others, which have a bit for their kind.
+_SIGNAL_BIT = 1 << 62
 
 _COLUMN = tasks.c
 _IN_QUEUE = (
@@ -148,7 +149,15 @@ SELECT_EXPIRED_SESSIONS = compile_query(
 
 def task_id(position: int, kind: TaskKind) -> int:
     """Return where a task of the operation at a position is."""
+    if kind is TaskKind.SIGNAL:
+        return _SIGNAL_BIT | position
     return position << 1 | _KIND_BITS[kind]
+
+
+def _kind(identity: int) -> TaskKind:
+    if identity & _SIGNAL_BIT:
+        return TaskKind.SIGNAL
+    return TaskKind.CANCEL if identity & 1 else TaskKind.START
 
 
 def task_row(identity: int, task: Task) -> Row:
@@ -170,7 +179,7 @@ def task_from_row(row: Row) -> Task:
     identity, caller, operation_id, namespace, task_queue, attempt, ready_at, session_id = row
     return Task(
         key=key_from_row((caller, operation_id)),
-        kind=_KINDS[identity & 1],
+        kind=_kind(identity),
         queue=QueueKey(namespace=NamespaceName(namespace), task_queue=task_queue),
         attempt=attempt,
         ready_at=from_microseconds(ready_at),

@@ -173,6 +173,25 @@ class BufferedUnitOfWork:
         number = len(self.contexts(key))
         self._buffer.changes.envelopes[operations.context_id(stored.position, number)] = context
 
+    def signal_envelope(self, key: OperationKey, number: int) -> bytes | None:
+        """Return the n-th sealed signal of an operation, from 1."""
+        stored = self._find(key)
+        if stored is None:
+            return None
+        identity = operations.signal_envelope_id(stored.position, number)
+        buffer = self._buffer
+        own, pending, known = buffer.changes.envelopes, buffer.pending.envelopes, buffer.known.envelopes
+        return self._look_up(own, pending, known, identity, operations.SELECT_ENVELOPE, (identity,), _FIRST)
+
+    def put_signal_envelope(self, key: OperationKey, number: int, envelope: bytes) -> None:
+        """Write the n-th sealed signal of an operation.
+
+        Raises:
+            NotFoundError: the operation does not exist.
+        """
+        identity = operations.signal_envelope_id(self._get(key).position, number)
+        self._buffer.changes.envelopes[identity] = envelope
+
     def put_operation_token(self, key: OperationKey, token_key: bytes) -> None:
         """Let an operation be found by its token.
 

@@ -42,6 +42,7 @@ class AuditEvent(google.protobuf.message.Message):
     CIRCUIT_OPENED_FIELD_NUMBER: builtins.int
     CIRCUIT_CLOSED_FIELD_NUMBER: builtins.int
     CURSOR_CHANGED_FIELD_NUMBER: builtins.int
+    SIGNAL_RECEIVED_FIELD_NUMBER: builtins.int
     occurred_at_ms: builtins.int
     """When, Unix milliseconds, by the gateway's clock."""
     actor: builtins.str
@@ -120,6 +121,10 @@ class AuditEvent(google.protobuf.message.Message):
     def cursor_changed(self) -> global___CursorChanged:
         """A cursor of a namespace's feed was made or deleted."""
 
+    @property
+    def signal_received(self) -> global___SignalReceived:
+        """The caller sent a signal."""
+
     def __init__(
         self,
         *,
@@ -144,10 +149,11 @@ class AuditEvent(google.protobuf.message.Message):
         circuit_opened: global___CircuitOpened | None = ...,
         circuit_closed: global___CircuitClosed | None = ...,
         cursor_changed: global___CursorChanged | None = ...,
+        signal_received: global___SignalReceived | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven", "operations_expired", "store_restored", "circuit_opened", "circuit_closed", "cursor_changed"] | None: ...
+    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven", "operations_expired", "store_restored", "circuit_opened", "circuit_closed", "cursor_changed", "signal_received"] | None: ...
 
 global___AuditEvent = AuditEvent
 
@@ -251,7 +257,7 @@ class RequestDenied(google.protobuf.message.Message):
     DIGEST_FIELD_NUMBER: builtins.int
     RULE_FIELD_NUMBER: builtins.int
     action: builtins.str
-    """What was asked: start, cancel, read, serve, administer, redrive, terminate."""
+    """What was asked: start, cancel, signal, read, serve, administer, redrive, terminate."""
     endpoint: builtins.str
     """The endpoint, if it was about one."""
     handler_namespace: builtins.str
@@ -782,3 +788,36 @@ class CursorChanged(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["change", b"change", "cursor", b"cursor", "namespace", b"namespace"]) -> None: ...
 
 global___CursorChanged = CursorChanged
+
+@typing.final
+class SignalReceived(google.protobuf.message.Message):
+    """The caller sent a signal."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    SIGNAL_BYTES_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
+    digest: builtins.bytes
+    """Digest of the signal envelope."""
+    signal_bytes: builtins.int
+    """Size of the signal envelope in bytes."""
+    number: builtins.int
+    """Place of the signal among those of the operation, from 1."""
+    @property
+    def operation(self) -> global___OperationRef:
+        """The operation."""
+
+    def __init__(
+        self,
+        *,
+        operation: global___OperationRef | None = ...,
+        digest: builtins.bytes = ...,
+        signal_bytes: builtins.int = ...,
+        number: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["operation", b"operation"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest", "number", b"number", "operation", b"operation", "signal_bytes", b"signal_bytes"]) -> None: ...
+
+global___SignalReceived = SignalReceived

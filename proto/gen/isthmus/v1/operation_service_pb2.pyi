@@ -530,6 +530,46 @@ class CancelOperationResponse(google.protobuf.message.Message):
 global___CancelOperationResponse = CancelOperationResponse
 
 @typing.final
+class SignalOperationRequest(google.protobuf.message.Message):
+    """Sends a signal."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENVELOPE_FIELD_NUMBER: builtins.int
+    envelope: builtins.bytes
+    """Serialized Envelope with direction SIGNAL, signed by the caller's namespace. A retry sends the same bytes."""
+    def __init__(
+        self,
+        *,
+        envelope: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["envelope", b"envelope"]) -> None: ...
+
+global___SignalOperationRequest = SignalOperationRequest
+
+@typing.final
+class SignalOperationResponse(google.protobuf.message.Message):
+    """Answers SignalOperation: the signal is durable, and will be delivered as long as the operation lives."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPERATION_ID_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
+    operation_id: builtins.bytes
+    """Identity of the operation."""
+    number: builtins.int
+    """Place of the signal among those of the operation, from 1."""
+    def __init__(
+        self,
+        *,
+        operation_id: builtins.bytes = ...,
+        number: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["number", b"number", "operation_id", b"operation_id"]) -> None: ...
+
+global___SignalOperationResponse = SignalOperationResponse
+
+@typing.final
 class RedriveOperationRequest(google.protobuf.message.Message):
     """Asks for new attempts of one operation."""
 
@@ -695,6 +735,7 @@ class SessionCall(google.protobuf.message.Message):
     GET_FIELD_NUMBER: builtins.int
     ABANDON_FIELD_NUMBER: builtins.int
     PROGRESS_FIELD_NUMBER: builtins.int
+    SIGNAL_FIELD_NUMBER: builtins.int
     call_id: builtins.int
     """Chosen by the client, unique within the stream while the call is open."""
     @property
@@ -725,6 +766,10 @@ class SessionCall(google.protobuf.message.Message):
     def progress(self) -> global___GetProgressRequest:
         """As GetProgress."""
 
+    @property
+    def signal(self) -> global___SignalOperationRequest:
+        """As SignalOperation."""
+
     def __init__(
         self,
         *,
@@ -736,10 +781,11 @@ class SessionCall(google.protobuf.message.Message):
         get: global___GetOperationRequest | None = ...,
         abandon: global___Abandon | None = ...,
         progress: global___GetProgressRequest | None = ...,
+        signal: global___SignalOperationRequest | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["abandon", b"abandon", "call", b"call", "cancel", b"cancel", "execute", b"execute", "get", b"get", "progress", b"progress", "start", b"start", "wait", b"wait"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["abandon", b"abandon", "call", b"call", "call_id", b"call_id", "cancel", b"cancel", "execute", b"execute", "get", b"get", "progress", b"progress", "start", b"start", "wait", b"wait"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["call", b"call"]) -> typing.Literal["start", "execute", "wait", "cancel", "get", "abandon", "progress"] | None: ...
+    def HasField(self, field_name: typing.Literal["abandon", b"abandon", "call", b"call", "cancel", b"cancel", "execute", b"execute", "get", b"get", "progress", b"progress", "signal", b"signal", "start", b"start", "wait", b"wait"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["abandon", b"abandon", "call", b"call", "call_id", b"call_id", "cancel", b"cancel", "execute", b"execute", "get", b"get", "progress", b"progress", "signal", b"signal", "start", b"start", "wait", b"wait"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["call", b"call"]) -> typing.Literal["start", "execute", "wait", "cancel", "get", "abandon", "progress", "signal"] | None: ...
 
 global___SessionCall = SessionCall
 
@@ -789,6 +835,7 @@ class SessionReply(google.protobuf.message.Message):
     GET_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     PROGRESS_FIELD_NUMBER: builtins.int
+    SIGNAL_FIELD_NUMBER: builtins.int
     call_id: builtins.int
     """The call that it answers."""
     error: builtins.bytes
@@ -817,6 +864,10 @@ class SessionReply(google.protobuf.message.Message):
     def progress(self) -> global___GetProgressResponse:
         """To a request for progress."""
 
+    @property
+    def signal(self) -> global___SignalOperationResponse:
+        """To a signal."""
+
     def __init__(
         self,
         *,
@@ -828,10 +879,11 @@ class SessionReply(google.protobuf.message.Message):
         get: global___GetOperationResponse | None = ...,
         error: builtins.bytes = ...,
         progress: global___GetProgressResponse | None = ...,
+        signal: global___SignalOperationResponse | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "error", b"error", "execute", b"execute", "get", b"get", "progress", b"progress", "reply", b"reply", "start", b"start", "wait", b"wait"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["call_id", b"call_id", "cancel", b"cancel", "error", b"error", "execute", b"execute", "get", b"get", "progress", b"progress", "reply", b"reply", "start", b"start", "wait", b"wait"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["reply", b"reply"]) -> typing.Literal["start", "execute", "wait", "cancel", "get", "error", "progress"] | None: ...
+    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "error", b"error", "execute", b"execute", "get", b"get", "progress", b"progress", "reply", b"reply", "signal", b"signal", "start", b"start", "wait", b"wait"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["call_id", b"call_id", "cancel", b"cancel", "error", b"error", "execute", b"execute", "get", b"get", "progress", b"progress", "reply", b"reply", "signal", b"signal", "start", b"start", "wait", b"wait"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["reply", b"reply"]) -> typing.Literal["start", "execute", "wait", "cancel", "get", "error", "progress", "signal"] | None: ...
 
 global___SessionReply = SessionReply
 

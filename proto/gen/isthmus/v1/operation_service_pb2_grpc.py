@@ -55,6 +55,11 @@ class OperationServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_operation__service__pb2.CancelOperationRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_operation__service__pb2.CancelOperationResponse.FromString,
                 )
+        self.SignalOperation = channel.unary_unary(
+                '/isthmus.v1.OperationService/SignalOperation',
+                request_serializer=isthmus_dot_v1_dot_operation__service__pb2.SignalOperationRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_operation__service__pb2.SignalOperationResponse.FromString,
+                )
         self.RedriveOperation = channel.unary_unary(
                 '/isthmus.v1.OperationService/RedriveOperation',
                 request_serializer=isthmus_dot_v1_dot_operation__service__pb2.RedriveOperationRequest.SerializeToString,
@@ -138,6 +143,13 @@ class OperationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignalOperation(self, request, context):
+        """Sends a signal to an operation that has not ended. The answer means: durable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RedriveOperation(self, request, context):
         """Gives a parked operation new attempts. For the owner of its endpoint. Idempotent.
         """
@@ -208,6 +220,11 @@ def add_OperationServiceServicer_to_server(servicer, server):
                     servicer.CancelOperation,
                     request_deserializer=isthmus_dot_v1_dot_operation__service__pb2.CancelOperationRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_operation__service__pb2.CancelOperationResponse.SerializeToString,
+            ),
+            'SignalOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignalOperation,
+                    request_deserializer=isthmus_dot_v1_dot_operation__service__pb2.SignalOperationRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_operation__service__pb2.SignalOperationResponse.SerializeToString,
             ),
             'RedriveOperation': grpc.unary_unary_rpc_method_handler(
                     servicer.RedriveOperation,
@@ -373,6 +390,23 @@ class OperationService(object):
         return grpc.experimental.unary_unary(request, target, '/isthmus.v1.OperationService/CancelOperation',
             isthmus_dot_v1_dot_operation__service__pb2.CancelOperationRequest.SerializeToString,
             isthmus_dot_v1_dot_operation__service__pb2.CancelOperationResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def SignalOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.OperationService/SignalOperation',
+            isthmus_dot_v1_dot_operation__service__pb2.SignalOperationRequest.SerializeToString,
+            isthmus_dot_v1_dot_operation__service__pb2.SignalOperationResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -71,6 +71,12 @@ class OperationServiceStub:
     ]
     """Asks to cancel an operation. Idempotent; the handler decides how a running one ends."""
 
+    SignalOperation: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.operation_service_pb2.SignalOperationRequest,
+        isthmus.v1.operation_service_pb2.SignalOperationResponse,
+    ]
+    """Sends a signal to an operation that has not ended. The answer means: durable."""
+
     RedriveOperation: grpc.UnaryUnaryMultiCallable[
         isthmus.v1.operation_service_pb2.RedriveOperationRequest,
         isthmus.v1.operation_service_pb2.RedriveOperationResponse,
@@ -147,6 +153,12 @@ class OperationServiceAsyncStub:
         isthmus.v1.operation_service_pb2.CancelOperationResponse,
     ]
     """Asks to cancel an operation. Idempotent; the handler decides how a running one ends."""
+
+    SignalOperation: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.operation_service_pb2.SignalOperationRequest,
+        isthmus.v1.operation_service_pb2.SignalOperationResponse,
+    ]
+    """Sends a signal to an operation that has not ended. The answer means: durable."""
 
     RedriveOperation: grpc.aio.UnaryUnaryMultiCallable[
         isthmus.v1.operation_service_pb2.RedriveOperationRequest,
@@ -240,6 +252,14 @@ class OperationServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[isthmus.v1.operation_service_pb2.CancelOperationResponse, collections.abc.Awaitable[isthmus.v1.operation_service_pb2.CancelOperationResponse]]:
         """Asks to cancel an operation. Idempotent; the handler decides how a running one ends."""
+
+    @abc.abstractmethod
+    def SignalOperation(
+        self,
+        request: isthmus.v1.operation_service_pb2.SignalOperationRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.operation_service_pb2.SignalOperationResponse, collections.abc.Awaitable[isthmus.v1.operation_service_pb2.SignalOperationResponse]]:
+        """Sends a signal to an operation that has not ended. The answer means: durable."""
 
     @abc.abstractmethod
     def RedriveOperation(

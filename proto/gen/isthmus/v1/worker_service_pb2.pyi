@@ -33,6 +33,8 @@ class _TaskKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """Start the operation: open the request and run the handler."""
     TASK_KIND_CANCEL: _TaskKind.ValueType  # 2
     """Call the handler's cancel with the operation token."""
+    TASK_KIND_SIGNAL: _TaskKind.ValueType  # 3
+    """Call the handler's signal handler with the operation token and one signal."""
 
 class TaskKind(_TaskKind, metaclass=_TaskKindEnumTypeWrapper):
     """What kind of work a task is."""
@@ -43,6 +45,8 @@ TASK_KIND_START: TaskKind.ValueType  # 1
 """Start the operation: open the request and run the handler."""
 TASK_KIND_CANCEL: TaskKind.ValueType  # 2
 """Call the handler's cancel with the operation token."""
+TASK_KIND_SIGNAL: TaskKind.ValueType  # 3
+"""Call the handler's signal handler with the operation token and one signal."""
 global___TaskKind = TaskKind
 
 @typing.final
@@ -90,6 +94,7 @@ class Task(google.protobuf.message.Message):
     STARTED_FIELD_NUMBER: builtins.int
     SCHEDULED_AT_FIELD_NUMBER: builtins.int
     DETAILS_FIELD_NUMBER: builtins.int
+    SIGNAL_FIELD_NUMBER: builtins.int
     kind: global___TaskKind.ValueType
     """What to do."""
     caller_namespace: builtins.str
@@ -97,15 +102,17 @@ class Task(google.protobuf.message.Message):
     operation_id: builtins.bytes
     """Identity of the operation."""
     attempt: builtins.int
-    """Number of this attempt, from 1."""
+    """Number of this attempt, from 1; of a SIGNAL task the number of the signal."""
     request: builtins.bytes
     """Serialized Envelope of the request."""
     cancel: builtins.bytes
     """Serialized Envelope of the caller's cancel; CANCEL tasks only."""
     started: builtins.bytes
-    """Serialized Envelope of the operation token; CANCEL tasks only."""
+    """Serialized Envelope of the operation token; CANCEL and SIGNAL tasks only."""
     details: builtins.bytes
     """Serialized Envelope with direction DETAILS: the last that an earlier attempt reported. START tasks only."""
+    signal: builtins.bytes
+    """Serialized Envelope of the caller's signal; SIGNAL tasks only."""
     @property
     def scheduled_at(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the start was committed."""
@@ -122,9 +129,10 @@ class Task(google.protobuf.message.Message):
         started: builtins.bytes = ...,
         scheduled_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         details: builtins.bytes = ...,
+        signal: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["scheduled_at", b"scheduled_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "caller_namespace", b"caller_namespace", "cancel", b"cancel", "details", b"details", "kind", b"kind", "operation_id", b"operation_id", "request", b"request", "scheduled_at", b"scheduled_at", "started", b"started"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "caller_namespace", b"caller_namespace", "cancel", b"cancel", "details", b"details", "kind", b"kind", "operation_id", b"operation_id", "request", b"request", "scheduled_at", b"scheduled_at", "signal", b"signal", "started", b"started"]) -> None: ...
 
 global___Task = Task
 
@@ -215,6 +223,18 @@ class CancelDelivered(google.protobuf.message.Message):
 global___CancelDelivered = CancelDelivered
 
 @typing.final
+class SignalDelivered(google.protobuf.message.Message):
+    """A signal task was delivered to the handler."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___SignalDelivered = SignalDelivered
+
+@typing.final
 class TaskOutcome(google.protobuf.message.Message):
     """What came of a task."""
 
@@ -226,6 +246,7 @@ class TaskOutcome(google.protobuf.message.Message):
     REJECTION_FIELD_NUMBER: builtins.int
     CANCEL_DELIVERED_FIELD_NUMBER: builtins.int
     RETURNED_FIELD_NUMBER: builtins.int
+    SIGNAL_DELIVERED_FIELD_NUMBER: builtins.int
     TOKEN_KEY_FIELD_NUMBER: builtins.int
     envelope: builtins.bytes
     """Serialized Envelope with direction STARTED, RESULT, FAILURE or CANCELED: this ends the attempt for good."""
@@ -253,6 +274,10 @@ class TaskOutcome(google.protobuf.message.Message):
     def returned(self) -> global___TaskReturned:
         """The worker gives the task back without having run it, because it shuts down."""
 
+    @property
+    def signal_delivered(self) -> global___SignalDelivered:
+        """The handler took the signal."""
+
     def __init__(
         self,
         *,
@@ -262,11 +287,12 @@ class TaskOutcome(google.protobuf.message.Message):
         rejection: global___Rejection | None = ...,
         cancel_delivered: global___CancelDelivered | None = ...,
         returned: global___TaskReturned | None = ...,
+        signal_delivered: global___SignalDelivered | None = ...,
         token_key: builtins.bytes = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cancel_delivered", b"cancel_delivered", "envelope", b"envelope", "outcome", b"outcome", "rejection", b"rejection", "retry", b"retry", "returned", b"returned", "task", b"task"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel_delivered", b"cancel_delivered", "envelope", b"envelope", "outcome", b"outcome", "rejection", b"rejection", "retry", b"retry", "returned", b"returned", "task", b"task", "token_key", b"token_key"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["outcome", b"outcome"]) -> typing.Literal["envelope", "retry", "rejection", "cancel_delivered", "returned"] | None: ...
+    def HasField(self, field_name: typing.Literal["cancel_delivered", b"cancel_delivered", "envelope", b"envelope", "outcome", b"outcome", "rejection", b"rejection", "retry", b"retry", "returned", b"returned", "signal_delivered", b"signal_delivered", "task", b"task"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancel_delivered", b"cancel_delivered", "envelope", b"envelope", "outcome", b"outcome", "rejection", b"rejection", "retry", b"retry", "returned", b"returned", "signal_delivered", b"signal_delivered", "task", b"task", "token_key", b"token_key"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["outcome", b"outcome"]) -> typing.Literal["envelope", "retry", "rejection", "cancel_delivered", "returned", "signal_delivered"] | None: ...
 
 global___TaskOutcome = TaskOutcome
 
@@ -306,6 +332,114 @@ class TaskInterrupt(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "task", b"task"]) -> None: ...
 
 global___TaskInterrupt = TaskInterrupt
+
+@typing.final
+class SignalRead(google.protobuf.message.Message):
+    """A running task wants signals. Answered as soon as there are any, or the task is over; asked again, it gets
+    them again.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    after: builtins.int
+    """Only signals with a number above this one; 0 for all of the operation, from the first."""
+    @property
+    def task(self) -> global___TaskRef:
+        """The task: a START task that this session runs."""
+
+    def __init__(
+        self,
+        *,
+        task: global___TaskRef | None = ...,
+        after: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["task", b"task"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after", "task", b"task"]) -> None: ...
+
+global___SignalRead = SignalRead
+
+@typing.final
+class TaskSignals(google.protobuf.message.Message):
+    """Signals of an operation, in the order in which they were recorded."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: builtins.int
+    FIRST_FIELD_NUMBER: builtins.int
+    SIGNALS_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
+    first: builtins.int
+    """Number of the first one; the others follow without a gap."""
+    error: builtins.bytes
+    """Serialized google.rpc.Status: why there are none, and will be none for this task."""
+    @property
+    def task(self) -> global___TaskRef:
+        """The task that asked."""
+
+    @property
+    def signals(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Serialized Envelopes with direction SIGNAL."""
+
+    def __init__(
+        self,
+        *,
+        task: global___TaskRef | None = ...,
+        first: builtins.int = ...,
+        signals: collections.abc.Iterable[builtins.bytes] | None = ...,
+        error: builtins.bytes = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["task", b"task"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["error", b"error", "first", b"first", "signals", b"signals", "task", b"task"]) -> None: ...
+
+global___TaskSignals = TaskSignals
+
+@typing.final
+class ReadSignalsRequest(google.protobuf.message.Message):
+    """Asks for signals."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    READ_FIELD_NUMBER: builtins.int
+    WAIT_MS_FIELD_NUMBER: builtins.int
+    wait_ms: builtins.int
+    """How long to wait for the first, milliseconds; the gateway caps it."""
+    @property
+    def read(self) -> global___SignalRead:
+        """Which, and for what task."""
+
+    def __init__(
+        self,
+        *,
+        read: global___SignalRead | None = ...,
+        wait_ms: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["read", b"read"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["read", b"read", "wait_ms", b"wait_ms"]) -> None: ...
+
+global___ReadSignalsRequest = ReadSignalsRequest
+
+@typing.final
+class ReadSignalsResponse(google.protobuf.message.Message):
+    """Signals, or none when the wait was over."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SIGNALS_FIELD_NUMBER: builtins.int
+    @property
+    def signals(self) -> global___TaskSignals:
+        """The signals."""
+
+    def __init__(
+        self,
+        *,
+        signals: global___TaskSignals | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["signals", b"signals"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["signals", b"signals"]) -> None: ...
+
+global___ReadSignalsResponse = ReadSignalsResponse
 
 @typing.final
 class OutcomeAck(google.protobuf.message.Message):
@@ -417,6 +551,7 @@ class WorkRequest(google.protobuf.message.Message):
     OUTCOMES_FIELD_NUMBER: builtins.int
     DRAINING_FIELD_NUMBER: builtins.int
     REPORTS_FIELD_NUMBER: builtins.int
+    SIGNAL_READS_FIELD_NUMBER: builtins.int
     credits: builtins.int
     """Tasks that the worker can take on top of what it was granted before."""
     draining: builtins.bool
@@ -433,6 +568,10 @@ class WorkRequest(google.protobuf.message.Message):
     def reports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskReport]:
         """Reports, recorded before the outcomes; each is answered by an acknowledgement. One of a task at a time."""
 
+    @property
+    def signal_reads(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SignalRead]:
+        """Signals that running tasks want; one read of a task at a time. Reads end with the stream."""
+
     def __init__(
         self,
         *,
@@ -441,9 +580,10 @@ class WorkRequest(google.protobuf.message.Message):
         outcomes: collections.abc.Iterable[global___TaskOutcome] | None = ...,
         draining: builtins.bool = ...,
         reports: collections.abc.Iterable[global___TaskReport] | None = ...,
+        signal_reads: collections.abc.Iterable[global___SignalRead] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hello", b"hello"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["credits", b"credits", "draining", b"draining", "hello", b"hello", "outcomes", b"outcomes", "reports", b"reports"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["credits", b"credits", "draining", b"draining", "hello", b"hello", "outcomes", b"outcomes", "reports", b"reports", "signal_reads", b"signal_reads"]) -> None: ...
 
 global___WorkRequest = WorkRequest
 
@@ -459,6 +599,7 @@ class WorkResponse(google.protobuf.message.Message):
     ACKS_FIELD_NUMBER: builtins.int
     DRAIN_FIELD_NUMBER: builtins.int
     REPORT_ACKS_FIELD_NUMBER: builtins.int
+    SIGNALS_FIELD_NUMBER: builtins.int
     lease_ms: builtins.int
     """First frame of a stream only: how long the session lives without a frame, milliseconds."""
     drain: builtins.bool
@@ -479,6 +620,10 @@ class WorkResponse(google.protobuf.message.Message):
     def report_acks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ReportAck]:
         """Answers to reports."""
 
+    @property
+    def signals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskSignals]:
+        """Answers to signal reads."""
+
     def __init__(
         self,
         *,
@@ -488,8 +633,9 @@ class WorkResponse(google.protobuf.message.Message):
         acks: collections.abc.Iterable[global___OutcomeAck] | None = ...,
         drain: builtins.bool = ...,
         report_acks: collections.abc.Iterable[global___ReportAck] | None = ...,
+        signals: collections.abc.Iterable[global___TaskSignals] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["acks", b"acks", "drain", b"drain", "interrupts", b"interrupts", "lease_ms", b"lease_ms", "report_acks", b"report_acks", "tasks", b"tasks"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["acks", b"acks", "drain", b"drain", "interrupts", b"interrupts", "lease_ms", b"lease_ms", "report_acks", b"report_acks", "signals", b"signals", "tasks", b"tasks"]) -> None: ...
 
 global___WorkResponse = WorkResponse
 

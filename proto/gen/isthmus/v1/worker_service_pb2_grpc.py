@@ -31,6 +31,11 @@ class WorkerServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_worker__service__pb2.RespondTasksRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_worker__service__pb2.RespondTasksResponse.FromString,
                 )
+        self.ReadSignals = channel.unary_unary(
+                '/isthmus.v1.WorkerService/ReadSignals',
+                request_serializer=isthmus_dot_v1_dot_worker__service__pb2.ReadSignalsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_worker__service__pb2.ReadSignalsResponse.FromString,
+                )
         self.GetRequest = channel.unary_unary(
                 '/isthmus.v1.WorkerService/GetRequest',
                 request_serializer=isthmus_dot_v1_dot_worker__service__pb2.GetRequestRequest.SerializeToString,
@@ -69,6 +74,13 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadSignals(self, request, context):
+        """The unary twin of signal reads: returns signals of a running task, waiting for the first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetRequest(self, request, context):
         """Fetches the sealed request of an operation that this namespace handles, to complete it.
         """
@@ -100,6 +112,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.RespondTasks,
                     request_deserializer=isthmus_dot_v1_dot_worker__service__pb2.RespondTasksRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_worker__service__pb2.RespondTasksResponse.SerializeToString,
+            ),
+            'ReadSignals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadSignals,
+                    request_deserializer=isthmus_dot_v1_dot_worker__service__pb2.ReadSignalsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_worker__service__pb2.ReadSignalsResponse.SerializeToString,
             ),
             'GetRequest': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRequest,
@@ -171,6 +188,23 @@ class WorkerService(object):
         return grpc.experimental.unary_unary(request, target, '/isthmus.v1.WorkerService/RespondTasks',
             isthmus_dot_v1_dot_worker__service__pb2.RespondTasksRequest.SerializeToString,
             isthmus_dot_v1_dot_worker__service__pb2.RespondTasksResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReadSignals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.WorkerService/ReadSignals',
+            isthmus_dot_v1_dot_worker__service__pb2.ReadSignalsRequest.SerializeToString,
+            isthmus_dot_v1_dot_worker__service__pb2.ReadSignalsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

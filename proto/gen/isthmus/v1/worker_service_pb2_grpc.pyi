@@ -41,6 +41,12 @@ class WorkerServiceStub:
     ]
     """Answers tasks, reports on running ones, and asks which running tasks of the session should be interrupted. Renews the lease."""
 
+    ReadSignals: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.worker_service_pb2.ReadSignalsRequest,
+        isthmus.v1.worker_service_pb2.ReadSignalsResponse,
+    ]
+    """The unary twin of signal reads: returns signals of a running task, waiting for the first."""
+
     GetRequest: grpc.UnaryUnaryMultiCallable[
         isthmus.v1.worker_service_pb2.GetRequestRequest,
         isthmus.v1.worker_service_pb2.GetRequestResponse,
@@ -75,6 +81,12 @@ class WorkerServiceAsyncStub:
         isthmus.v1.worker_service_pb2.RespondTasksResponse,
     ]
     """Answers tasks, reports on running ones, and asks which running tasks of the session should be interrupted. Renews the lease."""
+
+    ReadSignals: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.worker_service_pb2.ReadSignalsRequest,
+        isthmus.v1.worker_service_pb2.ReadSignalsResponse,
+    ]
+    """The unary twin of signal reads: returns signals of a running task, waiting for the first."""
 
     GetRequest: grpc.aio.UnaryUnaryMultiCallable[
         isthmus.v1.worker_service_pb2.GetRequestRequest,
@@ -116,6 +128,14 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[isthmus.v1.worker_service_pb2.RespondTasksResponse, collections.abc.Awaitable[isthmus.v1.worker_service_pb2.RespondTasksResponse]]:
         """Answers tasks, reports on running ones, and asks which running tasks of the session should be interrupted. Renews the lease."""
+
+    @abc.abstractmethod
+    def ReadSignals(
+        self,
+        request: isthmus.v1.worker_service_pb2.ReadSignalsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.worker_service_pb2.ReadSignalsResponse, collections.abc.Awaitable[isthmus.v1.worker_service_pb2.ReadSignalsResponse]]:
+        """The unary twin of signal reads: returns signals of a running task, waiting for the first."""
 
     @abc.abstractmethod
     def GetRequest(

@@ -11,6 +11,7 @@ from tests.unit.gateway.dispatch.test_dispatcher import World, world
 from tests.unit.gateway.manual_time import START, FixedRandomness
 
 from isthmus.gateway.api.sealed_answers import SealedAnswers
+from isthmus.gateway.api.signal_reads import SignalReads
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
 from isthmus.gateway.api.task_reports import TaskReports
 from isthmus.gateway.api.worker_stream import WorkerStream
@@ -19,6 +20,7 @@ from isthmus.gateway.commands.start_operation import StartOperation
 from isthmus.gateway.core.operation import OperationKey, State
 from isthmus.gateway.dispatch import live_session
 from isthmus.gateway.dispatch.report_rates import ReportRates
+from isthmus.gateway.dispatch.waiters import Waiters
 from isthmus.v1 import worker_service_pb2
 from isthmus.wire.names import NamespaceName
 
@@ -81,6 +83,7 @@ async def test_nothing_is_leased_when_a_worker_leaves_too_much_unread(
             store=world.store, clock=world.clock, randomness=FixedRandomness(), answers=NO_ANSWERS
         ),
         reports=TaskReports(store=world.store, clock=world.clock, answers=NO_ANSWERS, rates=ReportRates()),
+        signal_reads=SignalReads(world.store, Waiters()),
     )
     reader = SlowReader()
     hello = worker_service_pb2.WorkRequest(credits=TASKS)

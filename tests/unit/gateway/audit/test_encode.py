@@ -31,6 +31,7 @@ from isthmus.gateway.core.audit_record import (
     OperationsExpired,
     OperationStarted,
     RequestDenied,
+    SignalReceived,
     StoreRestored,
     TaskDispatched,
 )
@@ -74,6 +75,7 @@ HAPPENINGS: list[Happening] = [
     ),
     HandlerStarted(operation=REF, attempt=3),
     CancelRequested(operation=REF, digest=b"d" * 32),
+    SignalReceived(operation=REF, digest=b"d" * 32, signal_bytes=2_000, number=3),
     OperationEnded(
         operation=REF,
         state=State.FAILED,

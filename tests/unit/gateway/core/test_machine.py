@@ -11,6 +11,7 @@ from isthmus.gateway.core import machine
 from isthmus.gateway.core.effects import (
     CloseOperation,
     EnqueueCancelTask,
+    EnqueueSignalTask,
     EnqueueTask,
     InterruptTask,
     LeaseTask,
@@ -30,6 +31,7 @@ from isthmus.gateway.core.events import (
     OutcomeReleased,
     OutcomeWithheld,
     Redriven,
+    SignalReceived,
     TaskReturned,
     Terminated,
     TimeoutElapsed,
@@ -98,6 +100,7 @@ EVENTS: dict[type[Event], Event] = {
         failed(),
         TaskReturned(attempt=1),
         HeartbeatReceived(attempt=1),
+        SignalReceived(signal_bytes=7),
         AsyncStarted(),
         RESULT,
         OutcomeReleased(),
@@ -112,17 +115,20 @@ EVENTS: dict[type[Event], Event] = {
 # What the design's diagram says, written a second time and independently of the machine's own table.
 LEGAL: dict[State, dict[type[Event], State]] = {
     State.HELD: {
+        SignalReceived: State.HELD,
         Approved: State.SCHEDULED,
         ApprovalDenied: State.DENIED,
         CancelRequested: State.CANCELED,
     },
     State.SCHEDULED: {
+        SignalReceived: State.SCHEDULED,
         Leased: State.DISPATCHED,
         AsyncStarted: State.STARTED,
         OutcomeReceived: State.SUCCEEDED,
         CancelRequested: State.CANCELED,
     },
     State.DISPATCHED: {
+        SignalReceived: State.DISPATCHED,
         AttemptEnded: State.SCHEDULED,
         TaskReturned: State.SCHEDULED,
         HeartbeatReceived: State.DISPATCHED,
@@ -131,11 +137,13 @@ LEGAL: dict[State, dict[type[Event], State]] = {
         CancelRequested: State.DISPATCHED,
     },
     State.STARTED: {
+        SignalReceived: State.STARTED,
         AsyncStarted: State.STARTED,
         OutcomeReceived: State.SUCCEEDED,
         CancelRequested: State.STARTED,
     },
     State.PARKED: {
+        SignalReceived: State.PARKED,
         AsyncStarted: State.STARTED,
         OutcomeReceived: State.SUCCEEDED,
         CancelRequested: State.CANCELED,
@@ -372,6 +380,20 @@ def test_last_heartbeat_is_that_of_the_attempt_that_runs_when_there_were_others(
     again, _ = machine.apply(waiting, Leased(session_id=SESSION), heard_at + timedelta(seconds=1))
     assert again.heartbeat_at == heard_at
     assert again.last_heartbeat_at is None
+
+
+def test_signals_are_handed_over_when_the_handler_finishes_later() -> None:
+    """One by one while it is started; those of before from the first, as soon as it is."""
+    signal = SignalReceived(signal_bytes=7)
+    running, effects = machine.apply(make_operation(State.DISPATCHED), signal, T0)
+    assert (running.signals, running.signal_bytes, effects) == (1, 7, ())
+    started, effects = machine.apply(running, AsyncStarted(), T0)
+    assert effects == (RemoveTasks(), EnqueueSignalTask(number=1))
+    again, effects = machine.apply(started, signal, T0)
+    assert (again.signals, again.signal_bytes) == (2, 14)
+    assert effects == (EnqueueSignalTask(number=2),)
+    _, effects = machine.apply(make_operation(State.DISPATCHED), AsyncStarted(), T0)
+    assert effects == (RemoveTasks(),)
 
 
 # --- any order of events ---

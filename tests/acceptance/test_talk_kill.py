@@ -1,4 +1,4 @@
-"""A handler that reports what it did goes on where it was, whoever is killed."""
+"""A handler goes on where it was, and hears what was said to it, whoever is killed."""
 
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,37 @@ def test_steps_are_not_run_again_when_their_worker_is_killed(tmp_path: Path) -> 
         assert result == list(range(STEPS))
         assert [step for _, step in walkers.lines("did")] == list(range(STEPS))
         assert walkers.lines("did")[:5] == [(1, 0), (1, 1), (1, 2), (1, 3), (2, 4)]
+    finally:
+        for process in running:
+            process.kill()
+
+
+def test_signals_are_heard_again_when_worker_and_gateway_are_killed(tmp_path: Path) -> None:
+    """Acknowledged signals outlive both processes; those that are sent meanwhile follow, all in order."""
+    teams = create_two_teams(tmp_path, lease_seconds=LEASE_SECONDS)
+    gateway = teams.site.start()
+    walkers = Walkers(teams)
+    running: list[RunningProcess] = [gateway]
+    try:
+        teams.register(gateway)
+        walker = walkers.start()
+        running.append(walker)
+        with _connect(teams) as client:
+            handle = client.create_nexus_client(ENDPOINT, Walks).start_operation(Walks.follow, 4)
+            for step in (0, 1):
+                handle.signal("step", step)
+                walkers.wait_for(walker, "heard", (1, step))
+            walker.kill()
+            handle.signal("step", 2)
+            gateway.kill()
+            running.append(teams.site.start())
+            second = walkers.start()
+            running.append(second)
+            walkers.wait_for(second, "heard", (2, 2))
+            handle.signal("step", 3)
+            result: Any = handle.result()
+        assert result == [0, 1, 2, 3]
+        assert walkers.lines("heard") == [(1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (2, 3)]
     finally:
         for process in running:
             process.kill()
