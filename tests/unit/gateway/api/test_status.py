@@ -25,7 +25,7 @@ CODES: dict[type[GatewayError], grpc.StatusCode] = {
     errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
 }
 # Never a client's business: these are hidden like whatever nobody foresaw.
-HIDDEN = {GatewayError, errors.ConfigurationError}
+HIDDEN = {GatewayError, errors.BackupError, errors.ConfigurationError}
 
 
 def details(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
