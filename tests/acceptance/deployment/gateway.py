@@ -115,6 +115,8 @@ def create_endpoint(
         task_queue=task_queue,
         allow=[endpoint_service_pb2.AllowRule(namespace=caller.namespace) for caller in callers],
         retry=endpoint_service_pb2.RetryPolicy(initial_interval_ms=100, max_interval_ms=1000),
+        # What fails here are processes and networks: circuits would only make every fault last longer.
+        circuit=endpoint_service_pb2.CircuitBreaker(off=True),
     )
     connection.call_retrying(
         lambda channel: endpoint_service_pb2_grpc.EndpointServiceStub(channel).CreateEndpoint,
