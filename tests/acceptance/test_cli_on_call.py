@@ -1,146 +1,20 @@
 """What an on-call engineer does: ask why an operation waits, redrive it, end it. Real faults of processes."""
 
-import re
-import subprocess
-import sys
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from tests.acceptance.cli_process import CommandLine, development, wait_for_line
-
-from isthmus.v1 import operation_pb2
+from tests.acceptance.cli_process import CommandLine
+from tests.acceptance.on_call import on_call, start, why, worker
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(180)]
-
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
-BLOCK = re.compile(r"<!-- run for (?P<cause>\w+) -->\n```sh\n(?P<text>.*?)```", re.DOTALL)
-BLOCKS = [(match["cause"], match["text"]) for match in BLOCK.finditer(PAGE.read_text(encoding="utf-8"))]
-# How each cause comes about: on which endpoint, by which operation, and how its queue is served.
-FAULTS: dict[str, tuple[str, str, tuple[str, ...] | None]] = {
-    "no_poller": ("patient", "slow", None),
-    "backoff": ("patient", "flaky", ()),
-    "rejected": ("strict", "slow", ("--endpoint", "another")),
-    "running": ("patient", "slow", ()),
-    "handler_async": ("patient", "later", ()),
-    "parked": ("batches", "flaky", ()),
-    "circuit_open": ("brittle", "flaky", ()),
-}
-
-HANDLERS = """
-import pathlib
-import time
-
-import nexusrpc
-from nexusrpc.handler import (
-    OperationHandler,
-    StartOperationResultAsync,
-    operation_handler,
-    service_handler,
-    sync_operation,
-)
-
-
-@nexusrpc.service
-class Batches:
-    flaky: nexusrpc.Operation[dict, dict]
-    slow: nexusrpc.Operation[dict, dict]
-    later: nexusrpc.Operation[dict, dict]
-
-
-class Later(OperationHandler):
-    async def start(self, ctx, input):
-        return StartOperationResultAsync(token="t")
-
-    async def cancel(self, ctx, token):
-        pass
-
-
-@service_handler(service=Batches)
-class BatchesHandler:
-    @sync_operation
-    async def flaky(self, ctx, input: dict) -> dict:
-        if not pathlib.Path("mended").exists():
-            raise nexusrpc.HandlerError("no database", type=nexusrpc.HandlerErrorType.UNAVAILABLE)
-        return {"done": True}
-
-    @sync_operation
-    def slow(self, ctx, input: dict) -> dict:
-        while not ctx.task_cancellation.is_cancelled():
-            time.sleep(0.05)
-        pathlib.Path("interrupted").touch()
-        return {}
-
-    @operation_handler
-    def later(self) -> OperationHandler[dict, dict]:
-        return Later()
-"""
 
 
 @pytest.fixture(scope="module")
 def isthmus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
-    """A development gateway with an endpoint that parks at once, and one that goes on trying."""
-    directory = tmp_path_factory.mktemp("on-call") / "dev"
-    with development(directory, demo_teams=False) as command_line:
-        (directory / "batches.py").write_text(HANDLERS)
-        for name, *options in (
-            ("batches", "--max-attempts", "1"),
-            ("patient",),
-            ("strict",),
-            ("brittle", "--circuit-failures", "1", "--circuit-time", "1h"),
-        ):
-            created = command_line(
-                "endpoint",
-                "create",
-                name,
-                "--allow",
-                "data-team",
-                *options,
-                profile="app-team",
-            )
-            assert created.code == 0, created.err
+    """A development gateway with its endpoints."""
+    with on_call(tmp_path_factory.mktemp("on-call") / "dev") as command_line:
         yield command_line
-
-
-@contextmanager
-def worker(isthmus: CommandLine, task_queue: str, *options: str) -> Generator["subprocess.Popen[str]"]:
-    """Serve a queue for the length of the block."""
-    serving = (
-        "worker",
-        "run",
-        "batches:BatchesHandler",
-        "--task-queue",
-        task_queue,
-        "--grace",
-        "1s",
-        *options,
-    )
-    with isthmus.background(*serving, profile="app-team") as process:
-        wait_for_line(process, f"polls task queue {task_queue}")
-        yield process
-
-
-def start(isthmus: CommandLine, endpoint: str, operation: str) -> str:
-    """Start an operation and return its id."""
-    started = isthmus("call", endpoint, "Batches", operation, "--set", "n=1", "--detach")
-    assert started.code == 0, started.err
-    operation_id: str = started.json["operation_id"]
-    return operation_id
-
-
-def why(isthmus: CommandLine, operation_id: str, *causes: str, profile: str = "data-team") -> Any:  # noqa: ANN401
-    """Ask why until the cause is one of these; every answer on the way has a cause or an ending, too."""
-    while True:
-        answer = isthmus("operation", "why", operation_id, profile=profile)
-        assert answer.code == 0, answer.err
-        found = answer.json
-        assert found["sentence"].endswith(".")
-        assert (found["waiting"] is None) == (found["closed_at"] is not None)
-        if found["waiting"] in causes:
-            return found
 
 
 def test_cause_is_told_to_both_sides_when_nobody_serves_and_then_somebody_runs_it(
@@ -336,40 +210,3 @@ def test_nothing_ends_when_it_is_not_confirmed(isthmus: CommandLine) -> None:
     assert (
         isthmus("operation", "terminate", operation_id, "--reason", "", "--yes", profile="app-team").code == 2
     )
-
-
-@pytest.mark.parametrize(("cause", "block"), BLOCKS, ids=[cause for cause, _ in BLOCKS])
-def test_command_of_the_page_works_when_the_cause_is_there(
-    isthmus: CommandLine, cause: str, block: str
-) -> None:
-    """Whoever is on call copies it from the page, and has no time for one that does not work."""
-    (isthmus.directory / "mended").unlink(missing_ok=True)
-    endpoint, operation, options = FAULTS[cause]
-    operation_id = start(isthmus, endpoint, operation)
-    serving = nullcontext() if options is None else worker(isthmus, endpoint, *options)
-    with serving:
-        why(isthmus, operation_id, cause)
-        path = f"{Path(sys.executable).parent}:{isthmus.environment['PATH']}"
-        variables = {"OP": operation_id, "ENDPOINT": endpoint, "ISTHMUS_PROFILE": "data-team", "PATH": path}
-        copied = subprocess.run(
-            ["/bin/bash", "-euc", block],
-            env=isthmus.environment | variables,
-            cwd=isthmus.directory,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        # What still runs would run again at the next test's worker.
-        isthmus("operation", "terminate", operation_id, "--reason", "the end", "--yes", profile="app-team")
-    assert copied.returncode == 0, copied.stderr
-    assert "Traceback" not in copied.stderr
-
-
-def test_every_cause_has_its_section_when_the_page_is_read() -> None:
-    """What the gateway can answer, the page explains."""
-    text = PAGE.read_text(encoding="utf-8")
-    causes = {name.removeprefix("WAITING_CAUSE_").lower() for name in operation_pb2.WaitingCause.keys()}  # noqa: SIM118
-    missing = [cause for cause in causes - {"unspecified"} if cause.replace("_", " ") not in text]
-    assert missing == []
-    assert {cause for cause, _ in BLOCKS} == set(FAULTS)
