@@ -103,7 +103,7 @@ _REPLACED: dict[str, tuple[tuple[Any, str, object], ...]] = {
             "direction", "sender", "recipient", "recipients", "endpoint", "service", "operation",
             "operation_id", "request_digest", "principal", "contract", "labels", "not_expired",
             "trust_domain", "not_from_the_future", "sender_key_id", "sender_key_state", "signature",
-            "keyset", "listed",
+            "not_too_early", "keyset", "listed",
         )
     },
     "suite": ((wire_header, "_check_suite", _nothing), (checks, "suite", _nothing)),

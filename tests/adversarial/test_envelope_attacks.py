@@ -230,6 +230,12 @@ def test_attack_18_issued_in_the_future(world: World) -> object:
     return world.open_request(world.request(issued_at_ms=NOW_MS + 60_001).envelope)
 
 
+@attack(RejectionReason.TOO_EARLY, stopped_by=("not_too_early",))
+def test_attack_18b_delivered_before_its_time(world: World) -> object:
+    """The gateway delivers a request at once that its caller had put off."""
+    return world.open_request(world.request(start_at_ms=NOW_MS + 60_001).envelope)
+
+
 @attack(RejectionReason.SUITE, stopped_by=("suite",))
 def test_attack_19_suite_downgraded(world: World) -> object:
     """The sender itself names another suite, as a library with an older version would."""

@@ -83,6 +83,7 @@ def cancel_of(request_envelope: bytes, **changes: Any) -> bytes:
         start_to_close_timeout_ms=0,
         schedule_to_close_timeout_ms=0,
         fingerprint=b"",
+        start_at_ms=0,
     )
     return sealed(header._replace(**changes))
 
@@ -114,6 +115,7 @@ def answer_to(request_envelope: bytes, direction: Direction = Direction.RESULT, 
         start_to_close_timeout_ms=0,
         schedule_to_close_timeout_ms=0,
         fingerprint=b"",
+        start_at_ms=0,
         labels=(),
     )
     return sealed(header._replace(**changes))

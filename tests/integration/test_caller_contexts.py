@@ -45,6 +45,7 @@ def context_of(request: bytes, body: bytes = b"sealed context", **changes: Any) 
         expires_at_ms=0,
         schedule_to_close_timeout_ms=0,
         fingerprint=b"",
+        start_at_ms=0,
     )
     return sealed(header._replace(**changes), body)
 

@@ -97,13 +97,13 @@ def sealed(name: str, header: Header, payload: Payload, request_id: str) -> dict
 
 
 def vectors() -> Iterator[dict[str, Any]]:
-    """Yield a vector for each direction, and one with an empty payload."""
+    """Yield a vector for each direction, one of a request that is put off, and one with an empty payload."""
     caller, handler = NamespaceName("data-team"), NamespaceName("app-team")
     to_handler = {Direction.REQUEST, Direction.CANCEL, Direction.SIGNAL}
     to_self = {Direction.STARTED: handler, Direction.DETAILS: handler, Direction.CONTEXT: caller}
     request_digest = b""
-    for direction in Direction:
-        name = direction.name.lower()
+    kinds = [(direction.name.lower(), direction, 0) for direction in Direction]
+    for name, direction, start_at_ms in [*kinds, ("request_later", Direction.REQUEST, NOW_MS + 60_000)]:
         sender = to_self.get(direction, caller if direction in to_handler else handler)
         recipient = to_self.get(direction, handler if direction in to_handler else caller)
         signer = SigningPrivateKey.from_bytes(derived(f"{sender}/signing", 32))
@@ -137,7 +137,7 @@ def vectors() -> Iterator[dict[str, Any]]:
                 request_id=request_id,
             ),
             message_id=derived(f"{name}/message-id", 16),
-            request_digest=request_digest,
+            request_digest=b"" if is_request else request_digest,
             sender_session=derived("session", 16) if ordered else b"",
             sequence=3 if ordered else 0,
             issued_at_ms=NOW_MS,
@@ -148,6 +148,7 @@ def vectors() -> Iterator[dict[str, Any]]:
             labels=(("data-class", "internal"), ("purpose", "billing")),
             contract_hash=hashlib.sha256(b"contract").digest(),
             fingerprint=fingerprint_of(ID_KEY, payload) if is_request else b"",
+            start_at_ms=start_at_ms,
         )
         vector = sealed(name, header, payload, request_id)
         if is_request:

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.invocation import invocation
-from isthmus.cli.moment import parse_duration
+from isthmus.cli.moment import parse_duration, parse_later_moment
 
 if TYPE_CHECKING:
     from isthmus.client.client import Client
@@ -51,6 +51,13 @@ def call(
     schedule_to_close: Annotated[
         str | None, typer.Option(help="Longest life of the operation; default 24h.", metavar="TIME")
     ] = None,
+    start_at: Annotated[
+        str | None,
+        typer.Option(
+            help="Not before: in 2h, or at a time such as 2030-05-17T06:00 (UTC unless it says otherwise).",
+            metavar="TIME",
+        ),
+    ] = None,
 ) -> None:
     """Call an operation, sealed for the team that serves it; its result goes to stdout as JSON."""
     from isthmus.cli.client_session import run_with_client
@@ -65,6 +72,9 @@ def call(
     options = StartKeywords(id=id_, reuse_policy=_reuse_policy(reuse, id_))
     if schedule_to_close is not None:
         options["schedule_to_close_timeout"] = parse_duration(schedule_to_close)
+
+    if start_at is not None:
+        options["start_at"] = parse_later_moment(start_at, now=datetime.now(UTC))
 
     async def work(client: "Client") -> None:
         service_client = client.create_nexus_client(endpoint, service)

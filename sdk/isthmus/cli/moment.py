@@ -35,3 +35,17 @@ def parse_moment(text: str, *, now: datetime) -> datetime:
                 f"{text!r} is no time; write for example 1h (an hour ago) or 2026-11-22T10:00"
             ) from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def parse_later_moment(text: str, *, now: datetime) -> datetime:
+    """Read a duration after ``now``, or an ISO 8601 time (UTC unless it says otherwise). Raises CliError."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        try:
+            return now + parse_duration(text)
+        except (CliError, OverflowError):
+            raise CliError(
+                f"{text!r} is no time; write for example 1h (in an hour) or 2030-05-17T06:00"
+            ) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

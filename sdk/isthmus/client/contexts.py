@@ -38,6 +38,7 @@ def seal_context(caller: Caller, context: bytes, prepared: Prepared) -> bytes:
         labels=(),
         contract_hash=b"",
         fingerprint=b"",
+        start_at_ms=0,
     )
     recipient = RecipientKey(namespace=own, key=caller.keyring.sealing_key())
     payload = Payload(content_type=BYTES, data=context)

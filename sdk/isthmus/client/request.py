@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final, Literal, Protocol, TypedDict
 
@@ -70,6 +70,7 @@ class StartKeywords(TypedDict, total=False):
     schedule_to_close_timeout: timedelta
     labels: Mapping[str, str]
     fingerprint: bool
+    start_at: datetime | None
     context: bytes | None
 
 
@@ -90,6 +91,9 @@ class StartOptions:
     """Longest life as a whole, at most 60 days."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Authenticated attributes in clear: the gateway and its policy read them."""
+    start_at: datetime | None = None
+    """Not before this moment, which knows its time zone. The schedule-to-start timeout counts from then, the
+    schedule-to-close timeout from the call: it has to be longer than the wait. A cancel before ends it."""
     fingerprint: bool = True
     """Compare the input when the id is used again. Switch it off when the input's bytes are not stable."""
     context: bytes | None = field(default=None, repr=False)
@@ -113,6 +117,8 @@ class StartOptions:
         if self.context is not None and len(self.context) > limits.MAX_CALLER_CONTEXT_BYTES:
             raise ConfigurationError(f"a context is at most {limits.MAX_CALLER_CONTEXT_BYTES} bytes")
         _check_duration("schedule_to_start_timeout", self.schedule_to_start_timeout)
+        if self.start_at is not None and self.start_at.utcoffset() is None:
+            raise ConfigurationError("start_at is a moment that knows its time zone, for example in UTC")
         _check_duration("start_to_close_timeout", self.start_to_close_timeout)
         _check_duration("schedule_to_close_timeout", self.schedule_to_close_timeout)
         whole_ms = milliseconds(self.schedule_to_close_timeout)
@@ -228,6 +234,7 @@ def seal_request(
         recipients=(recipient.namespace,),
         labels=tuple(sorted(options.labels.items())) if options.labels else (),
         fingerprint=fingerprint or b"",
+        start_at_ms=0 if options.start_at is None else round(options.start_at.timestamp() * 1000),
     )
     try:
         sealed = seal(header, payload, signer=signer, recipients=(recipient,))

@@ -144,6 +144,12 @@ def not_from_the_future(header: Header, now_ms: int) -> None:
         raise EnvelopeRejectedError(RejectionReason.ISSUED_IN_FUTURE)
 
 
+def not_too_early(header: Header, now_ms: int) -> None:
+    """A request that was put off is not handed out before its time, give or take the skew of clocks."""
+    if header.start_at_ms > now_ms + limits.CLOCK_SKEW_MS:
+        raise EnvelopeRejectedError(RejectionReason.TOO_EARLY)
+
+
 def keyset(keys: VerifiedKeys, expected: Expected, now_ms: int) -> None:
     """The keys are those of the expected sender, from a keyset that may still be used."""
     if keys.namespace != expected.sender_namespace or keys.trust_domain != expected.trust_domain:

@@ -29,6 +29,7 @@ class RejectionReason(StrEnum):
     FINGERPRINT = "fingerprint"
     EXPIRED = "expired"
     ISSUED_IN_FUTURE = "issued-in-future"
+    TOO_EARLY = "too-early"
     SENDER_KEY = "sender-key"
     SENDER_KEY_STATE = "sender-key-state"
     SIGNATURE = "signature"

@@ -69,6 +69,8 @@ def open_envelope(
     check_header(header, expected)
     checks.not_expired(header, now_ms)
     checks.not_from_the_future(header, now_ms)
+    if header.start_at_ms:
+        checks.not_too_early(header, now_ms)
     hashed_header = header_hash(header_bytes)
     body_digest = hashlib.sha256(body).digest()
     signed = signed_bytes(hashed_header, body_digest)

@@ -109,7 +109,8 @@ def verify_statement(
 def deadline_has_passed(kind: StatementKind, request: Header, now_ms: int) -> bool:
     """Tell whether the timeout that a statement claims can have run out, by one's own header and clock.
 
-    Start-to-close begins at a moment that only the gateway knows, but not before the request was sealed.
+    Start-to-close begins at a moment that only the gateway knows, but not before the request was sealed, nor
+    before the moment that it was put off to.
     """
     timeouts_ms = {
         StatementKind.TIMED_OUT_SCHEDULE_TO_START: request.schedule_to_start_timeout_ms,
@@ -117,7 +118,10 @@ def deadline_has_passed(kind: StatementKind, request: Header, now_ms: int) -> bo
         StatementKind.TIMED_OUT_SCHEDULE_TO_CLOSE: request.schedule_to_close_timeout_ms,
     }
     timeout_ms = timeouts_ms.get(kind, 0)
-    return timeout_ms > 0 and now_ms >= request.issued_at_ms + timeout_ms
+    begins_ms = request.issued_at_ms
+    if kind is not StatementKind.TIMED_OUT_SCHEDULE_TO_CLOSE:
+        begins_ms = max(begins_ms, request.start_at_ms)
+    return timeout_ms > 0 and now_ms >= begins_ms + timeout_ms
 
 
 def is_own_cancel(

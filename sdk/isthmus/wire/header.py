@@ -86,6 +86,7 @@ class Header(NamedTuple):
     contract_hash: bytes = b""
     fingerprint: bytes = b""
     suite: str = SUITE
+    start_at_ms: int = 0
 
 
 Route = tuple[Direction, str, NamespaceName, KeyId, str, NamespaceName, str, str, str]
@@ -97,12 +98,16 @@ def encode_header(header: Header) -> bytes:
     route, own, labels = header[:9], _own_of(header), header.labels
     _check_suite(header)
     _check_own(route, own, header.recipients, header.fingerprint)
+    start_at_ms = header.start_at_ms
+    if start_at_ms:
+        _check_start(header)
     encode_readers = _encode_readers if labels else _encoded_readers
     return (
         _encoded_route(route)
         + pieces.write_own(own)
         + encode_readers(header.recipients, labels, header.contract_hash)
         + pieces.write_fingerprint(header.fingerprint)
+        + (pieces.write_start_at(start_at_ms) if start_at_ms else b"")
     )
 
 
@@ -216,6 +221,7 @@ def _read_whole(data: bytes) -> Header:
         labels=tuple((label.name, label.value) for label in message.labels),
         contract_hash=message.contract_hash,
         fingerprint=message.fingerprint,
+        start_at_ms=message.start_at_ms,
     )
     _check(header)
     return header
@@ -243,6 +249,8 @@ def _check(header: Header) -> None:
     _check_route(header[:9])
     _check_readers(header.recipients, header.labels, header.contract_hash)
     _check_own(header[:9], _own_of(header), header.recipients, header.fingerprint)
+    if header.start_at_ms:
+        _check_start(header)
 
 
 def _check_suite(header: Header) -> None:
@@ -320,6 +328,16 @@ def _check_request(own: pieces.Own, fingerprint: bytes) -> None:
         raise WireFormatError("fingerprint is not 32 bytes")
     if session or sequence:
         raise WireFormatError(_NOT_ORDERED)
+
+
+def _check_start(header: Header) -> None:
+    """Check a start that is put off: it is rare, and not among the pieces that are known."""
+    if header.direction is not Direction.REQUEST:
+        raise WireFormatError("start_at is only for requests")
+    if not 0 < header.start_at_ms < header.issued_at_ms + header.schedule_to_close_timeout_ms:
+        raise WireFormatError(
+            "start_at is not before the end of the schedule_to_close timeout, which counts from the call"
+        )
 
 
 def _check_no_request(direction: Direction, own: pieces.Own, fingerprint: bytes) -> None:

@@ -31,6 +31,7 @@ REMEMBERED = 4096
 SHORT_BYTES = 1024
 _FINGERPRINT_TAG = b"\xc2\x01"
 _FINGERPRINT_BYTES = 32
+_START_AT_TAG = b"\xc8\x01"
 _BEFORE_FINGERPRINT = _FINGERPRINT_TAG + bytes([_FINGERPRINT_BYTES])
 # Minimal, neither zero nor negative: the last byte has a bit set, and seven bits fit nine times into 63.
 _VARINT = rb"([\x80-\xff]{0,8}[\x01-\x7f])"
@@ -137,6 +138,11 @@ def write_readers(recipients: tuple[str, ...], labels: Labels, contract_hash: by
 def write_fingerprint(fingerprint: bytes) -> bytes:
     """Serialize a fingerprint."""
     return head(_FINGERPRINT_TAG, len(fingerprint)) + fingerprint
+
+
+def write_start_at(start_at_ms: int) -> bytes:
+    """Serialize the moment that a request is put off to."""
+    return _START_AT_TAG + _write_time(start_at_ms)
 
 
 def _number(varint_: bytes) -> int:

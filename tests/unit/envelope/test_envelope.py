@@ -363,6 +363,31 @@ def test_timeout_is_believed_when_that_deadline_of_the_header_has_passed(
         assert not deadline_has_passed(never, request, NOW_MS + 1000 * HOUR_MS)
 
 
+@pytest.mark.parametrize(
+    ("kind", "begins_ms"),
+    [
+        (StatementKind.TIMED_OUT_SCHEDULE_TO_START, NOW_MS + 5000),
+        (StatementKind.TIMED_OUT_START_TO_CLOSE, NOW_MS + 5000),
+        (StatementKind.TIMED_OUT_SCHEDULE_TO_CLOSE, NOW_MS),
+    ],
+)
+def test_timeout_is_believed_from_its_own_beginning_when_the_start_was_put_off(
+    world: World, kind: StatementKind, begins_ms: int
+) -> None:
+    """A gateway cannot end an operation by the time that its caller let it wait."""
+    request = world.header(
+        Direction.REQUEST,
+        world.caller,
+        world.handler,
+        schedule_to_start_timeout_ms=9000,
+        start_to_close_timeout_ms=9000,
+        schedule_to_close_timeout_ms=9000,
+        start_at_ms=NOW_MS + 5000,
+    )
+    assert not deadline_has_passed(kind, request, begins_ms + 8999)
+    assert deadline_has_passed(kind, request, begins_ms + 9000)
+
+
 def test_keys_come_back_when_they_are_loaded_again() -> None:
     """From their raw form, with the same id; equality is that of the full key."""
     signing, encryption = SigningPrivateKey.generate(), EncryptionPrivateKey.generate()

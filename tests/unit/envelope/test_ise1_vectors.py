@@ -22,7 +22,7 @@ from isthmus.wire.names import format_operation_id, parse_operation_id
 from isthmus.wire.pae import pae
 
 FOLDER = Path(__file__).parents[2] / "vectors" / "ise1"
-NAMES = [direction.name.lower() for direction in Direction]
+NAMES = [*(direction.name.lower() for direction in Direction), "request_later"]
 
 
 class Decrypter:
@@ -99,7 +99,8 @@ def test_vector_comes_out_again_when_its_deterministic_parts_are_recomputed(name
     header_bytes = encode_header(envelope.header)
     hashed = hashlib.sha256(header_bytes).digest()
     assert header_bytes.hex() == vector["header_bytes"]
-    assert shown(envelope.header) == vector["header"]
+    # Vectors are never changed: the older ones do not know the newest field.
+    assert shown(envelope.header) == {"start_at_ms": 0} | vector["header"]
     assert hashed.hex() == vector["header_hash"]
     assert binding.body_context(hashed).hex() == vector["body_context"]
     signer = SigningPrivateKey.from_bytes(bytes.fromhex(vector["signing_key"]["private"]))

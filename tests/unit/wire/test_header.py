@@ -257,3 +257,54 @@ def test_bindings_refuse_hashes_of_another_size() -> None:
         binding.body_context(bytes(33))
     with pytest.raises(ValueError, match="bytes"):
         binding.wrap_info(bytes(32), "app-team", bytes(15))
+
+
+WHOLE_MS = header(Direction.REQUEST, {}).schedule_to_close_timeout_ms
+ISSUED_MS = header(Direction.REQUEST, {}).issued_at_ms
+
+
+@given(
+    delay_ms=st.integers(1 - ISSUED_MS, WHOLE_MS - 1),
+    labels=LABELS,
+    fingerprint=st.sampled_from((b"", bytes(32))),
+)
+def test_start_comes_back_when_it_is_put_off(
+    delay_ms: int, labels: dict[str, str], fingerprint: bytes
+) -> None:
+    """A moment more than nothing, in its one serialization, behind everything else."""
+    made = header(Direction.REQUEST, labels)._replace(
+        start_at_ms=ISSUED_MS + delay_ms, fingerprint=fingerprint
+    )
+    data = encode_header(made)
+    assert parse_header(data) == made
+    assert rebuilt(data) == data
+    at = varint(made.start_at_ms)
+    assert data.endswith(b"\xc8\x01" + at)
+    for other in (
+        data + b"\xc8\x01" + at,
+        data[: -len(at)] + at[:-1] + bytes([at[-1] | 0x80, 0]),
+        data[: -len(at)] + b"\x00",
+        data[: -len(at) - 2] + b"\xd0\x01" + at,
+    ):
+        with pytest.raises(WireFormatError):
+            parse_header(other)
+
+
+@pytest.mark.parametrize("start_at_ms", [-1, ISSUED_MS + WHOLE_MS, 2**63 - 1])
+def test_start_is_refused_when_it_is_no_moment_of_its_life(start_at_ms: int) -> None:
+    """It would time out before it begins."""
+    made = header(Direction.REQUEST, {})._replace(start_at_ms=start_at_ms)
+    with pytest.raises(WireFormatError):
+        encode_header(made)
+    message = envelope_pb2.EnvelopeHeader.FromString(encode_header(made._replace(start_at_ms=0)))
+    message.start_at_ms = start_at_ms
+    with pytest.raises(WireFormatError):
+        parse_header(message.SerializeToString(deterministic=True))
+
+
+@pytest.mark.parametrize("direction", [one for one in Direction if one is not Direction.REQUEST])
+def test_start_is_refused_when_it_is_no_request(direction: Direction) -> None:
+    """Nothing else is put off."""
+    made = header(direction, {})._replace(start_at_ms=ISSUED_MS + 1)
+    with pytest.raises(WireFormatError, match="only for requests"):
+        encode_header(made)

@@ -1,5 +1,7 @@
 """From a sealed request or cancel of a caller to the command that it asks for: parsed, checked, allowed."""
 
+from datetime import timedelta
+
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.api.authorization import Authorization
 from isthmus.gateway.api.message_checks import HEADER_MISMATCH, MessageChecks
@@ -13,7 +15,7 @@ from isthmus.gateway.ports import Clock
 from isthmus.policies.decision import Action, Decision, Question
 from isthmus.v1 import operation_service_pb2
 from isthmus.wire.envelope import SealedEnvelope
-from isthmus.wire.header import Direction
+from isthmus.wire.header import Direction, Header
 from isthmus.wire.limits import CLOCK_SKEW_MS
 
 _REQUEST = frozenset({Direction.REQUEST})
@@ -74,8 +76,16 @@ class Admission:
             actor=principal.actor,
             rule=decision.rule,
             reuse=reuse,
+            delay=self._delay(header),
             context=await self._context(principal, request.context, sealed) if request.context else b"",
         )
+
+    def _delay(self, header: Header) -> timedelta:
+        """Return how long a start is put off: by the machine's clock, as its caller names a moment of it."""
+        if not header.start_at_ms:
+            return timedelta(0)
+        now_ms = round(self._wall_clock.now().timestamp() * 1000)
+        return timedelta(milliseconds=max(header.start_at_ms - now_ms, 0))
 
     async def _context(self, principal: Principal, context: bytes, request: SealedEnvelope) -> bytes:
         """Check what a caller wants to have back: sealed to itself, about this very start."""

@@ -45,6 +45,7 @@ WAITING_CAUSES = {
     WaitingCause.PARKED: operation_pb2.WAITING_CAUSE_PARKED,
     WaitingCause.FAIR_SHARE: operation_pb2.WAITING_CAUSE_FAIR_SHARE,
     WaitingCause.CIRCUIT_OPEN: operation_pb2.WAITING_CAUSE_CIRCUIT_OPEN,
+    WaitingCause.START_AT: operation_pb2.WAITING_CAUSE_START_AT,
 }
 ATTEMPT_ENDS = {
     AttemptEnd.FAILED: operation_pb2.ATTEMPT_END_KIND_FAILED,

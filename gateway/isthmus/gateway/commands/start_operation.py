@@ -22,6 +22,7 @@ from isthmus.wire.limits import MAX_CALLER_CONTEXTS
 
 # When an operation ends nobody knows; asking once a second costs little.
 RETRY_WHEN_FULL_SECONDS = 1.0
+_AT_ONCE = timedelta(0)
 
 
 class ReusePolicy(Enum):
@@ -35,7 +36,7 @@ class StartOperation(Value):
     """A start that was authenticated, authorized and checked against its endpoint.
 
     ``envelope`` is the sealed request as transmitted, ``digest`` its message digest, ``rule`` what permitted
-    it, ``context`` what the caller sealed to itself, if anything.
+    it, ``context`` what the caller sealed to itself, if anything, ``delay`` how long its start is put off.
     """
 
     header: Header
@@ -46,6 +47,7 @@ class StartOperation(Value):
     rule: str
     reuse: ReusePolicy = ReusePolicy.ATTACH
     context: bytes = b""
+    delay: timedelta = _AT_ONCE
 
 
 class StartResult(Value):
@@ -73,7 +75,7 @@ def start_operation(
         uow: the unit of work.
         request: what to start.
         now: the time.
-        session: the worker session to lease it to.
+        session: the worker session to lease it to; none, if its start is put off.
         wait_seconds: if its caller starts too many at the moment: how long it has to wait.
 
     Raises:
@@ -135,6 +137,7 @@ def start_operation(
 
 def _new_operation(request: StartOperation, key: OperationKey, now: datetime) -> Operation:
     header = request.header
+    begins_at = now + request.delay
     return Operation(
         key=key,
         handler=request.endpoint.namespace,
@@ -147,11 +150,12 @@ def _new_operation(request: StartOperation, key: OperationKey, now: datetime) ->
         request_bytes=len(request.envelope),
         fingerprint=header.fingerprint,
         scheduled_at=now,
-        schedule_to_start_at=_after(now, header.schedule_to_start_timeout_ms),
+        schedule_to_start_at=_after(begins_at, header.schedule_to_start_timeout_ms),
         start_to_close_timeout=_duration(header.start_to_close_timeout_ms),
         schedule_to_close_at=now + timedelta(milliseconds=header.schedule_to_close_timeout_ms),
         state=State.SCHEDULED,
         state_since=now,
+        next_attempt_at=begins_at if request.delay else None,
     )
 
 

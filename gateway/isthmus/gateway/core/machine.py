@@ -61,7 +61,8 @@ Step = tuple[Operation, Effects]
 def start(operation: Operation, *, leased: Leased | None = None) -> Step:
     """Begin the life of an operation that is HELD or SCHEDULED.
 
-    With ``leased`` a scheduled operation is born leased: one commit instead of two.
+    With ``leased`` a scheduled operation is born leased: one commit instead of two. One whose first attempt has
+    its time waits for that.
     """
     match operation.state:
         case State.HELD:
@@ -69,7 +70,7 @@ def start(operation: Operation, *, leased: Leased | None = None) -> Step:
         case State.SCHEDULED if leased is not None:
             return _lease(operation, leased, operation.scheduled_at)
         case State.SCHEDULED:
-            return operation, (EnqueueTask(ready_at=operation.scheduled_at),)
+            return operation, (EnqueueTask(ready_at=operation.next_attempt_at or operation.scheduled_at),)
         case _:
             msg = f"an operation is not born {operation.state.value}"
             raise IllegalEventError(msg)

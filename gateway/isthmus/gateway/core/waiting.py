@@ -25,6 +25,7 @@ class WaitingCause(Enum):
     PARKED = "parked"
     FAIR_SHARE = "fair_share"
     CIRCUIT_OPEN = "circuit_open"
+    START_AT = "start_at"
 
 
 class Side(Enum):
@@ -129,6 +130,9 @@ def waiting_cause(
             return WaitingCause.PARKED
         case _:
             pass
+    if is_delayed and last_attempt_end is None:
+        # Only a caller can delay the first attempt.
+        return WaitingCause.START_AT
     if not pollers and not is_delayed:
         return WaitingCause.NO_POLLER
     if is_held_up:
@@ -138,7 +142,7 @@ def waiting_cause(
     return WaitingCause.FAIR_SHARE
 
 
-def _reason(  # noqa: PLR0917 - what waiting_for was told
+def _reason(  # noqa: PLR0911, PLR0917 - what waiting_for was told, a sentence for each cause
     operation: Operation,
     cause: WaitingCause,
     side: Side,
@@ -162,6 +166,9 @@ def _reason(  # noqa: PLR0917 - what waiting_for was told
                 f"{workers} {_queue(operation)} and it is in line for the next free slot: "
                 f"{advice} if that takes too long, {deadline}"
             )
+        case WaitingCause.START_AT:
+            advice = f"{operation.key.caller} can cancel it before"
+            return f"its caller wants it to start at {_time(operation.next_attempt_at or now)}: {advice}"
         case WaitingCause.BACKOFF:
             advice = "mend what makes it fail" if mine else f"ask {handler} if that goes on"
             return f"{_last_attempt(operation)}; the next one is {_next(operation)}: {advice}"

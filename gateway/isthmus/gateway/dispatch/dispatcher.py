@@ -220,6 +220,9 @@ class Dispatcher:
         return job
 
     def _reserve(self, request: StartOperation, now: datetime) -> LiveSession | None:
+        if request.delay:
+            # It waits in the store for its time.
+            return None
         endpoint = request.endpoint
         queue = QueueKey(namespace=endpoint.namespace, task_queue=endpoint.task_queue)
         if self.circuits.holds_up(queue, endpoint.name, request.header.sender_namespace):

@@ -14,35 +14,35 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19isthmus/v1/envelope.proto\x12\nisthmus.v1\"$\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xe1\x04\n\x0e\x45nvelopeHeader\x12\r\n\x05suite\x18\x01 \x01(\t\x12(\n\tdirection\x18\x02 \x01(\x0e\x32\x15.isthmus.v1.Direction\x12\x14\n\x0ctrust_domain\x18\x03 \x01(\t\x12\x18\n\x10sender_namespace\x18\x04 \x01(\t\x12\x15\n\rsender_key_id\x18\x05 \x01(\x0c\x12\x11\n\tprincipal\x18\x06 \x01(\t\x12\x1b\n\x13recipient_namespace\x18\x07 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x08 \x01(\t\x12\x0f\n\x07service\x18\t \x01(\t\x12\x11\n\toperation\x18\n \x01(\t\x12\x14\n\x0coperation_id\x18\x0b \x01(\x0c\x12\x12\n\nmessage_id\x18\x0c \x01(\x0c\x12\x16\n\x0erequest_digest\x18\r \x01(\x0c\x12\x16\n\x0esender_session\x18\x0e \x01(\x0c\x12\x10\n\x08sequence\x18\x0f \x01(\x04\x12\x14\n\x0cissued_at_ms\x18\x10 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x11 \x01(\x03\x12$\n\x1cschedule_to_start_timeout_ms\x18\x12 \x01(\x03\x12!\n\x19start_to_close_timeout_ms\x18\x13 \x01(\x03\x12$\n\x1cschedule_to_close_timeout_ms\x18\x14 \x01(\x03\x12\x12\n\nrecipients\x18\x15 \x03(\t\x12!\n\x06labels\x18\x16 \x03(\x0b\x32\x11.isthmus.v1.Label\x12\x15\n\rcontract_hash\x18\x17 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x18 \x01(\x0c\"=\n\x04Wrap\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"\\\n\x08\x45nvelope\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x1f\n\x05wraps\x18\x02 \x03(\x0b\x32\x10.isthmus.v1.Wrap\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\",\n\rPayloadHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"^\n\x0cInnerPayload\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12*\n\x07headers\x18\x02 \x03(\x0b\x32\x19.isthmus.v1.PayloadHeader\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x90\x02\n\x07\x46\x61ilure\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x13\n\x0bstack_trace\x18\x02 \x01(\t\x12+\n\x08metadata\x18\x03 \x03(\x0b\x32\x19.isthmus.v1.PayloadHeader\x12\x14\n\x0c\x64\x65tails_json\x18\x04 \x01(\x0c\x12\"\n\x05\x63\x61use\x18\x05 \x01(\x0b\x32\x13.isthmus.v1.Failure\x12\x35\n\rhandler_error\x18\x06 \x01(\x0b\x32\x1c.isthmus.v1.HandlerErrorInfoH\x00\x12\x39\n\x0foperation_error\x18\x07 \x01(\x0b\x32\x1e.isthmus.v1.OperationErrorInfoH\x00\x42\x06\n\x04kind\"X\n\x10HandlerErrorInfo\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x1f\n\x12retryable_override\x18\x02 \x01(\x08H\x00\x88\x01\x01\x42\x15\n\x13_retryable_override\"#\n\x12OperationErrorInfo\x12\r\n\x05state\x18\x01 \x01(\t\"F\n\x0cRequestProof\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x13\n\x0b\x62ody_digest\x18\x03 \x01(\x0c\"F\n\x0cOutcomeProof\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x13\n\x0b\x62ody_digest\x18\x03 \x01(\x0c*\x8b\x02\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44IRECTION_REQUEST\x10\x01\x12\x15\n\x11\x44IRECTION_STARTED\x10\x02\x12\x14\n\x10\x44IRECTION_RESULT\x10\x03\x12\x15\n\x11\x44IRECTION_FAILURE\x10\x04\x12\x16\n\x12\x44IRECTION_CANCELED\x10\x05\x12\x14\n\x10\x44IRECTION_CANCEL\x10\x06\x12\x14\n\x10\x44IRECTION_SIGNAL\x10\x07\x12\x16\n\x12\x44IRECTION_PROGRESS\x10\x08\x12\x15\n\x11\x44IRECTION_DETAILS\x10\t\x12\x15\n\x11\x44IRECTION_CONTEXT\x10\nb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19isthmus/v1/envelope.proto\x12\nisthmus.v1\"$\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xf6\x04\n\x0e\x45nvelopeHeader\x12\r\n\x05suite\x18\x01 \x01(\t\x12(\n\tdirection\x18\x02 \x01(\x0e\x32\x15.isthmus.v1.Direction\x12\x14\n\x0ctrust_domain\x18\x03 \x01(\t\x12\x18\n\x10sender_namespace\x18\x04 \x01(\t\x12\x15\n\rsender_key_id\x18\x05 \x01(\x0c\x12\x11\n\tprincipal\x18\x06 \x01(\t\x12\x1b\n\x13recipient_namespace\x18\x07 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x08 \x01(\t\x12\x0f\n\x07service\x18\t \x01(\t\x12\x11\n\toperation\x18\n \x01(\t\x12\x14\n\x0coperation_id\x18\x0b \x01(\x0c\x12\x12\n\nmessage_id\x18\x0c \x01(\x0c\x12\x16\n\x0erequest_digest\x18\r \x01(\x0c\x12\x16\n\x0esender_session\x18\x0e \x01(\x0c\x12\x10\n\x08sequence\x18\x0f \x01(\x04\x12\x14\n\x0cissued_at_ms\x18\x10 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x11 \x01(\x03\x12$\n\x1cschedule_to_start_timeout_ms\x18\x12 \x01(\x03\x12!\n\x19start_to_close_timeout_ms\x18\x13 \x01(\x03\x12$\n\x1cschedule_to_close_timeout_ms\x18\x14 \x01(\x03\x12\x12\n\nrecipients\x18\x15 \x03(\t\x12!\n\x06labels\x18\x16 \x03(\x0b\x32\x11.isthmus.v1.Label\x12\x15\n\rcontract_hash\x18\x17 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x18 \x01(\x0c\x12\x13\n\x0bstart_at_ms\x18\x19 \x01(\x03\"=\n\x04Wrap\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"\\\n\x08\x45nvelope\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x1f\n\x05wraps\x18\x02 \x03(\x0b\x32\x10.isthmus.v1.Wrap\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\",\n\rPayloadHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"^\n\x0cInnerPayload\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12*\n\x07headers\x18\x02 \x03(\x0b\x32\x19.isthmus.v1.PayloadHeader\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x90\x02\n\x07\x46\x61ilure\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x13\n\x0bstack_trace\x18\x02 \x01(\t\x12+\n\x08metadata\x18\x03 \x03(\x0b\x32\x19.isthmus.v1.PayloadHeader\x12\x14\n\x0c\x64\x65tails_json\x18\x04 \x01(\x0c\x12\"\n\x05\x63\x61use\x18\x05 \x01(\x0b\x32\x13.isthmus.v1.Failure\x12\x35\n\rhandler_error\x18\x06 \x01(\x0b\x32\x1c.isthmus.v1.HandlerErrorInfoH\x00\x12\x39\n\x0foperation_error\x18\x07 \x01(\x0b\x32\x1e.isthmus.v1.OperationErrorInfoH\x00\x42\x06\n\x04kind\"X\n\x10HandlerErrorInfo\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x1f\n\x12retryable_override\x18\x02 \x01(\x08H\x00\x88\x01\x01\x42\x15\n\x13_retryable_override\"#\n\x12OperationErrorInfo\x12\r\n\x05state\x18\x01 \x01(\t\"F\n\x0cRequestProof\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x13\n\x0b\x62ody_digest\x18\x03 \x01(\x0c\"F\n\x0cOutcomeProof\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x13\n\x0b\x62ody_digest\x18\x03 \x01(\x0c*\x8b\x02\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44IRECTION_REQUEST\x10\x01\x12\x15\n\x11\x44IRECTION_STARTED\x10\x02\x12\x14\n\x10\x44IRECTION_RESULT\x10\x03\x12\x15\n\x11\x44IRECTION_FAILURE\x10\x04\x12\x16\n\x12\x44IRECTION_CANCELED\x10\x05\x12\x14\n\x10\x44IRECTION_CANCEL\x10\x06\x12\x14\n\x10\x44IRECTION_SIGNAL\x10\x07\x12\x16\n\x12\x44IRECTION_PROGRESS\x10\x08\x12\x15\n\x11\x44IRECTION_DETAILS\x10\t\x12\x15\n\x11\x44IRECTION_CONTEXT\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'isthmus.v1.envelope_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_DIRECTION']._serialized_start=1537
-  _globals['_DIRECTION']._serialized_end=1804
+  _globals['_DIRECTION']._serialized_start=1558
+  _globals['_DIRECTION']._serialized_end=1825
   _globals['_LABEL']._serialized_start=41
   _globals['_LABEL']._serialized_end=77
   _globals['_ENVELOPEHEADER']._serialized_start=80
-  _globals['_ENVELOPEHEADER']._serialized_end=689
-  _globals['_WRAP']._serialized_start=691
-  _globals['_WRAP']._serialized_end=752
-  _globals['_ENVELOPE']._serialized_start=754
-  _globals['_ENVELOPE']._serialized_end=846
-  _globals['_PAYLOADHEADER']._serialized_start=848
-  _globals['_PAYLOADHEADER']._serialized_end=892
-  _globals['_INNERPAYLOAD']._serialized_start=894
-  _globals['_INNERPAYLOAD']._serialized_end=988
-  _globals['_FAILURE']._serialized_start=991
-  _globals['_FAILURE']._serialized_end=1263
-  _globals['_HANDLERERRORINFO']._serialized_start=1265
-  _globals['_HANDLERERRORINFO']._serialized_end=1353
-  _globals['_OPERATIONERRORINFO']._serialized_start=1355
-  _globals['_OPERATIONERRORINFO']._serialized_end=1390
-  _globals['_REQUESTPROOF']._serialized_start=1392
-  _globals['_REQUESTPROOF']._serialized_end=1462
-  _globals['_OUTCOMEPROOF']._serialized_start=1464
-  _globals['_OUTCOMEPROOF']._serialized_end=1534
+  _globals['_ENVELOPEHEADER']._serialized_end=710
+  _globals['_WRAP']._serialized_start=712
+  _globals['_WRAP']._serialized_end=773
+  _globals['_ENVELOPE']._serialized_start=775
+  _globals['_ENVELOPE']._serialized_end=867
+  _globals['_PAYLOADHEADER']._serialized_start=869
+  _globals['_PAYLOADHEADER']._serialized_end=913
+  _globals['_INNERPAYLOAD']._serialized_start=915
+  _globals['_INNERPAYLOAD']._serialized_end=1009
+  _globals['_FAILURE']._serialized_start=1012
+  _globals['_FAILURE']._serialized_end=1284
+  _globals['_HANDLERERRORINFO']._serialized_start=1286
+  _globals['_HANDLERERRORINFO']._serialized_end=1374
+  _globals['_OPERATIONERRORINFO']._serialized_start=1376
+  _globals['_OPERATIONERRORINFO']._serialized_end=1411
+  _globals['_REQUESTPROOF']._serialized_start=1413
+  _globals['_REQUESTPROOF']._serialized_end=1483
+  _globals['_OUTCOMEPROOF']._serialized_start=1485
+  _globals['_OUTCOMEPROOF']._serialized_end=1555
 # @@protoc_insertion_point(module_scope)

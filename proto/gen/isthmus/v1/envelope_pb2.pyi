@@ -129,6 +129,7 @@ class EnvelopeHeader(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     CONTRACT_HASH_FIELD_NUMBER: builtins.int
     FINGERPRINT_FIELD_NUMBER: builtins.int
+    START_AT_MS_FIELD_NUMBER: builtins.int
     suite: builtins.str
     """The one suite of ISE1: ISE1-XWING-HKDFSHA256-AES256GCM-COBBLE256-ED25519."""
     direction: global___Direction.ValueType
@@ -173,6 +174,8 @@ class EnvelopeHeader(google.protobuf.message.Message):
     """Hash of the contract that the sender spoke, or empty."""
     fingerprint: builtins.bytes
     """Keyed hash of the plaintext under the sender's id_key; requests with a request id only."""
+    start_at_ms: builtins.int
+    """Not before this moment, Unix milliseconds; requests only, 0 = at once. Schedule-to-start counts from here."""
     @property
     def recipients(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Every namespace that a wrap exists for, sorted, without repetition."""
@@ -208,8 +211,9 @@ class EnvelopeHeader(google.protobuf.message.Message):
         labels: collections.abc.Iterable[global___Label] | None = ...,
         contract_hash: builtins.bytes = ...,
         fingerprint: builtins.bytes = ...,
+        start_at_ms: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["contract_hash", b"contract_hash", "direction", b"direction", "endpoint", b"endpoint", "expires_at_ms", b"expires_at_ms", "fingerprint", b"fingerprint", "issued_at_ms", b"issued_at_ms", "labels", b"labels", "message_id", b"message_id", "operation", b"operation", "operation_id", b"operation_id", "principal", b"principal", "recipient_namespace", b"recipient_namespace", "recipients", b"recipients", "request_digest", b"request_digest", "schedule_to_close_timeout_ms", b"schedule_to_close_timeout_ms", "schedule_to_start_timeout_ms", b"schedule_to_start_timeout_ms", "sender_key_id", b"sender_key_id", "sender_namespace", b"sender_namespace", "sender_session", b"sender_session", "sequence", b"sequence", "service", b"service", "start_to_close_timeout_ms", b"start_to_close_timeout_ms", "suite", b"suite", "trust_domain", b"trust_domain"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["contract_hash", b"contract_hash", "direction", b"direction", "endpoint", b"endpoint", "expires_at_ms", b"expires_at_ms", "fingerprint", b"fingerprint", "issued_at_ms", b"issued_at_ms", "labels", b"labels", "message_id", b"message_id", "operation", b"operation", "operation_id", b"operation_id", "principal", b"principal", "recipient_namespace", b"recipient_namespace", "recipients", b"recipients", "request_digest", b"request_digest", "schedule_to_close_timeout_ms", b"schedule_to_close_timeout_ms", "schedule_to_start_timeout_ms", b"schedule_to_start_timeout_ms", "sender_key_id", b"sender_key_id", "sender_namespace", b"sender_namespace", "sender_session", b"sender_session", "sequence", b"sequence", "service", b"service", "start_at_ms", b"start_at_ms", "start_to_close_timeout_ms", b"start_to_close_timeout_ms", "suite", b"suite", "trust_domain", b"trust_domain"]) -> None: ...
 
 global___EnvelopeHeader = EnvelopeHeader
 

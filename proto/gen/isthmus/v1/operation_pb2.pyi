@@ -153,6 +153,8 @@ class _WaitingCauseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """It is first in line for the next free slot of a poller."""
     WAITING_CAUSE_CIRCUIT_OPEN: _WaitingCause.ValueType  # 10
     """Attempts failed so often in a row that the next ones wait; one goes out as a probe when the time is over."""
+    WAITING_CAUSE_START_AT: _WaitingCause.ValueType  # 11
+    """Its caller wants it to start later."""
 
 class WaitingCause(_WaitingCause, metaclass=_WaitingCauseEnumTypeWrapper):
     """What an operation that is not finished is waiting for."""
@@ -179,6 +181,8 @@ WAITING_CAUSE_FAIR_SHARE: WaitingCause.ValueType  # 9
 """It is first in line for the next free slot of a poller."""
 WAITING_CAUSE_CIRCUIT_OPEN: WaitingCause.ValueType  # 10
 """Attempts failed so often in a row that the next ones wait; one goes out as a probe when the time is over."""
+WAITING_CAUSE_START_AT: WaitingCause.ValueType  # 11
+"""Its caller wants it to start later."""
 global___WaitingCause = WaitingCause
 
 class _AttemptEndKind:

@@ -53,6 +53,20 @@ def test_last_attempt_is_the_cause_when_backing_off(end: AttemptEnd, cause: Wait
     assert (after.cause, after.since) == (WaitingCause.FAIR_SHARE, until)
 
 
+@pytest.mark.parametrize("pollers", [0, 1])
+def test_caller_is_the_cause_when_it_put_the_start_off(pollers: int) -> None:
+    """Until the moment that it named, whoever polls; from then on it waits like any other."""
+    until = NOW + timedelta(hours=1)
+    put_off = replace(operation(), next_attempt_at=until)
+    waiting = waiting_for(put_off, pollers=pollers, now=until - timedelta(microseconds=1))
+    assert waiting is not None
+    assert (waiting.cause, waiting.since, waiting.until) == (WaitingCause.START_AT, NOW, until)
+    assert "13:30:45" in waiting.reason
+    after = waiting_for(put_off, pollers=1, now=until)
+    assert after is not None
+    assert (after.cause, after.since) == (WaitingCause.FAIR_SHARE, until)
+
+
 @pytest.mark.parametrize(
     ("pollers", "cause", "words"),
     [
