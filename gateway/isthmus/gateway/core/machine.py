@@ -61,8 +61,8 @@ Step = tuple[Operation, Effects]
 def start(operation: Operation, *, leased: Leased | None = None) -> Step:
     """Begin the life of an operation that is HELD or SCHEDULED.
 
-    With ``leased`` a scheduled operation is born leased: one commit instead of two. One whose first attempt has
-    its time waits for that.
+    With ``leased`` a scheduled operation is born leased: one commit instead of two. One whose first attempt
+    has its time waits for that.
     """
     match operation.state:
         case State.HELD:

@@ -130,13 +130,13 @@ def waiting_cause(
             return WaitingCause.PARKED
         case _:
             pass
-    if is_delayed and last_attempt_end is None:
-        # Only a caller can delay the first attempt.
-        return WaitingCause.START_AT
     if not pollers and not is_delayed:
         return WaitingCause.NO_POLLER
     if is_held_up:
         return WaitingCause.CIRCUIT_OPEN
+    if is_delayed and last_attempt_end is None:
+        # Only a caller can delay the first attempt.
+        return WaitingCause.START_AT
     if is_delayed:
         return WaitingCause.REJECTED if last_attempt_end is AttemptEnd.REJECTED else WaitingCause.BACKOFF
     return WaitingCause.FAIR_SHARE

@@ -180,7 +180,11 @@ def test_circuit_is_the_cause_until_the_later_of_two_times() -> None:
         error="UNAVAILABLE",
     )
     for seconds, cause in ((29, WaitingCause.CIRCUIT_OPEN), (30, WaitingCause.BACKOFF)):
-        delayed = replace(operation(), next_attempt_at=NOW + timedelta(seconds=seconds))
+        delayed = replace(
+            operation(),
+            next_attempt_at=NOW + timedelta(seconds=seconds),
+            last_attempt_end=AttemptEnd.FAILED,
+        )
         waiting = waiting_for(delayed, pollers=1, now=NOW, circuit=circuit)
         assert waiting is not None
         assert (waiting.cause, waiting.until) == (cause, NOW + timedelta(seconds=30))
