@@ -44,7 +44,7 @@ def signal_handler(method: MethodT, /) -> MethodT: ...
 def signal_handler(*, name: str | None = None) -> "_Marking": ...
 
 
-def signal_handler(method: MethodT | None = None, /, *, name: str | None = None) -> Any:
+def signal_handler(method: Any = None, /, *, name: str | None = None) -> Any:
     """Mark a method of an ``OperationHandler`` that takes signals to an operation which it left running.
 
     ::
