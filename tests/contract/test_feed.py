@@ -10,7 +10,7 @@ from tests.contract.commands import completing, starting
 from tests.contract.conftest import StoreFactory
 from tests.contract.samples import CALLER, ENDPOINT, HANDLER, NOW, key, operation, record, seconds, started
 
-from isthmus.gateway.core.feed import Cursor, FeedKind
+from isthmus.gateway.core.feed import Cursor, FeedKind, PublishedEvent
 from isthmus.gateway.ports import Command, FeedRecord, Reader, Store, UnitOfWork
 from isthmus.v1 import audit_pb2
 from isthmus.wire.names import NamespaceName
@@ -209,3 +209,67 @@ async def test_end_of_the_log_is_not_before_a_record_when_it_is_read(store: Stor
     assert last >= newest
     await store.transact(completing(key(1)))
     assert ends_of(await records(store, after=last)) == [key(1).operation_id]
+
+
+def event(number: int = 1, **changes: object) -> PublishedEvent:
+    """Return an event for the caller that is kept for an hour."""
+    made = PublishedEvent(
+        reader=CALLER,
+        publisher=HANDLER,
+        event_id=number.to_bytes(16),
+        envelope=b"sealed event %d" % number,
+        expires_at=NOW + timedelta(hours=1),
+    )
+    return structs.replace(made, **changes)
+
+
+def inserting_events(*events: PublishedEvent) -> Command[None]:
+    """Write events."""
+
+    def command(unit: UnitOfWork) -> None:
+        for entry in events:
+            unit.insert_event(entry)
+
+    return command
+
+
+async def kept(store: Store, reader: str, publisher: str, event_id: bytes) -> PublishedEvent | None:
+    """Return an event, if it is there."""
+    return await store.read(lambda at: at.published_event(reader, publisher, event_id))
+
+
+async def test_event_is_returned_to_its_reader_when_it_was_inserted(
+    store: Store, store_factory: StoreFactory
+) -> None:
+    """In the command itself, afterwards and after a restart; not under another reader, publisher or id."""
+
+    def command(unit: UnitOfWork) -> PublishedEvent | None:
+        unit.insert_event(event())
+        return unit.published_event(CALLER, HANDLER, event().event_id)
+
+    assert await store.transact(command) == event()
+    await store.close()
+    reopened = store_factory()
+    await reopened.open()
+    try:
+        assert await kept(reopened, CALLER, HANDLER, event().event_id) == event()
+        assert await kept(reopened, HANDLER, HANDLER, event().event_id) is None
+        assert await kept(reopened, CALLER, CALLER, event().event_id) is None
+        assert await kept(reopened, CALLER, HANDLER, event(2).event_id) is None
+    finally:
+        await reopened.close()
+
+
+async def test_events_are_forgotten_when_their_time_is_over(store: Store) -> None:
+    """Longest ago first, so many at a time, in a command that sees what it forgot itself."""
+    expiring = [event(number, expires_at=NOW + seconds(number)) for number in range(1, 6)]
+    await store.transact(inserting_events(*reversed(expiring)))
+
+    def command(unit: UnitOfWork) -> tuple[int, int, bool]:
+        first = unit.forget_events(until=NOW + seconds(4), limit=3)
+        second = unit.forget_events(until=NOW + seconds(4), limit=3)
+        return first, second, unit.published_event(CALLER, HANDLER, expiring[3].event_id) is None
+
+    assert await store.transact(command) == (3, 1, True)
+    left = [await kept(store, CALLER, HANDLER, entry.event_id) for entry in expiring]
+    assert left == [None, None, None, None, expiring[4]]

@@ -137,7 +137,7 @@ def vectors() -> Iterator[dict[str, Any]]:
                 request_id=request_id,
             ),
             message_id=derived(f"{name}/message-id", 16),
-            request_digest=b"" if is_request else request_digest,
+            request_digest=b"" if is_request or direction is Direction.EVENT else request_digest,
             sender_session=derived("session", 16) if ordered else b"",
             sequence=3 if ordered else 0,
             issued_at_ms=NOW_MS,

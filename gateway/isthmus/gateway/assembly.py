@@ -17,6 +17,7 @@ from isthmus.gateway.api.credential_expiry import CredentialExpiry
 from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.api.endpoint_backlog import EndpointBacklogs
 from isthmus.gateway.api.endpoint_service import EndpointService
+from isthmus.gateway.api.event_publishing import EventPublishing
 from isthmus.gateway.api.feed_service import FeedService
 from isthmus.gateway.api.feed_watch import FeedWatch
 from isthmus.gateway.api.handled_requests import HandledRequests
@@ -159,7 +160,14 @@ def assemble(
     )
     audit = AuditService(store, clock=clock, watch=watch)
     feeds = FeedWatch()
-    feed = FeedService(store, clock=clock, watch=feeds)
+    publishing = EventPublishing(
+        store,
+        clock=clock,
+        registry=registry,
+        checks=shared.checks,
+        authorization=shared.authorization,
+    )
+    feed = FeedService(store, clock=clock, watch=feeds, events=publishing)
     return Assembly(
         services=(
             _served(

@@ -3,12 +3,14 @@
 from isthmus.policies.decision import Action, Decision, Question
 
 DEFAULT_DENY = "default-deny"
-_OWNERS = frozenset({Action.ADMINISTER, Action.REDRIVE, Action.SERVE, Action.TERMINATE})
+_OWNERS = frozenset({Action.ADMINISTER, Action.REDRIVE, Action.SERVE, Action.TERMINATE, Action.PUBLISH})
 _CALLERS = frozenset({Action.START, Action.CANCEL, Action.SIGNAL, Action.READ})
 
 
 class AllowList:
-    """Owners administer and serve their endpoints; callers on the allow list start.
+    """Owners administer and serve their endpoints, and publish; callers on the allow list start.
+
+    Whoever may start anything at an endpoint receives its events.
 
     The platform may end what runs, and nothing else.
     """
@@ -24,5 +26,9 @@ class AllowList:
         elif question.action in _CALLERS:
             for rule in endpoint.allow:
                 if rule.permits(question.namespace, question.service, question.operation):
+                    return Decision(allowed=True, rule=f"allow:{endpoint.name}:{rule.scope}")
+        elif question.action is Action.RECEIVE:
+            for rule in endpoint.allow:
+                if rule.namespace == question.namespace:
                     return Decision(allowed=True, rule=f"allow:{endpoint.name}:{rule.scope}")
         return Decision(allowed=False, rule=DEFAULT_DENY)

@@ -18,6 +18,8 @@ class Action(Enum):
     ADMINISTER = "administer"
     REDRIVE = "redrive"
     TERMINATE = "terminate"
+    PUBLISH = "publish"
+    RECEIVE = "receive"
 
     # Members are singletons; Enum's own hash is a Python function, and these are looked up for every call.
     __hash__ = object.__hash__

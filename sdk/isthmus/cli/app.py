@@ -15,6 +15,7 @@ from isthmus.cli import (
     demo,
     dev,
     endpoint,
+    event,
     gateway,
     keys,
     namespace,
@@ -81,6 +82,7 @@ app.add_typer(namespace.app, name="namespace")
 app.add_typer(endpoint.app, name="endpoint")
 app.add_typer(operation.app, name="operation")
 app.add_typer(completions.app, name="completions")
+app.add_typer(event.app, name="event")
 app.add_typer(keys.app, name="keys")
 app.add_typer(trust.app, name="trust")
 app.add_typer(audit.app, name="audit")

@@ -8,7 +8,7 @@
 """
 
 from isthmus.client.client import Client
-from isthmus.client.completions import Completions, SyncCompletions
+from isthmus.client.completions import Completions, Events, SyncCompletions, SyncEvents
 from isthmus.client.description import OperationDescription
 from isthmus.client.feed import Completion
 from isthmus.client.handle import OperationHandle
@@ -25,6 +25,7 @@ from isthmus.client.interceptor import (
 )
 from isthmus.client.nexus_client import NexusClient
 from isthmus.client.profile import Profile, load_profile
+from isthmus.client.published_events import Event, Published
 from isthmus.client.request import StartOptions
 from isthmus.client.statuses import OperationStatus
 from isthmus.client.sync import SyncClient, SyncNexusClient, SyncOperationHandle
@@ -34,6 +35,8 @@ __all__ = [
     "ClientOutbound",
     "Completion",
     "Completions",
+    "Event",
+    "Events",
     "HandleInput",
     "Interceptor",
     "NexusClient",
@@ -43,6 +46,7 @@ __all__ = [
     "Profile",
     "ProgressInput",
     "ProgressUpdate",
+    "Published",
     "SignalInput",
     "StartInput",
     "StartOptions",
@@ -50,6 +54,7 @@ __all__ = [
     "SyncClient",
     "SyncClientOutbound",
     "SyncCompletions",
+    "SyncEvents",
     "SyncNexusClient",
     "SyncOperationHandle",
     "load_profile",

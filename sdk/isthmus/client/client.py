@@ -7,15 +7,16 @@ from typing import Any, Self, TypeVar, overload
 
 from isthmus.blobs.claim_checks import ClaimChecks
 from isthmus.client.assembly import assemble
-from isthmus.client.completions import Completions
+from isthmus.client.completions import Completions, Events
 from isthmus.client.engine import AsyncEngine
-from isthmus.client.feed import Beginning, CompletionStatus, completions_input
+from isthmus.client.feed import Beginning, CompletionStatus, completions_input, events_input
 from isthmus.client.handle import OperationHandle
 from isthmus.client.interceptor import Interceptor, StatusesInput, layered
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.nexus_client import NexusClient
 from isthmus.client.operation_spec import service_name
 from isthmus.client.profile import Profile
+from isthmus.client.published_events import Published, publish_input
 from isthmus.client.root import Root
 from isthmus.client.statuses import OperationStatus
 from isthmus.keys.directory import AsyncKeyDirectory
@@ -200,6 +201,62 @@ class Client:
         """
         wanted = completions_input(cursor, endpoint=endpoint, statuses=statuses, begin=begin)
         return Completions(self._outbound, wanted, follow=follow)
+
+    async def publish_event(
+        self,
+        endpoint: str,
+        name: str,
+        value: object = None,
+        *,
+        id: str | None = None,  # noqa: A002 - named as in start_operation
+        readers: Iterable[str] | None = None,
+    ) -> Published:
+        """Publish an event of an endpoint that this namespace owns; it waits for nobody.
+
+        It is sealed for each reader, and appears in the feed of each: ``events``. Durable once it returns.
+
+        Args:
+            endpoint: an endpoint of this namespace.
+            name: what happened, for example ``batch-ready``; in clear for the gateway.
+            value: up to 56 KiB, sealed.
+            id: your idempotency key: published again under the same id, the event arrives once.
+            readers: namespaces of the endpoint's allow list; all of them that this namespace trusts, if None.
+                Name them where the gateway should have no say in who gets it.
+
+        Raises:
+            PayloadTooLargeError: the value is too large.
+            PayloadConversionError: the value has no serialized form.
+            TrustError: a reader that was named is not trusted here.
+            PermissionDeniedError: the endpoint is another namespace's, or does not allow the reader.
+            GatewayError: the gateway could not be asked: publish again, under the same id.
+        """
+        event = publish_input(endpoint, name, value, id_=id, readers=readers)
+        return await self._outbound.publish_event(event)
+
+    def events(
+        self,
+        cursor: str,
+        *,
+        endpoint: str = "",
+        result_type: object = Any,
+        begin: Beginning | int = "now",
+        follow: bool = True,
+    ) -> Events:
+        """Return what other teams published for this namespace, to iterate over. See ``Events``.
+
+        Args:
+            cursor: name of the consumer, as in ``completions``.
+            endpoint: events of this endpoint only.
+            result_type: what the value of each event should become.
+            begin: where a new cursor begins: ``"now"``, ``"beginning"``, or behind a position.
+            follow: whether to wait for what comes; else the iteration ends when nothing is left.
+
+        Raises:
+            ConfigurationError: the beginning is none.
+            WireFormatError: a name is not valid.
+        """
+        wanted = events_input(cursor, endpoint=endpoint, begin=begin)
+        return Events(self._outbound, wanted, follow=follow, type_hint=result_type)
 
     async def close(self) -> None:
         """Close the connection. Operations go on; their handles work again in another client."""

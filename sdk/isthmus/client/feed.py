@@ -5,7 +5,7 @@ operation, and that verifies it.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -35,6 +35,7 @@ _STATUSES: Final[dict[int, CompletionStatus]] = {
     feed_service_pb2.FEED_KIND_FAILED: "failed",
     feed_service_pb2.FEED_KIND_CANCELED: "canceled",
 }
+EVENT: Final = "event"
 _BEYOND_THE_LOG: Final = "BEYOND_THE_LOG"
 
 
@@ -64,7 +65,8 @@ class CompletionsInput:
 
     cursor: str
     endpoint: str
-    statuses: tuple[CompletionStatus, ...]
+    kinds: tuple[str, ...]
+    """Statuses of completions, or ``event``."""
     begin: Beginning | int
     """Where a cursor begins that does not exist: ``now``, ``beginning``, or behind a position."""
 
@@ -87,10 +89,23 @@ class AcknowledgeInput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventNotice:
+    """There is an event for this namespace, says the gateway; it is fetched and verified afterwards."""
+
+    position: int
+    event_id: bytes
+    endpoint: str
+    name: str
+    publisher_namespace: str
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionsPage:
     """What a look found."""
 
     completions: tuple[Completion, ...]
+    notices: tuple[EventNotice, ...] = ()
     next_position: int
     """Everything up to here was looked at."""
     more: bool
@@ -115,9 +130,16 @@ def completions_input(
     return CompletionsInput(
         cursor=check_cursor(cursor),
         endpoint=check_endpoint(endpoint) if endpoint else "",
-        statuses=wanted,
+        # Spelled out: without any kind a cursor gets events, too.
+        kinds=wanted or tuple(_KINDS),
         begin=begin,
     )
+
+
+def events_input(cursor: str, *, endpoint: str, begin: Beginning | int) -> CompletionsInput:
+    """Return what a consumer of events wants. Raises ConfigurationError, WireFormatError."""
+    wanted = completions_input(cursor, endpoint=endpoint, statuses=(), begin=begin)
+    return replace(wanted, kinds=(EVENT,))
 
 
 def open_cursor_flow(wanted: CompletionsInput) -> Flow[int]:
@@ -129,7 +151,7 @@ def open_cursor_flow(wanted: CompletionsInput) -> Flow[int]:
     request = feed_service_pb2.CreateCursorRequest(
         name=wanted.cursor,
         endpoint=wanted.endpoint,
-        kinds=[_KINDS[status] for status in wanted.statuses],
+        kinds=[feed_service_pb2.FEED_KIND_EVENT if kind == EVENT else _KINDS[kind] for kind in wanted.kinds],
     )
     if wanted.begin != "now":
         request.after_position = 0 if wanted.begin == "beginning" else wanted.begin
@@ -185,8 +207,9 @@ class Progress:
     def saw(self, page: CompletionsPage) -> None:
         """Go on behind a page."""
         self.after = page.next_position
-        if page.completions:
-            self._delivered = page.completions[-1].position
+        for entries in (page.completions, page.notices):
+            if entries:
+                self._delivered = max(self._delivered, entries[-1].position)
 
     def acknowledged(self, position: int) -> None:
         """Remember what was acknowledged."""
@@ -213,14 +236,17 @@ def _ask(method: str, request: Any, timeout_seconds: float = START_TIMEOUT_SECON
 def _page(cursor: str, after: int, response: feed_service_pb2.ReadFeedResponse) -> CompletionsPage:
     last = after
     for entry in response.entries:
-        known = entry.kind in _STATUSES and len(entry.operation_id) == OPERATION_ID_BYTES
+        is_event = entry.kind == feed_service_pb2.FEED_KIND_EVENT
+        identity = entry.event_id if is_event else entry.operation_id
+        known = (is_event or entry.kind in _STATUSES) and len(identity) == OPERATION_ID_BYTES
         if entry.position <= last or not known:
             raise UnverifiedAnswerError(cursor, "an entry of the feed")
         last = entry.position
     if response.next_position < last:
         raise UnverifiedAnswerError(cursor, "the place in the feed")
     return CompletionsPage(
-        completions=tuple(_completion(entry) for entry in response.entries),
+        completions=tuple(_completion(entry) for entry in response.entries if entry.kind in _STATUSES),
+        notices=tuple(_notice(entry) for entry in response.entries if entry.kind not in _STATUSES),
         next_position=response.next_position,
         more=response.more,
     )
@@ -239,5 +265,16 @@ def _completion(entry: feed_service_pb2.FeedEntry) -> Completion:
         service=entry.service,
         operation=entry.operation,
         handler_namespace=entry.handler_namespace,
+        occurred_at=entry.occurred_at.ToDatetime(UTC),
+    )
+
+
+def _notice(entry: feed_service_pb2.FeedEntry) -> EventNotice:
+    return EventNotice(
+        position=entry.position,
+        event_id=entry.event_id,
+        endpoint=entry.endpoint,
+        name=entry.operation,
+        publisher_namespace=entry.handler_namespace,
         occurred_at=entry.occurred_at.ToDatetime(UTC),
     )

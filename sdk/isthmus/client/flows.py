@@ -275,14 +275,21 @@ def with_newest_keys(
     caller: Caller, request: KnownRequest, verify: Callable[[VerifiedKeys], T], *, what: str
 ) -> Flow[T]:
     """Verify something that the handler of a request sealed; again after a refresh when a key is new here."""
-    namespace = request.header.recipient_namespace
+    header = request.header
+    shown = format_operation_id(header.operation_id)
+    return verified_with_newest_keys(caller, header.recipient_namespace, verify, shown=shown, what=what)
+
+
+def verified_with_newest_keys(
+    caller: Caller, namespace: str, verify: Callable[[VerifiedKeys], T], *, shown: str, what: str
+) -> Flow[T]:
+    """Verify something that a namespace sealed; again after a refresh when a key is new here."""
     for pause_seconds in _PAUSES_AND_END:
         keys = yield FetchKeys(namespace=namespace)
         try:
             return verify(keys)
         except KeyUnavailableError as error:
             if error.permanent or pause_seconds is None:
-                shown = format_operation_id(request.header.operation_id)
                 raise UnverifiedAnswerError(shown, what) from error
             yield from _look_for_new_keys(caller, namespace, pause_seconds, error.key_id)
     raise AssertionError

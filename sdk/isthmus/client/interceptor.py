@@ -19,9 +19,16 @@ from datetime import timedelta
 from typing import Any
 
 from isthmus.client.description import OperationDescription
-from isthmus.client.feed import AcknowledgeInput, CompletionsInput, CompletionsPage, LookInput
+from isthmus.client.feed import (
+    AcknowledgeInput,
+    CompletionsInput,
+    CompletionsPage,
+    EventNotice,
+    LookInput,
+)
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.operation_spec import OperationSpec
+from isthmus.client.published_events import Event, Published, PublishInput
 from isthmus.client.request import StartOptions
 from isthmus.client.statuses import OperationStatus
 from isthmus.wire.names import OperationId
@@ -87,6 +94,14 @@ class StatusesInput:
     operation_ids: tuple[OperationId, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventInput:
+    """An event that the feed told of, and the type that its value should have."""
+
+    notice: EventNotice
+    type_hint: object
+
+
 class ClientOutbound:
     """What an async client does; by default each layer hands on to the next."""
 
@@ -140,6 +155,14 @@ class ClientOutbound:
     async def acknowledge_completions(self, input: AcknowledgeInput) -> None:
         """Say up to where completions are dealt with."""
         await self.next.acknowledge_completions(input)
+
+    async def publish_event(self, input: PublishInput) -> Published:
+        """Publish an event."""
+        return await self.next.publish_event(input)
+
+    async def get_event(self, input: EventInput) -> Event:
+        """Fetch an event that the feed told of, and verify it."""
+        return await self.next.get_event(input)
 
 
 class SyncClientOutbound:
@@ -195,6 +218,14 @@ class SyncClientOutbound:
     def acknowledge_completions(self, input: AcknowledgeInput) -> None:
         """Say up to where completions are dealt with."""
         self.next.acknowledge_completions(input)
+
+    def publish_event(self, input: PublishInput) -> Published:
+        """Publish an event."""
+        return self.next.publish_event(input)
+
+    def get_event(self, input: EventInput) -> Event:
+        """Fetch an event that the feed told of, and verify it."""
+        return self.next.get_event(input)
 
 
 class Interceptor:

@@ -22,6 +22,7 @@ from isthmus.client.feed import (
 from isthmus.client.flows import Started, cancel_flow, describe_flow
 from isthmus.client.interceptor import (
     ClientOutbound,
+    EventInput,
     HandleInput,
     ProgressInput,
     ProgressUpdate,
@@ -32,6 +33,7 @@ from isthmus.client.interceptor import (
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.large_payloads import unpacked_result
 from isthmus.client.progress import Progress
+from isthmus.client.published_events import Event, Published, PublishInput, event_flow, publish_flow
 from isthmus.client.signals import signal_payload
 from isthmus.client.starting import start_flow
 from isthmus.client.statuses import OperationStatus, statuses_flow
@@ -111,6 +113,17 @@ class Root(ClientOutbound):
     async def acknowledge_completions(self, input: AcknowledgeInput) -> None:
         """Move a cursor."""
         await self._engine.run(acknowledge_flow(input))
+
+    async def publish_event(self, input: PublishInput) -> Published:
+        """Publish."""
+        engine, payload = self._engine, self._converter.to_payload(input.value)
+        return await engine.run(publish_flow(engine.caller, input, payload, engine.clock))
+
+    async def get_event(self, input: EventInput) -> Event:
+        """Fetch and verify."""
+        engine = self._engine
+        flow = event_flow(engine.caller, input.notice, engine.clock, self._converter, input.type_hint)
+        return await engine.run(flow)
 
     def _start(self, input: StartInput, *, wait: bool) -> Awaitable[Started]:
         engine = self._engine

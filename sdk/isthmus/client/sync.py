@@ -13,7 +13,7 @@ import nexusrpc
 from isthmus.blobs.claim_checks import ClaimChecks, Content
 from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.assembly import assemble
-from isthmus.client.completions import SyncCompletions
+from isthmus.client.completions import SyncCompletions, SyncEvents
 from isthmus.client.contexts import contexts_flow
 from isthmus.client.description import OperationDescription, describe
 from isthmus.client.engine import SyncEngine
@@ -26,11 +26,13 @@ from isthmus.client.feed import (
     LookInput,
     acknowledge_flow,
     completions_input,
+    events_input,
     look_flow,
     open_cursor_flow,
 )
 from isthmus.client.flows import Started, cancel_flow, describe_flow
 from isthmus.client.interceptor import (
+    EventInput,
     HandleInput,
     Interceptor,
     ProgressInput,
@@ -46,6 +48,14 @@ from isthmus.client.large_payloads import unpacked_result
 from isthmus.client.operation_spec import OperationSpecs, service_name
 from isthmus.client.profile import Profile
 from isthmus.client.progress import WATCH_WAIT
+from isthmus.client.published_events import (
+    Event,
+    Published,
+    PublishInput,
+    event_flow,
+    publish_flow,
+    publish_input,
+)
 from isthmus.client.request import StartKeywords, StartOptions, operation_id_of, start_options
 from isthmus.client.root import content_of, payload_of, progress_update, value_of
 from isthmus.client.signals import signal_payload
@@ -183,6 +193,32 @@ class SyncClient:
         """Return what ended of the operations that this namespace called; as ``Client.completions``."""
         wanted = completions_input(cursor, endpoint=endpoint, statuses=statuses, begin=begin)
         return SyncCompletions(self._outbound, wanted, follow=follow)
+
+    def publish_event(
+        self,
+        endpoint: str,
+        name: str,
+        value: object = None,
+        *,
+        id: str | None = None,
+        readers: Iterable[str] | None = None,
+    ) -> Published:
+        """Publish an event of an endpoint that this namespace owns; as ``Client.publish_event``."""
+        event = publish_input(endpoint, name, value, id_=id, readers=readers)
+        return self._outbound.publish_event(event)
+
+    def events(
+        self,
+        cursor: str,
+        *,
+        endpoint: str = "",
+        result_type: object = Any,
+        begin: Beginning | int = "now",
+        follow: bool = True,
+    ) -> SyncEvents:
+        """Return what other teams published for this namespace; as ``Client.events``."""
+        wanted = events_input(cursor, endpoint=endpoint, begin=begin)
+        return SyncEvents(self._outbound, wanted, follow=follow, type_hint=result_type)
 
     def close(self) -> None:
         """Close the connection. Operations go on; their handles work again in another client."""
@@ -398,6 +434,15 @@ class _SyncRoot(SyncClientOutbound):
 
     def acknowledge_completions(self, input: AcknowledgeInput) -> None:
         self._engine.run(acknowledge_flow(input))
+
+    def publish_event(self, input: PublishInput) -> Published:
+        engine, payload = self._engine, self._converter.to_payload(input.value)
+        return engine.run(publish_flow(engine.caller, input, payload, engine.clock))
+
+    def get_event(self, input: EventInput) -> Event:
+        engine = self._engine
+        flow = event_flow(engine.caller, input.notice, engine.clock, self._converter, input.type_hint)
+        return engine.run(flow)
 
     def _start(self, input: StartInput, *, wait: bool) -> Started:
         engine = self._engine

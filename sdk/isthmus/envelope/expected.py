@@ -12,9 +12,9 @@ from typing import Protocol
 from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPublicKey
 from isthmus.wire.header import Direction
 
-_DIGEST_UNKNOWN = frozenset({Direction.REQUEST, Direction.CONTEXT})
-"""Directions that may be opened without knowing a request digest: the request has none, and a caller context
-is sealed by this namespace itself, possibly with a request that lost against an earlier one."""
+_DIGEST_UNKNOWN = frozenset({Direction.REQUEST, Direction.CONTEXT, Direction.EVENT})
+"""Directions that may be opened without knowing a request digest: requests and events have none, and a caller
+context is sealed by this namespace itself, possibly with a request that lost against an earlier one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Expected:
     operation_id: bytes | None
     """The operation that the message was delivered for. Never None, except where a message introduces it."""
     request_digest: bytes | None
-    """Digest of the request that the message answers. None only for requests and contexts."""
+    """Digest of the request that the message answers. None only for requests, contexts and events."""
     principal: str | None = None
     """Who must have sent it. None where any principal of the sender's namespace may: the gateway's policy
     decided that, and the sender signed the name."""
@@ -52,7 +52,7 @@ class Expected:
     def __post_init__(self) -> None:
         """Refuse to open answers that nothing ties to a question. Raises ValueError."""
         if self.request_digest is None and not self.directions <= _DIGEST_UNKNOWN:
-            raise ValueError("only requests and contexts open without a known request digest")
+            raise ValueError("only requests, contexts and events open without a known request digest")
         if self.operation_id is None and self.directions != frozenset({Direction.REQUEST}):
             raise ValueError("only requests open without a known operation id")
 

@@ -36,6 +36,7 @@ class Direction(IntEnum):
     PROGRESS = 8
     DETAILS = 9
     CONTEXT = 10
+    EVENT = 11
 
     # Enum hashes the name, in Python; every message looks its direction up in several sets.
     __hash__ = int.__hash__
@@ -344,7 +345,8 @@ def _check_no_request(direction: Direction, own: pieces.Own, fingerprint: bytes)
     _, _, request_digest, session, sequence, _, _, to_start, running, whole = own
     if to_start or running or whole:
         raise WireFormatError("timeouts are only for requests")
-    if len(request_digest) != names.DIGEST_BYTES:
+    # An event answers nothing.
+    if len(request_digest) != (0 if direction is Direction.EVENT else names.DIGEST_BYTES):
         raise WireFormatError("request_digest does not fit the direction")
     if fingerprint:
         raise WireFormatError("fingerprint is only for requests")

@@ -15,6 +15,8 @@ EndpointName = NewType("EndpointName", str)
 OperationId = NewType("OperationId", bytes)
 KeyId = NewType("KeyId", bytes)
 
+EVENT_SERVICE = "isthmus.event"
+"""Service of the header of an event, whose name is the operation: nothing that could be called."""
 OPERATION_ID_BYTES = 16
 KEY_ID_BYTES = 16
 DIGEST_BYTES = 32

@@ -24,6 +24,7 @@ GROUPS = (
     "endpoint",
     "operation",
     "completions",
+    "event",
     "keys",
     "trust",
     "audit",

@@ -92,6 +92,55 @@ def test_note_to_oneself_opens_when_the_same_namespace_opens_it(world: World, di
     assert world.open(sealed.envelope, expected, sender=party, opener=party).payload == PAYLOAD
 
 
+def event_of(world: World, **changes: Any) -> tuple[bytes, Expected]:
+    """Return an event that the handler's namespace sealed for the caller's, and what the caller expects."""
+    header = world.header(Direction.EVENT, world.handler, world.caller, **changes)
+    expected = replace(
+        world.expect_answer(world.request()),
+        directions=frozenset({Direction.EVENT}),
+        operation_id=header.operation_id,
+        request_digest=None,
+    )
+    return world.seal(header, PAYLOAD, world.handler).envelope, expected
+
+
+def test_event_opens_when_the_owner_of_the_endpoint_sealed_it(world: World) -> None:
+    """It answers nothing, and never expires."""
+    envelope, expected = event_of(world)
+    opened = world.open(envelope, expected, sender=world.handler, opener=world.caller)
+    assert (opened.payload, opened.header.request_digest) == (PAYLOAD, b"")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"operation_id": bytes(16)},
+        {"endpoint": "refunds"},
+        {"service": "Refunds"},
+        {"operation": "refund"},
+        {"sender_namespace": "other-team"},
+        {"recipient_namespace": "other-team"},
+        {"directions": frozenset({Direction.RESULT, Direction.EVENT}) - {Direction.EVENT}},
+    ],
+    ids=repr,
+)
+def test_event_is_refused_when_it_is_another_one(world: World, changes: dict[str, Any]) -> None:
+    """Of another endpoint, another name, from or for somebody else, or no event at all."""
+    envelope, expected = event_of(world)
+    if "directions" in changes:
+        changes = changes | {"request_digest": bytes(32)}
+    with pytest.raises(EnvelopeRejectedError):
+        world.open(envelope, replace(expected, **changes), sender=world.handler, opener=world.caller)
+
+
+def test_event_is_not_sealed_when_it_answers_a_request(world: World) -> None:
+    """Then it would be progress or an outcome."""
+    with pytest.raises(NeverSealError):
+        event_of(world, request_digest=bytes(32))
+    with pytest.raises(NeverSealError):
+        event_of(world, expires_at_ms=NOW_MS + 1)
+
+
 def test_escrow_holder_can_read_when_it_is_an_agreed_recipient(world: World) -> None:
     """It opens with its own wrap."""
     agreed = tuple(sorted((world.caller.namespace, world.handler.namespace, world.escrow.namespace)))
@@ -119,7 +168,11 @@ def test_key_is_unavailable_when_the_wrap_names_one_that_is_not_here(world: Worl
     assert caught.value.which is MissingKey.RECIPIENT_ENCRYPTION
 
 
-ANSWERS = [direction for direction in Direction if direction not in {Direction.REQUEST, Direction.CONTEXT}]
+ANSWERS = [
+    direction
+    for direction in Direction
+    if direction not in {Direction.REQUEST, Direction.CONTEXT, Direction.EVENT}
+]
 
 
 @pytest.mark.parametrize("direction", ANSWERS)

@@ -41,7 +41,7 @@ def header(direction: Direction, labels: dict[str, str]) -> Header:
         direction,
         WORLD.caller,
         WORLD.caller if to_self else WORLD.handler,
-        request_digest=b"" if direction is Direction.REQUEST else bytes(32),
+        request_digest=b"" if direction in {Direction.REQUEST, Direction.EVENT} else bytes(32),
         labels=tuple(sorted(labels.items())),
     )
 

@@ -12,6 +12,7 @@ KINDS = {
     FeedKind.SUCCEEDED: pb.FEED_KIND_SUCCEEDED,
     FeedKind.FAILED: pb.FEED_KIND_FAILED,
     FeedKind.CANCELED: pb.FEED_KIND_CANCELED,
+    FeedKind.EVENT: pb.FEED_KIND_EVENT,
 }
 _KIND_OF = {wire: kind for kind, wire in KINDS.items()}
 
@@ -39,6 +40,8 @@ def cursor_message(cursor: Cursor) -> pb.Cursor:
 def entry_message(cursor: Cursor, position: int, event: bytes) -> pb.FeedEntry | None:
     """Return the entry that an audit record makes, None when the cursor does not want it."""
     record = audit_pb2.AuditEvent.FromString(event)
+    if record.WhichOneof("event") == "event_published":
+        return _published(cursor, position, record)
     ended = record.operation_ended
     about = ended.operation
     state = state_from(ended.state)
@@ -57,4 +60,19 @@ def entry_message(cursor: Cursor, position: int, event: bytes) -> pb.FeedEntry |
         operation_id=about.operation_id,
         state=ended.state,
         statement=ended.statement,
+    )
+
+
+def _published(cursor: Cursor, position: int, record: audit_pb2.AuditEvent) -> pb.FeedEntry | None:
+    published = record.event_published
+    if not cursor.wants(FeedKind.EVENT, published.endpoint):
+        return None
+    return pb.FeedEntry(
+        position=position,
+        event_id=published.event_id,
+        kind=pb.FEED_KIND_EVENT,
+        occurred_at=timestamp(datetime.fromtimestamp(record.occurred_at_ms / 1000, tz=UTC)),
+        endpoint=published.endpoint,
+        operation=published.name,
+        handler_namespace=published.publisher_namespace,
     )

@@ -1,9 +1,10 @@
 # ruff: noqa: ARG002, N802 (gRPC names the methods and passes each a context)
-"""FeedService: what ended that a namespace called, for consumers that remember how far they are."""
+"""FeedService: what ended that a namespace called, what is published for it, and who read how much of it."""
 
 from functools import partial
 
 from isthmus.gateway.api.caller import current_principal
+from isthmus.gateway.api.event_publishing import EventPublishing
 from isthmus.gateway.api.feed_messages import cursor_message, kind_from
 from isthmus.gateway.api.feed_reading import FeedReading
 from isthmus.gateway.api.feed_watch import FeedWatch
@@ -30,10 +31,11 @@ _MAX_POSITION = 2**63 - 1
 class FeedService(pb_grpc.FeedServiceServicer):
     """The feed of the principal's own namespace."""
 
-    def __init__(self, store: Store, *, clock: Clock, watch: FeedWatch) -> None:
+    def __init__(self, store: Store, *, clock: Clock, watch: FeedWatch, events: EventPublishing) -> None:
         self._store = store
         self._clock = clock
         self._reading = FeedReading(store, watch)
+        self._events = events
 
     async def CreateCursor(self, request: pb.CreateCursorRequest, context: object) -> pb.CreateCursorResponse:
         """Make a cursor, or answer with the one that exists."""
@@ -102,6 +104,14 @@ class FeedService(pb_grpc.FeedServiceServicer):
             now=self._clock.now(),
         )
         return pb.AcknowledgeFeedResponse(cursor=cursor_message(await self._store.transact(command)))
+
+    async def PublishEvent(self, request: pb.PublishEventRequest, context: object) -> pb.PublishEventResponse:
+        """Publish an event to one reader."""
+        return await self._events.publish(current_principal(), request.envelope)
+
+    async def GetEvent(self, request: pb.GetEventRequest, context: object) -> pb.GetEventResponse:
+        """Fetch an event that is for this namespace."""
+        return await self._events.get(current_principal(), request)
 
 
 def _position(position: int) -> int:

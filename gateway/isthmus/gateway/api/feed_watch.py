@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from isthmus.gateway.core.errors import ExhaustedError, UnavailableError
-from isthmus.gateway.ports import OperationClosed, Signal
+from isthmus.gateway.ports import EventArrived, OperationClosed, Signal
 
 MAX_READERS = 4096
 MAX_READERS_OF_NAMESPACE = 256
@@ -31,6 +31,8 @@ class FeedWatch:
         for signal in signals:
             if type(signal) is OperationClosed:
                 self._wake(signal.operation.key.caller)
+            elif type(signal) is EventArrived:
+                self._wake(signal.reader)
 
     def close(self) -> None:
         """Let every reader go: the gateway drains."""

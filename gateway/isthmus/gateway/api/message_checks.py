@@ -13,7 +13,14 @@ HEADER_MISMATCH = "HEADER_MISMATCH"
 MAX_SMALL_BODY_BYTES = 64 * 1024
 # Of 8 KiB, padded.
 MAX_CONTEXT_BODY_BYTES = 10 * 1024
-_SMALL = (Direction.CANCEL, Direction.STARTED, Direction.DETAILS, Direction.PROGRESS, Direction.SIGNAL)
+_SMALL = (
+    Direction.CANCEL,
+    Direction.STARTED,
+    Direction.DETAILS,
+    Direction.PROGRESS,
+    Direction.SIGNAL,
+    Direction.EVENT,
+)
 _MOST_BODY_BYTES = {
     **dict.fromkeys(_SMALL, MAX_SMALL_BODY_BYTES),
     Direction.CONTEXT: MAX_CONTEXT_BODY_BYTES,

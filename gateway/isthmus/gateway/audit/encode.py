@@ -19,6 +19,7 @@ from isthmus.gateway.core.audit_record import (
     CircuitOpened,
     CursorChanged,
     EndpointChanged,
+    EventPublished,
     HandlerStarted,
     Happening,
     KeysetPublished,
@@ -212,6 +213,18 @@ def _cursor_changed(event: AuditEvent, happening: CursorChanged) -> None:
     message.change = happening.change
 
 
+def _event_published(event: AuditEvent, happening: EventPublished) -> None:
+    message = event.event_published
+    message.event_id = happening.event_id
+    message.endpoint = happening.endpoint
+    message.publisher_namespace = happening.publisher
+    message.reader_namespace = happening.reader
+    message.name = happening.name
+    message.digest = happening.digest
+    message.event_bytes = happening.event_bytes
+    message.rule = happening.rule
+
+
 def _keyset_published(event: AuditEvent, happening: KeysetPublished) -> None:
     message = event.keyset_published
     message.namespace = happening.namespace
@@ -253,6 +266,7 @@ _FILL: Mapping[type[Happening], Callable[[AuditEvent, Any], None]] = {
     NamespaceCreated: _namespace_created,
     EndpointChanged: _endpoint_changed,
     CursorChanged: _cursor_changed,
+    EventPublished: _event_published,
     KeysetPublished: _keyset_published,
     AuthenticationFailed: _authentication_failed,
     StoreRestored: _store_restored,

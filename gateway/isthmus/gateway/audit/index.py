@@ -11,6 +11,7 @@ from isthmus.gateway.core.audit_record import (
     CircuitOpened,
     CursorChanged,
     EndpointChanged,
+    EventPublished,
     HandlerStarted,
     KeysetPublished,
     LateOutcomeRefused,
@@ -45,6 +46,7 @@ TYPES = {
     NamespaceCreated: "namespace_created",
     EndpointChanged: "endpoint_changed",
     CursorChanged: "cursor_changed",
+    EventPublished: "event_published",
     KeysetPublished: "keyset_published",
     AuthenticationFailed: "authentication_failed",
     StoreRestored: "store_restored",
@@ -119,6 +121,14 @@ def index_audit_record(record: AuditRecord) -> AuditIndex:
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor, endpoint=happening.endpoint)
         case NamespaceCreated() | KeysetPublished() | StoreRestored() | CursorChanged():
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor)
+        case EventPublished():
+            return AuditIndex(
+                type=kind,
+                caller=happening.reader,
+                handler=happening.publisher,
+                actor=actor,
+                endpoint=happening.endpoint,
+            )
         case AuthenticationFailed():
             return AuditIndex(type=kind, actor=actor)
         case _:

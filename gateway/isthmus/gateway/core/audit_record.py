@@ -192,6 +192,19 @@ class CursorChanged(Value):
     change: str
 
 
+class EventPublished(Value):
+    """The owner of an endpoint published an event to a reader."""
+
+    event_id: bytes
+    endpoint: str
+    publisher: str
+    reader: str
+    name: str
+    digest: bytes
+    event_bytes: int
+    rule: str
+
+
 class KeysetPublished(Value):
     """A keyset was published."""
 
@@ -237,6 +250,7 @@ Happening = (
     | NamespaceCreated
     | EndpointChanged
     | CursorChanged
+    | EventPublished
     | KeysetPublished
     | AuthenticationFailed
     | StoreRestored

@@ -1,4 +1,7 @@
-"""The feed of a namespace: what it tells, and how a consumer remembers how far it is."""
+"""The feed of a namespace: what it tells, and how a consumer remembers how far it is.
+
+It tells how operations ended that the namespace called, and which events others published for it.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -13,11 +16,12 @@ from isthmus.wire.names import NamespaceName
 
 
 class FeedKind(Enum):
-    """What an entry tells: how an operation ended that the namespace called."""
+    """What an entry tells: how an operation ended that the namespace called, or that there is an event."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
+    EVENT = "event"
 
     # Members are singletons; Enum's own hash is a Python function, and these are looked up often.
     __hash__ = object.__hash__
@@ -57,6 +61,16 @@ class Cursor(Value):
         if position <= self.position:
             return self
         return replace(self, position=position, acknowledged_at=now)
+
+
+class PublishedEvent(Value):
+    """An event that the owner of an endpoint published, sealed for one reader; kept until ``expires_at``."""
+
+    reader: NamespaceName
+    publisher: NamespaceName
+    event_id: bytes
+    envelope: bytes
+    expires_at: datetime
 
 
 def in_order(kinds: Iterable[FeedKind]) -> tuple[FeedKind, ...]:

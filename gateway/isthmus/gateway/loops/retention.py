@@ -5,6 +5,7 @@ has much to delete stays as quick as it was. SQLite uses the space again; the fi
 """
 
 from isthmus.endpoints.endpoint import Endpoint
+from isthmus.gateway.commands.publish_event import forget_events
 from isthmus.gateway.commands.retire_operations import forget_identities, retire_operations
 from isthmus.gateway.core.value import Value
 from isthmus.gateway.loops.repeating import RepeatingLoop
@@ -14,6 +15,7 @@ ENDPOINTS = 64
 # Audit records that a step looks at: two to four an operation.
 RECORDS = 512
 IDENTITIES = 256
+EVENTS = 64
 PAUSE_SECONDS = 60.0
 BUSY_PAUSE_SECONDS = 0.02
 
@@ -45,7 +47,11 @@ class Retention:
         self._due, self._after = list(page.due), page.last
         if self._due or self._after:
             return True
-        return await self._store.transact(self._forget) == IDENTITIES
+        events = await self._store.transact(self._forget_events)
+        return await self._store.transact(self._forget) == IDENTITIES or events == EVENTS
+
+    def _forget_events(self, uow: UnitOfWork) -> int:
+        return forget_events(uow, now=self._clock.now(), limit=EVENTS)
 
     def _retire(self, uow: UnitOfWork) -> Retired:
         return retire_operations(uow, self._due[0], now=self._clock.now(), limit=RECORDS)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.circuit import Circuit
-from isthmus.gateway.core.feed import Cursor
+from isthmus.gateway.core.feed import Cursor, PublishedEvent
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey, State
 from isthmus.gateway.core.value import Value
@@ -183,6 +183,10 @@ class Reader(Protocol):
 
     def list_cursors(self, namespace: str, limit: int) -> Sequence[Cursor]:
         """Return the cursors of a namespace, by name."""
+        ...
+
+    def published_event(self, reader: str, publisher: str, event_id: bytes) -> PublishedEvent | None:
+        """Return an event that a namespace published for another one."""
         ...
 
     def feed_records(self, namespace: str, after: int, limit: int) -> Sequence[FeedRecord]:

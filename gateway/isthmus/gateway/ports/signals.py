@@ -81,6 +81,12 @@ class RegistryChanged(Value):
     endpoint: str = ""
 
 
+class EventArrived(Value):
+    """An event was published for a namespace."""
+
+    reader: str
+
+
 class AuditAppended(Value):
     """The audit log has new records."""
 
@@ -96,4 +102,5 @@ Signal = (
     | SignalRecorded
     | RegistryChanged
     | AuditAppended
+    | EventArrived
 )

@@ -4,7 +4,7 @@ from itertools import islice
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.circuit import Circuit, Line
-from isthmus.gateway.core.feed import Cursor
+from isthmus.gateway.core.feed import Cursor, PublishedEvent
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.ports import Namespace, StoredKeyset, Task, WorkerSession
 from isthmus.gateway.store.audit_events import PendingEvent
@@ -29,6 +29,7 @@ class Known:
         "cursors",
         "endpoints",
         "envelopes",
+        "events",
         "identities",
         "keysets",
         "namespaces",
@@ -54,6 +55,7 @@ class Known:
         self.endpoints: dict[str, Endpoint | None] = {}
         self.keysets: dict[str, StoredKeyset | None] = {}
         self.cursors: dict[CursorName, Cursor | None] = {}
+        self.events: dict[str, PublishedEvent | None] = {}
         # Only of lines that somebody asked for.
         self.open_counts: dict[CallerLine, int] = {} if open_counts is None else open_counts
 
@@ -68,6 +70,8 @@ class Known:
             self.circuits.update(changes.circuits)
         if changes.cursors:
             self.cursors.update(changes.cursors)
+        if changes.events:
+            self.events.update(changes.events)
         if changes.is_registry_changed:
             self.namespaces.update(changes.namespaces)
             self.endpoints.update(changes.endpoints)
@@ -96,6 +100,7 @@ class Changes:
         "cursors",
         "endpoints",
         "envelopes",
+        "events",
         "keysets",
         "namespaces",
         "new_operations",
@@ -120,6 +125,8 @@ class Changes:
         self.sessions: dict[bytes, WorkerSession | None] = {}
         self.circuits: dict[Line, Circuit | None] = {}
         self.cursors: dict[CursorName, Cursor | None] = {}
+        # By their keys.
+        self.events: dict[str, PublishedEvent | None] = {}
         self.namespaces: dict[str, Namespace] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.keysets: list[StoredKeyset] = []
@@ -142,6 +149,7 @@ class Changes:
             or self.tokens
             or self.circuits
             or self.cursors
+            or self.events
             or self.is_registry_changed
         )
 
@@ -165,6 +173,8 @@ class Changes:
             self.circuits.update(later.circuits)
         if later.cursors:
             self.cursors.update(later.cursors)
+        if later.events:
+            self.events.update(later.events)
         if later.is_registry_changed:
             self.namespaces.update(later.namespaces)
             self.endpoints.update(later.endpoints)

@@ -56,6 +56,8 @@ def write_changes(connection: Connection, changes: Changes, known: Known, sequen
         _write_circuits(connection, changes)
     if changes.cursors:
         _write_cursors(connection, changes)
+    if changes.events:
+        _write_events(connection, changes)
     if changes.is_registry_changed:
         _write_registry(connection, changes)
     return [
@@ -111,6 +113,13 @@ def _write_cursors(connection: Connection, changes: Changes) -> None:
     put = [feed.cursor_row(cursor) for cursor in changes.cursors.values() if cursor is not None]
     feed.REMOVE.run(connection, removed)
     feed.PUT.run(connection, put)
+
+
+def _write_events(connection: Connection, changes: Changes) -> None:
+    removed = [(key,) for key, event in changes.events.items() if event is None]
+    put = [feed.event_row(event) for event in changes.events.values() if event is not None]
+    feed.REMOVE_EVENT.run(connection, removed)
+    feed.PUT_EVENT.run(connection, put)
 
 
 def _write_registry(connection: Connection, changes: Changes) -> None:

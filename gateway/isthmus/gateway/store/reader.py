@@ -5,7 +5,7 @@ from datetime import datetime
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.circuit import Circuit
-from isthmus.gateway.core.feed import Cursor
+from isthmus.gateway.core.feed import Cursor, PublishedEvent
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.ports import (
@@ -204,6 +204,11 @@ class SnapshotReader:
     def list_cursors(self, namespace: str, limit: int) -> Sequence[Cursor]:
         """Return the cursors of a namespace, by name."""
         return [feed.cursor_from_row(row) for row in self._all(feed.LIST, (namespace, limit))]
+
+    def published_event(self, reader: str, publisher: str, event_id: bytes) -> PublishedEvent | None:
+        """Return an event that a namespace published for another one."""
+        row = self._one(feed.SELECT_EVENT, (feed.event_key(reader, publisher, event_id),))
+        return None if row is None else feed.event_from_row(row)
 
     def feed_records(self, namespace: str, after: int, limit: int) -> Sequence[FeedRecord]:
         """Return audit records in which a namespace is the caller, oldest first, from beyond a position."""

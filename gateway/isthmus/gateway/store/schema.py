@@ -274,6 +274,19 @@ cursors = Table(
 )
 Index("cursors_by_namespace", cursors.c.namespace, cursors.c.name)
 
+published_events = Table(
+    "published_events",
+    metadata,
+    # Reader, publisher and the event's id in hexadecimal, with slashes between them.
+    Column("event_key", Text, primary_key=True),
+    Column("reader", Text, nullable=False),
+    Column("publisher", Text, nullable=False),
+    Column("event_id", LargeBinary, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("expires_at", Number, nullable=False),
+)
+Index("published_events_by_expiry", published_events.c.expires_at)
+
 keysets = Table(
     "keysets",
     metadata,

@@ -13,7 +13,7 @@ from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.audit_record import AuditRecord
 from isthmus.gateway.core.circuit import Circuit, Line
 from isthmus.gateway.core.errors import AlreadyExistsError, NotFoundError, PreconditionError
-from isthmus.gateway.core.feed import Cursor
+from isthmus.gateway.core.feed import Cursor, PublishedEvent
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.ports import (
@@ -452,6 +452,23 @@ class BufferedUnitOfWork:
         """Return how many cursors a namespace has."""
         ((counted,),) = self._buffer.scan(feed.COUNT, (namespace,))
         return int(counted)
+
+    def published_event(self, reader: str, publisher: str, event_id: bytes) -> PublishedEvent | None:
+        """Return an event that a namespace published for another one."""
+        buffer, key = self._buffer, feed.event_key(reader, publisher, event_id)
+        own, pending, known = buffer.changes.events, buffer.pending.events, buffer.known.events
+        return self._look_up(own, pending, known, key, feed.SELECT_EVENT, (key,), feed.event_from_row)
+
+    def insert_event(self, event: PublishedEvent) -> None:
+        """Add an event that does not exist."""
+        key = feed.event_key(event.reader, event.publisher, event.event_id)
+        self._buffer.changes.events[key] = event
+
+    def forget_events(self, *, until: datetime, limit: int) -> int:
+        """Delete events whose time was over at a moment, longest ago first; return how many."""
+        rows = self._buffer.scan(feed.SELECT_EXPIRED_EVENTS, (to_microseconds(until), limit))
+        self._buffer.changes.events.update((key, None) for (key,) in rows)
+        return len(rows)
 
     # --- audit log and signals ------------------------------------------------------------------------------
 

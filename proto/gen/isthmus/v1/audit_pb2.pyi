@@ -43,6 +43,7 @@ class AuditEvent(google.protobuf.message.Message):
     CIRCUIT_CLOSED_FIELD_NUMBER: builtins.int
     CURSOR_CHANGED_FIELD_NUMBER: builtins.int
     SIGNAL_RECEIVED_FIELD_NUMBER: builtins.int
+    EVENT_PUBLISHED_FIELD_NUMBER: builtins.int
     occurred_at_ms: builtins.int
     """When, Unix milliseconds, by the gateway's clock."""
     actor: builtins.str
@@ -125,6 +126,10 @@ class AuditEvent(google.protobuf.message.Message):
     def signal_received(self) -> global___SignalReceived:
         """The caller sent a signal."""
 
+    @property
+    def event_published(self) -> global___EventPublished:
+        """The owner of an endpoint published an event to a reader. Each reader has a record of its own."""
+
     def __init__(
         self,
         *,
@@ -150,10 +155,11 @@ class AuditEvent(google.protobuf.message.Message):
         circuit_closed: global___CircuitClosed | None = ...,
         cursor_changed: global___CursorChanged | None = ...,
         signal_received: global___SignalReceived | None = ...,
+        event_published: global___EventPublished | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven", "operations_expired", "store_restored", "circuit_opened", "circuit_closed", "cursor_changed", "signal_received"] | None: ...
+    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "event_published", b"event_published", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "event_published", b"event_published", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven", "operations_expired", "store_restored", "circuit_opened", "circuit_closed", "cursor_changed", "signal_received", "event_published"] | None: ...
 
 global___AuditEvent = AuditEvent
 
@@ -821,3 +827,49 @@ class SignalReceived(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["digest", b"digest", "number", b"number", "operation", b"operation", "signal_bytes", b"signal_bytes"]) -> None: ...
 
 global___SignalReceived = SignalReceived
+
+@typing.final
+class EventPublished(google.protobuf.message.Message):
+    """The owner of an endpoint published an event to a reader."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: builtins.int
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    PUBLISHER_NAMESPACE_FIELD_NUMBER: builtins.int
+    READER_NAMESPACE_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    EVENT_BYTES_FIELD_NUMBER: builtins.int
+    RULE_FIELD_NUMBER: builtins.int
+    event_id: builtins.bytes
+    """Identity of the event, the same for all of its readers."""
+    endpoint: builtins.str
+    """The endpoint."""
+    publisher_namespace: builtins.str
+    """Namespace that owns it."""
+    reader_namespace: builtins.str
+    """Namespace that the event is sealed for."""
+    name: builtins.str
+    """Name of the event."""
+    digest: builtins.bytes
+    """Digest of the envelope."""
+    event_bytes: builtins.int
+    """Size of the envelope."""
+    rule: builtins.str
+    """The rule that let the reader have it."""
+    def __init__(
+        self,
+        *,
+        event_id: builtins.bytes = ...,
+        endpoint: builtins.str = ...,
+        publisher_namespace: builtins.str = ...,
+        reader_namespace: builtins.str = ...,
+        name: builtins.str = ...,
+        digest: builtins.bytes = ...,
+        event_bytes: builtins.int = ...,
+        rule: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest", "endpoint", b"endpoint", "event_bytes", b"event_bytes", "event_id", b"event_id", "name", b"name", "publisher_namespace", b"publisher_namespace", "reader_namespace", b"reader_namespace", "rule", b"rule"]) -> None: ...
+
+global___EventPublished = EventPublished

@@ -47,6 +47,8 @@ class _DirectionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """Handler to itself: what the next attempt needs in order to resume."""
     DIRECTION_CONTEXT: _Direction.ValueType  # 10
     """Caller to itself: what the caller wants back together with the outcome."""
+    DIRECTION_EVENT: _Direction.ValueType  # 11
+    """Owner of an endpoint to one reader: something happened that nobody asked for. operation_id is that of the event."""
 
 class Direction(_Direction, metaclass=_DirectionEnumTypeWrapper):
     """What an envelope is, seen from the operation that it belongs to."""
@@ -73,6 +75,8 @@ DIRECTION_DETAILS: Direction.ValueType  # 9
 """Handler to itself: what the next attempt needs in order to resume."""
 DIRECTION_CONTEXT: Direction.ValueType  # 10
 """Caller to itself: what the caller wants back together with the outcome."""
+DIRECTION_EVENT: Direction.ValueType  # 11
+"""Owner of an endpoint to one reader: something happened that nobody asked for. operation_id is that of the event."""
 global___Direction = Direction
 
 @typing.final

@@ -42,6 +42,16 @@ class FeedServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_feed__service__pb2.AcknowledgeFeedRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_feed__service__pb2.AcknowledgeFeedResponse.FromString,
                 )
+        self.PublishEvent = channel.unary_unary(
+                '/isthmus.v1.FeedService/PublishEvent',
+                request_serializer=isthmus_dot_v1_dot_feed__service__pb2.PublishEventRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_feed__service__pb2.PublishEventResponse.FromString,
+                )
+        self.GetEvent = channel.unary_unary(
+                '/isthmus.v1.FeedService/GetEvent',
+                request_serializer=isthmus_dot_v1_dot_feed__service__pb2.GetEventRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_feed__service__pb2.GetEventResponse.FromString,
+                )
 
 
 class FeedServiceServicer(object):
@@ -86,6 +96,21 @@ class FeedServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PublishEvent(self, request, context):
+        """Publishes an event of an endpoint to one reader, whom the endpoint's allow list names. Only its owner may. An event
+        that this reader got before under the same identity is not delivered again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEvent(self, request, context):
+        """Fetches an event that was published for the credential's namespace, for as long as the endpoint's retention lasts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeedServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +138,16 @@ def add_FeedServiceServicer_to_server(servicer, server):
                     servicer.AcknowledgeFeed,
                     request_deserializer=isthmus_dot_v1_dot_feed__service__pb2.AcknowledgeFeedRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_feed__service__pb2.AcknowledgeFeedResponse.SerializeToString,
+            ),
+            'PublishEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishEvent,
+                    request_deserializer=isthmus_dot_v1_dot_feed__service__pb2.PublishEventRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_feed__service__pb2.PublishEventResponse.SerializeToString,
+            ),
+            'GetEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvent,
+                    request_deserializer=isthmus_dot_v1_dot_feed__service__pb2.GetEventRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_feed__service__pb2.GetEventResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -209,5 +244,39 @@ class FeedService(object):
         return grpc.experimental.unary_unary(request, target, '/isthmus.v1.FeedService/AcknowledgeFeed',
             isthmus_dot_v1_dot_feed__service__pb2.AcknowledgeFeedRequest.SerializeToString,
             isthmus_dot_v1_dot_feed__service__pb2.AcknowledgeFeedResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def PublishEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.FeedService/PublishEvent',
+            isthmus_dot_v1_dot_feed__service__pb2.PublishEventRequest.SerializeToString,
+            isthmus_dot_v1_dot_feed__service__pb2.PublishEventResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.FeedService/GetEvent',
+            isthmus_dot_v1_dot_feed__service__pb2.GetEventRequest.SerializeToString,
+            isthmus_dot_v1_dot_feed__service__pb2.GetEventResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

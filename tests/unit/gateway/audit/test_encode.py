@@ -20,6 +20,7 @@ from isthmus.gateway.core.audit_record import (
     CircuitOpened,
     CursorChanged,
     EndpointChanged,
+    EventPublished,
     HandlerStarted,
     Happening,
     KeysetPublished,
@@ -104,6 +105,16 @@ HAPPENINGS: list[Happening] = [
     NamespaceCreated(namespace="data"),
     EndpointChanged(
         endpoint="invoices", namespace="billing", change="updated", fields=("allow", "retry"), other="data"
+    ),
+    EventPublished(
+        event_id=b"i" * 16,
+        endpoint="invoices",
+        publisher="billing",
+        reader="data",
+        name="batch-ready",
+        digest=b"d" * 32,
+        event_bytes=900,
+        rule="allow[0]",
     ),
     CursorChanged(namespace="data", cursor="nightly", change="created"),
     KeysetPublished(namespace="data", version=7, keyset_hash=b"h" * 32, root_fingerprint=b"r" * 32),
@@ -213,6 +224,9 @@ def test_record_is_indexed_by_whom_it_concerns_when_it_is_stored(happening: Happ
         case OperationsExpired():
             assert (index.caller, index.handler, index.endpoint) == ("billing", "", "invoices")
         case CircuitOpened() | CircuitClosed():
+            assert (index.caller, index.handler, index.endpoint) == ("data", "billing", "invoices")
+            assert index.operation is None
+        case EventPublished():
             assert (index.caller, index.handler, index.endpoint) == ("data", "billing", "invoices")
             assert index.operation is None
         case AuthenticationFailed():
