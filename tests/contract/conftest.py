@@ -1,20 +1,22 @@
 """The stores that the contract suite holds to their promises."""
 
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.postgresql_server import Databases
 
 from isthmus.gateway.ports import Store
+from isthmus.gateway.store.postgresql import PostgresqlStore
 from isthmus.gateway.store.sqlite import SqliteStore
 
 StoreFactory = Callable[[], Store]
 """Makes a store over the same data each time: what one wrote and closed, the next one opens."""
 
 
-@pytest.fixture(params=["sqlite"])
-def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], StoreFactory]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], StoreFactory]]:
     """Makes an empty database of each kind of store, and returns the factory of stores over it."""
     numbers = itertools.count()
 
@@ -22,7 +24,20 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[],
         path = tmp_path / f"isthmus-{next(numbers)}.db"
         return lambda: SqliteStore(path)
 
-    return {"sqlite": sqlite}[request.param]
+    if request.param == "sqlite":
+        yield sqlite
+        return
+    databases: Databases = request.getfixturevalue("postgresql_databases")
+    made: list[str] = []
+
+    def postgresql() -> StoreFactory:
+        dsn = databases.create()
+        made.append(dsn)
+        return lambda: PostgresqlStore(dsn)
+
+    yield postgresql
+    for dsn in made:
+        databases.drop(dsn)
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ FULL = operation(
     signals=3,
     signal_bytes=2**33,
 )
-PRINCIPALS = ["", "däta/ε\N{PILE OF POO}", "a" * 5000, "quote ' and \" and \x00"]
+PRINCIPALS = ["", "däta/ε\N{PILE OF POO}", "a" * 5000, "quote ' and \" and \x01"]
 
 
 def listing(wanted: OperationFilter) -> Callable[[Reader], Sequence[ListedOperation]]:

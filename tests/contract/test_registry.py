@@ -45,7 +45,7 @@ async def test_namespaces_are_listed_by_name_when_paged(store: Store) -> None:
     [
         endpoint(),
         endpoint(allow=(), deleted_at=NOW + seconds(0.000_001)),
-        endpoint(description='"\n\x00é', draining_since=NOW, offered_to=CALLER),
+        endpoint(description='"\n\x01é', draining_since=NOW, offered_to=CALLER),
     ],
 )
 async def test_endpoint_is_equal_when_it_is_read_back(store: Store, stored: Endpoint) -> None:

@@ -38,7 +38,8 @@ def file_problems(config: GatewayConfig, now: datetime) -> Iterator[Problem]:
             fix="Make it, for the user that runs the gateway only.",
         )
         return
-    yield from _database_problems(config.database_file)
+    if not config.store.is_postgresql:
+        yield from _database_problems(config.database_file)
 
 
 def _tls_problems(listen: ListenSettings, now: datetime) -> Iterator[Problem]:

@@ -37,8 +37,8 @@ from isthmus.gateway.metrics.instruments import Instruments
 from isthmus.gateway.ports import Clock, Store
 from isthmus.gateway.readiness import Readiness
 from isthmus.gateway.server_options import server_credentials, server_options
-from isthmus.gateway.statement_key import StatementKey
-from isthmus.gateway.store.sqlite import SqliteStore
+from isthmus.gateway.statement_key import STATEMENT_KEY_FILE, StatementKey
+from isthmus.gateway.store_choice import store_of
 from isthmus.gateway.system import Surroundings, real_surroundings
 
 HEALTH = "grpc.health.v1.Health"
@@ -92,11 +92,13 @@ class Gateway:
         signer = StatementKey.load_or_create(config.data_dir)
         authenticator = Authenticator(configured_issuers(config), around.wall_clock)
         async with AsyncExitStack() as undo:
-            store = SqliteStore(config.database_file)
+            store = store_of(config)
             await store.open()
             undo.push_async_callback(store.close)
+            await store.pin(STATEMENT_KEY_FILE, signer.key_id.hex())
             assembly = assemble(config, store=store, signer=signer, surroundings=around)
             store.subscribe(assembly.on_signals)
+            store.subscribe_to_others(assembly.on_signals, assembly.waiters.awaited)
             instruments = Instruments()
             store.subscribe(instruments.on_signals)
             store.watch_commits(instruments.committed)

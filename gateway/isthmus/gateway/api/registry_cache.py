@@ -56,6 +56,11 @@ class RegistryCache:
             if type(signal) is RegistryChanged:
                 # Reads that are under way may bring what was there before the change.
                 self._changes += 1
+                if not signal.namespace:
+                    # Notifications of other gateways may have been lost.
+                    self._endpoints.clear()
+                    self._keys.clear()
+                    continue
                 self._endpoints.pop(signal.endpoint, None)
                 self._keys.pop(signal.namespace, None)
 

@@ -28,6 +28,7 @@ def config_problems(config: GatewayConfig) -> list[Problem]:
         *_metrics_problems(config),
         *_limit_problems(config),
         *issuer_problems(config.issuers),
+        *_store_problems(config),
         *_data_dir_problems(config.data_dir),
     ]
 
@@ -53,6 +54,31 @@ def _basic_problems(config: GatewayConfig) -> Iterator[Problem]:
         yield Problem(option="log.level", message="there is no such level", fix=_one_of(_LEVELS))
     if config.log.format not in _FORMATS:
         yield Problem(option="log.format", message="there is no such format", fix=_one_of(_FORMATS))
+
+
+def _store_problems(config: GatewayConfig) -> Iterator[Problem]:
+    store = config.store
+    if store.dsn and store.dsn_file is not None:
+        yield Problem(option="store.dsn", message="store.dsn_file is set as well", fix="Keep one of them.")
+    if store.is_postgresql and config.database is not None:
+        yield Problem(
+            option="database",
+            message="the store is PostgreSQL, which has no file",
+            fix="Remove database, or what is under store.",
+        )
+    if store.dsn_file is not None:
+        if not store.dsn_file.is_file():
+            yield Problem(
+                option="store.dsn_file",
+                message=f"there is no file {store.dsn_file}",
+                fix="A file with a connection string of PostgreSQL.",
+            )
+        elif not is_private(store.dsn_file):
+            yield Problem(
+                option="store.dsn_file",
+                message=f"{store.dsn_file} is open to other users",
+                fix=f"Run: chmod 600 {store.dsn_file}",
+            )
 
 
 def _listen_problems(config: GatewayConfig) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ A field is an option: ``listen.address`` in the file, ``ISTHMUS_GATEWAY_LISTEN_A
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from isthmus.gateway.core.errors import ConfigurationError
 from isthmus.wire import limits
 
 DEVELOPMENT = "development"
@@ -89,6 +90,23 @@ class IssuerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """A PostgreSQL database instead of the embedded file, for several gateways.
+
+    ``dsn`` is a connection string or URI of libpq, ``dsn_file`` a file that holds one, readable by its owner
+    only. It is a secret, never shown; a password may also come from ``PGPASSWORD`` or a password file.
+    """
+
+    dsn: str = field(default="", repr=False)
+    dsn_file: Path | None = None
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether the store is PostgreSQL."""
+        return bool(self.dsn) or self.dsn_file is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig:
     """Everything that a gateway needs to know before it starts.
 
@@ -107,9 +125,20 @@ class GatewayConfig:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
     issuers: tuple[IssuerSettings, ...] = ()
 
     @property
     def database_file(self) -> Path:
-        """The file that holds the store."""
+        """The file that holds the store.
+
+        Raises:
+            ConfigurationError: there is none, the store is PostgreSQL.
+        """
+        if self.store.is_postgresql:
+            raise ConfigurationError(
+                "the store is PostgreSQL: there is no database file",
+                reason="STORE_IS_POSTGRESQL",
+                fix="Use the server's own tools for it; gateway run migrates it by itself.",
+            )
         return self.database if self.database is not None else self.data_dir / "isthmus.db"

@@ -350,6 +350,6 @@ def _start(
     # Read here, the time is never older than a loss of the session that was committed before: an operation is
     # not leased to a session that is gone.
     now = clock.now()
-    if session is not None and session.expires_at <= now:
+    if session is not None and (session.expires_at <= now or not uow.may_lease(session.session_id)):
         session = None
     return start_operation(uow, request, now=now, session=session, wait_seconds=wait_seconds)

@@ -112,7 +112,7 @@ class Pump:
         def command(uow: UnitOfWork) -> tuple[list[tuple[LeasedTask, ...]], Rotation]:
             # Read here, the time is never older than a loss of the session that was committed before.
             now = self._clock.now()
-            offers = [_offer(entry, now) for entry in turn]
+            offers = [_offer(uow, entry, now) for entry in turn]
             return lease_tasks(uow, key, offers=offers, rotation=rotation, now=now)
 
         batches, rotation_after = await self._committed(turn, command)
@@ -137,7 +137,7 @@ class Pump:
                 leased, rotation_after, passed_after[version] = lease_passing_tasks(
                     uow,
                     key,
-                    offers=[_offer(turn[place], now) for place in places],
+                    offers=[_offer(uow, turn[place], now) for place in places],
                     rotation=rotation_after,
                     passed=passed.get(version, Passed()),
                     opening=opening,
@@ -261,7 +261,8 @@ def _by_version(turn: list[Reservation]) -> dict[str | None, list[int]]:
     return versions
 
 
-def _offer(entry: Reservation, now: datetime) -> Offer:
+def _offer(uow: UnitOfWork, entry: Reservation, now: datetime) -> Offer:
     """Offer nothing to a session whose lease ran out."""
     session = entry.live.session
-    return Offer(session=session, count=entry.count if session.expires_at > now else 0)
+    is_alive = session.expires_at > now and uow.may_lease(session.session_id)
+    return Offer(session=session, count=entry.count if is_alive else 0)

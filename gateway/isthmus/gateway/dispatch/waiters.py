@@ -7,7 +7,7 @@ the two. Memory grows with those who wait, never with what is open, and waiting 
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -145,6 +145,10 @@ class Waiters:
     def __len__(self) -> int:
         """How many wait."""
         return self._count
+
+    def awaited(self) -> Collection[OperationKey]:
+        """Return the operations that anybody waits for."""
+        return self._waiting.keys()
 
     def register(self, key: OperationKey, principal: str) -> FutureWaiter:
         """Begin to wait in a coroutine; ``remove`` has to follow.

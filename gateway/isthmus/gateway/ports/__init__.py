@@ -1,7 +1,8 @@
 """What the use cases need of the world, as protocols with documented promises.
 
 The store is the only truth. A command is a plain function ``command(unit_of_work, …) -> result`` without I/O
-of its own: everything goes through the unit of work. One contract test suite holds every store to this.
+of its own: everything goes through the unit of work. Text holds no NUL, which PostgreSQL cannot keep. One
+contract test suite holds every store to this.
 """
 
 from isthmus.gateway.ports.backlog import WaitingGroup
@@ -29,7 +30,7 @@ from isthmus.gateway.ports.signals import (
     TaskInterrupted,
     TasksReady,
 )
-from isthmus.gateway.ports.store import CommitWatcher, Store
+from isthmus.gateway.ports.store import Awaited, CommitWatcher, Listener, Store
 from isthmus.gateway.ports.unit_of_work import (
     AuditUnit,
     CircuitUnit,
@@ -55,6 +56,7 @@ __all__ = [
     "AuditAppended",
     "AuditFilter",
     "AuditUnit",
+    "Awaited",
     "CircuitChanged",
     "CircuitUnit",
     "Clock",
@@ -67,6 +69,7 @@ __all__ = [
     "FeedUnit",
     "HandlerAccepted",
     "ListedOperation",
+    "Listener",
     "Namespace",
     "OperationClosed",
     "OperationFilter",

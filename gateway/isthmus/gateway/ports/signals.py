@@ -75,7 +75,7 @@ class ProgressReported(Value):
 
 
 class RegistryChanged(Value):
-    """A namespace, an endpoint or a keyset changed: caches of it are stale."""
+    """A namespace, an endpoint or a keyset changed: caches of it are stale. Without a name: all are."""
 
     namespace: str
     endpoint: str = ""

@@ -1,7 +1,7 @@
 """The durable store: the only truth."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeVar
 
 from isthmus.gateway.core.operation import OperationKey
@@ -10,6 +10,12 @@ from isthmus.gateway.ports.signals import Signal
 from isthmus.gateway.ports.unit_of_work import Command
 
 T = TypeVar("T")
+
+Listener = Callable[[Sequence[Signal]], None]
+"""Takes signals, on the event loop that runs the store."""
+
+Awaited = Callable[[], Collection[OperationKey]]
+"""Returns the operations whose end somebody in this process waits for. Called on the event loop."""
 
 CommitWatcher = Callable[[int, float], None]
 """Takes how many commands shared a commit, and how many seconds it took from the first one's turn on."""
@@ -65,8 +71,27 @@ class Store(Protocol):
         """Call the listener with the signals of each commit, on the event loop that runs the store."""
         ...
 
+    def subscribe_to_others(self, listener: Listener, awaited: Awaited) -> None:
+        """Call the listener with what other gateways that use this database commit, soon after their commit.
+
+        Of ends of operations it hears those that are awaited. Nothing that concerns only the gateway that
+        committed is told: failed attempts, accepted operations. Signals may come twice, and after trouble
+        with the database RegistryChanged may come without names: anything may have changed. A store that
+        serves one gateway has nothing to tell.
+        """
+        ...
+
     def watch_commits(self, watcher: CommitWatcher) -> None:
         """Call the watcher after each commit that succeeded, on whichever thread made it."""
+        ...
+
+    async def pin(self, name: str, value: str) -> None:
+        """Make sure that every gateway of this database has the same value, say of a key.
+
+        Raises:
+            ConfigurationError: another gateway pinned another value.
+            UnavailableError: the store cannot be asked now.
+        """
         ...
 
     async def open(self) -> None:

@@ -153,6 +153,13 @@ class TaskUnit(Protocol):
         """Return a session."""
         ...
 
+    def may_lease(self, session_id: bytes) -> bool:
+        """Whether tasks may be leased to a session that this process knows; false when others lost it.
+
+        A store that serves one gateway answers without looking.
+        """
+        ...
+
     def put_worker_session(self, session: WorkerSession) -> None:
         """Add or replace a session."""
         ...

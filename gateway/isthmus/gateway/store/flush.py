@@ -23,8 +23,14 @@ class Sequences(Protocol):
     A group that fails leaves gaps between places and the time ahead; neither matters.
     """
 
-    has_identities: bool
-    """Whether something was retired: until then, nobody has to look whether it was."""
+    @property
+    def has_identities(self) -> bool:
+        """Whether something was retired: until then, nobody has to look whether it was."""
+        ...
+
+    def note_identities(self) -> None:
+        """Something was retired."""
+        ...
 
     def next_position(self) -> int:
         """Return a place behind every operation."""

@@ -40,7 +40,9 @@ class Group:
         idents: dict[Ident, StoredOperation | None] = {
             ident: None for ident in ((key.caller, key.operation_id) for key in keys) if ident not in known
         }
-        for row in operations.SELECT_MANY.select(self.connection, [(oid, caller) for caller, oid in idents]):
+        for row in operations.SELECT_MANY_FOR_CHANGE.select(
+            self.connection, [(oid, caller) for caller, oid in idents]
+        ):
             stored = operations.from_row(row)
             idents[stored.operation.key.caller, stored.operation.key.operation_id] = stored
         known.update(idents)
@@ -95,10 +97,17 @@ class Group:
         the last statements before the commit. The embedded store is alone: there it says nothing.
         """
 
-    def settle_registry(self) -> None:
-        """Make sure that nobody else writes to the registry until this transaction has ended.
+    def may_lease(self, session_id: bytes) -> bool:  # noqa: ARG002 - other stores have to look
+        """Whether a session is there, and stays until this transaction has ended.
 
-        Called when a command that wrote to it returned. The embedded store is alone: there it says nothing.
+        The embedded store is alone: nobody else could have lost it.
+        """
+        return True
+
+    def settle_shared(self) -> None:
+        """Make sure that nobody else writes to registry and circuits until this transaction has ended.
+
+        Called when a command that wrote to them returned. The embedded store is alone: there it says nothing.
 
         Raises:
             LostRaceError: what the command read may have been changed meanwhile.
@@ -139,13 +148,18 @@ class Buffer:
         """Whether any operation was ever retired."""
         return self._group.sequences.has_identities
 
+    def may_lease(self, session_id: bytes) -> bool:
+        """Whether a session is there, and stays until the transaction has ended."""
+        return self._group.may_lease(session_id)
+
     def retire(self, endpoint: str, closed_until: datetime, limit: int) -> Retired:
         """Make identities of closed operations: in the database at once, it is many rows and rare."""
         retired, gone = retention.retire(self._written(), endpoint, closed_until, limit)
         for ident in gone:
             self.known.operations.pop(ident, None)
             self.known.identities.pop(ident, None)
-        self._group.sequences.has_identities |= bool(gone)
+        if gone:
+            self._group.sequences.note_identities()
         return retired
 
     def forget_identities(self, closed_until: datetime, limit: int) -> int:
@@ -169,8 +183,8 @@ class Buffer:
 
     def keep(self) -> None:
         """Hand the writes to the group: the command returned."""
-        if self.changes.is_registry_changed:
-            self._group.settle_registry()
+        if self.changes.is_registry_changed or self.changes.circuits:
+            self._group.settle_shared()
         if self._has_savepoint:
             self._group.connection.execute("RELEASE command")
             self._group.known = self.known
@@ -203,8 +217,8 @@ class Buffer:
             self._has_savepoint = True
 
     def _write_behind_savepoint(self) -> None:
-        if self.changes.is_registry_changed:
-            self._group.settle_registry()
+        if self.changes.is_registry_changed or self.changes.circuits:
+            self._group.settle_shared()
         self._begin_savepoint()
         self._log += write_changes(self._group.connection, self.changes, self.known, self._group.sequences)
         # Counts are dear to find out again, unlike the rest.

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar, cast
 
 from isthmus.gateway.core.errors import ExhaustedError, UnavailableError
 from isthmus.gateway.core.operation import OperationKey
-from isthmus.gateway.ports import Command, CommitWatcher, Reader, Signal
+from isthmus.gateway.ports import Awaited, Command, CommitWatcher, Listener, Reader, Signal
 from isthmus.gateway.store.reader_pool import ReaderPool, Snapshots
 from isthmus.gateway.store.transactions import Transactions
 from isthmus.gateway.store.writer import Outcome, Submission, Writer
@@ -117,9 +117,15 @@ class GroupCommitStore(ABC, Generic[C]):
         """Call the listener with the signals of each commit, on the event loop that opened the store."""
         self._listeners.append(listener)
 
+    def subscribe_to_others(self, listener: Listener, awaited: Awaited) -> None:
+        """Call the listener with what other gateways commit: here there are none."""
+
     def watch_commits(self, watcher: CommitWatcher) -> None:
         """Call the watcher after each commit that succeeded, on the writer thread."""
         self._watchers.append(watcher)
+
+    async def pin(self, name: str, value: str) -> None:
+        """Make sure that every gateway of this database has the same value: here there is one."""
 
     async def open(self) -> None:
         """Take the store: check its settings, migrate it.

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Text, create_engine, event, make_url
+from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
@@ -29,6 +30,8 @@ _logger = logging.getLogger(__name__)
 
 # A gateway that serves holds the database for a commit at a time; another migration may take longer.
 _WAIT_SECONDS = 60
+# Any number that nobody else locks in the database.
+_POSTGRESQL_LOCK = 7_310_003
 
 
 def migrate(url: str) -> None:
@@ -43,13 +46,42 @@ def migrate(url: str) -> None:
         ConfigurationError: a newer release wrote the database, or it is none of ours.
     """
     with _connect(url) as connection:
-        state = read_state(connection)
-        if state.is_newer and state.is_servable:
-            _logger.warning(
-                "the database has schema %s of a newer release, which leaves this one serving", state.current
-            )
-        elif not state.is_servable:
-            _upgrade(connection, state)
+        _migrate(connection)
+
+
+def migrate_postgresql(dsn: str) -> None:
+    """Do as ``migrate`` on a PostgreSQL database; of gateways that start together, one at a time.
+
+    Args:
+        dsn: a connection string or URI of libpq.
+
+    Raises:
+        ConfigurationError: a newer release wrote the database, or it is none of ours.
+    """
+    import psycopg  # noqa: PLC0415 - an extra: SQLite needs none of it
+
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=NullPool)
+    engine.dialect.type_compiler_instance = _CodePointText(engine.dialect)
+    with _transaction(engine) as connection:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_POSTGRESQL_LOCK})")
+        _migrate(connection)
+
+
+class _CodePointText(PGTypeCompiler):
+    """Text that is compared by code points, as SQLite does, whatever the language of the database."""
+
+    def visit_TEXT(self, type_: Text, **kw: object) -> str:  # noqa: N802 - SQLAlchemy calls it
+        return f'{super().visit_TEXT(type_, **kw)} COLLATE "C"'
+
+
+def _migrate(connection: Connection) -> None:
+    state = read_state(connection)
+    if state.is_newer and state.is_servable:
+        _logger.warning(
+            "the database has schema %s of a newer release, which leaves this one serving", state.current
+        )
+    elif not state.is_servable:
+        _upgrade(connection, state)
 
 
 def migrate_strictly(url: str) -> tuple[Migration, ...]:
@@ -106,6 +138,12 @@ def _connect(url: str, *, writes: bool = True) -> Generator[Connection]:
     engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
     if is_sqlite:
         _begin_at_once(engine, "BEGIN IMMEDIATE" if writes else "BEGIN")
+    with _transaction(engine) as connection:
+        yield connection
+
+
+@contextmanager
+def _transaction(engine: Engine) -> Generator[Connection]:
     try:
         with engine.begin() as connection:
             yield connection

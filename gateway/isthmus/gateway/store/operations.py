@@ -104,6 +104,16 @@ SELECT = compile_query(
     "caller",
 )
 SELECT_MANY = select_many(operations, "operation_id", "caller")
+# For commands: whoever asks for an operation has it, and all that belongs to it, until the commit. Many are
+# waited for in one order. One more must not be waited for: two gateways might wait for each other.
+SELECT_FOR_CHANGE = compile_query(
+    select(operations)
+    .where(operations.c.operation_id == bindparam("operation_id"), operations.c.caller == bindparam("caller"))
+    .with_for_update(key_share=True, nowait=True),
+    "operation_id",
+    "caller",
+)
+SELECT_MANY_FOR_CHANGE = select_many(operations, "operation_id", "caller", lock_by="operation_id")
 SELECT_HANDLED = compile_query(
     select(operations)
     .where(
@@ -123,7 +133,8 @@ SELECT_OVERDUE = compile_query(
     .where(is_open, operations.c.next_timeout_at <= bindparam("now"))
     .order_by(operations.c.next_timeout_at, operations.c.position)
     .limit(bindparam("most"))
-    .offset(FROM_THE_FIRST),
+    .offset(FROM_THE_FIRST)
+    .with_for_update(key_share=True, skip_locked=True),
     "now",
     "most",
 )

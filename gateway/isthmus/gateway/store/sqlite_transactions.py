@@ -30,6 +30,10 @@ class SqliteSequences:
         self._recorded_at = _number(connection, audit_events.LAST_RECORDED_AT)
         self.has_identities = _number(connection, retention.SELECT_FIRST_END) > 0
 
+    def note_identities(self) -> None:
+        """Something was retired."""
+        self.has_identities = True
+
     def next_position(self) -> int:
         """Return a place behind every operation."""
         self._last_position += 1
@@ -54,6 +58,7 @@ class SqliteTransactions:
     """
 
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+    lost_races: tuple[type[Exception], ...] = ()
     # Text that is no Unicode is a ValueError, a number above 64 bits an OverflowError.
     unstorable: tuple[type[Exception], ...] = (
         sqlite3.IntegrityError,

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, exists, func, select, tuple_
+from sqlalchemy import bindparam, func, literal_column, select, tuple_
 
 from isthmus.gateway.core.operation import Operation
 from isthmus.gateway.ports import QueueKey, Task, TaskKind, WorkerSession
@@ -40,7 +40,8 @@ SELECT_READY = compile_query(
     .where(*_IN_QUEUE, _COLUMN.caller == bindparam("caller"), _COLUMN.ready_at <= bindparam("now"))
     .order_by(*_ORDER)
     .limit(bindparam("most"))
-    .offset(FROM_THE_FIRST),
+    .offset(FROM_THE_FIRST)
+    .with_for_update(skip_locked=True),
     "namespace",
     "task_queue",
     "caller",
@@ -62,7 +63,8 @@ SELECT_AHEAD = compile_query(
     )
     .order_by(*_ORDER)
     .limit(bindparam("most"))
-    .offset(FROM_THE_FIRST),
+    .offset(FROM_THE_FIRST)
+    .with_for_update(skip_locked=True, of=tasks),
     "namespace",
     "task_queue",
     "caller",
@@ -89,8 +91,15 @@ def _callers_in_line() -> Query:
     in_line = in_line.union_all(
         select(following.correlate(in_line).scalar_subquery()).where(in_line.c.caller.is_not(None))
     )
-    is_ready = exists().where(
-        *_IN_QUEUE, _COLUMN.caller == in_line.c.caller, _COLUMN.ready_at <= bindparam("now")
+    # Not EXISTS: PostgreSQL would make a join of it, and lose the order of the walk.
+    is_ready = (
+        select(literal_column("1"))
+        .where(*_IN_QUEUE, _COLUMN.caller == in_line.c.caller, _COLUMN.ready_at <= bindparam("now"))
+        .limit(literal_column("1"))
+        .offset(FROM_THE_FIRST)
+        .correlate(in_line)
+        .scalar_subquery()
+        .is_not(None)
     )
     return compile_query(
         select(in_line.c.caller).where(is_ready).limit(bindparam("most")).offset(FROM_THE_FIRST),
@@ -136,12 +145,20 @@ SELECT_PRESENT_VERSIONS = compile_query(
     "task_queue",
     "now",
 )
+# The session stays as long as the transaction that leases to it.
+HOLD_SESSION = compile_query(
+    select(worker_sessions.c.session_id)
+    .where(worker_sessions.c.session_id == bindparam("session_id"))
+    .with_for_update(read=True, key_share=True),
+    "session_id",
+)
 SELECT_EXPIRED_SESSIONS = compile_query(
     select(worker_sessions)
     .where(worker_sessions.c.expires_at <= bindparam("now"))
     .order_by(worker_sessions.c.expires_at, worker_sessions.c.session_id)
     .limit(bindparam("most"))
-    .offset(FROM_THE_FIRST),
+    .offset(FROM_THE_FIRST)
+    .with_for_update(skip_locked=True),
     "now",
     "most",
 )

@@ -20,6 +20,11 @@ class Transactions(Protocol):
         """What a driver says of values, not of the database: a command wrote what cannot be stored."""
         ...
 
+    @property
+    def lost_races(self) -> tuple[type[Exception], ...]:
+        """Which of them say that another gateway was faster: the group runs again."""
+        ...
+
     def connect(self) -> None:
         """Connect, unless it is connected.
 

@@ -237,7 +237,7 @@ class BufferedUnitOfWork:
         found = operations_known.get(ident, _MISSING)
         if found is not _MISSING:
             return found
-        row = buffer.select_one(operations.SELECT, (key.operation_id, key.caller))
+        row = buffer.select_one(operations.SELECT_FOR_CHANGE, (key.operation_id, key.caller))
         stored = operations_known[ident] = None if row is None else operations.from_row(row)
         return stored
 
@@ -334,6 +334,10 @@ class BufferedUnitOfWork:
         return self._look_up(
             own, pending, known, session_id, tasks.SELECT_SESSION, parameters, tasks.session_from_row
         )
+
+    def may_lease(self, session_id: bytes) -> bool:
+        """Whether tasks may be leased to a session, as far as others know of it."""
+        return self._buffer.may_lease(session_id)
 
     def put_worker_session(self, session: WorkerSession) -> None:
         """Add or replace a session."""

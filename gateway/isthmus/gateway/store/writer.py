@@ -13,7 +13,7 @@ from isthmus.gateway.core.errors import GatewayError, UnavailableError
 from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.ports import AuditAppended, Command, CommitWatcher, Signal
 from isthmus.gateway.store.commit_trouble import CommitTrouble
-from isthmus.gateway.store.driver import LostRaceError
+from isthmus.gateway.store.driver import NO_SCOPES, LostRaceError
 from isthmus.gateway.store.group import Buffer, Group
 from isthmus.gateway.store.transactions import Transactions
 from isthmus.gateway.store.unit_of_work import BufferedUnitOfWork
@@ -54,6 +54,7 @@ class Writer:
         self._transactions = transactions
         # What makes a transaction useless, to the command that met it and to the others.
         self._breaks: tuple[type[Exception], ...] = (*transactions.errors, LostRaceError)
+        self._lost_races: tuple[type[Exception], ...] = (*transactions.lost_races, LostRaceError)
         self._is_away: tuple[type[Exception], ...] = (*self._breaks, GatewayError, OSError)
         self._deliver = deliver
         self._watch = watch
@@ -156,7 +157,7 @@ class Writer:
         """
         reads = [key for submission in submissions for key in submission.reads]
         count = sum(len(submission.commands) for submission in submissions)
-        scopes: frozenset[str] = frozenset()
+        scopes = NO_SCOPES
         for run in range(1, MOST_RUNS + 1):
             group: Group | None = None
             try:
@@ -168,11 +169,11 @@ class Writer:
                 if group.has_audit:
                     group.signals.append(AuditAppended())
                 self._transactions.commit(group, prove=self.trouble.lasts)
-            except LostRaceError as lost:
+            except self._lost_races as lost:
                 self._transactions.abandon()
                 if run == MOST_RUNS:
                     raise
-                scopes |= lost.scopes
+                scopes |= lost.scopes if isinstance(lost, LostRaceError) else NO_SCOPES
                 if group is not None:
                     reads = [*reads, *group.looked_up()]
             except BaseException:

@@ -1,0 +1,24 @@
+"""What tests of every kind may ask for."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.postgresql_server import Databases, NoServerError, running_server
+
+
+@pytest.fixture(scope="session")
+def postgresql_databases() -> Iterator[Databases]:
+    """A PostgreSQL server that makes databases; the test is skipped, saying why, where there is none."""
+    try:
+        with running_server() as databases:
+            yield databases
+    except NoServerError as error:
+        pytest.skip(f"no PostgreSQL server: {error}")
+
+
+@pytest.fixture
+def postgresql_dsn(postgresql_databases: Databases) -> Iterator[str]:
+    """An empty PostgreSQL database with the current schema."""
+    dsn = postgresql_databases.create()
+    yield dsn
+    postgresql_databases.drop(dsn)
