@@ -25,6 +25,10 @@ LATEST_US = 1_000_000
 """How late a timeout may be while store and gateway are healthy."""
 
 
+LEASED_AT_ONCE = 16
+"""Tasks that one lease takes at most: as many as a worker of the run has room for."""
+
+
 class Problem(StrEnum):
     """What must never happen, besides what the checker of the kill test knows."""
 
@@ -123,7 +127,10 @@ def _check_turns(queue: Sequence[QueueEvent], restarts: Sequence[int], *, gatewa
 
     With F others, an operation goes out within the next F + 1 dispatches: as all weights are 1, nobody else
     has two turns in that time. A caller's own operations stand in line behind each other, so that only those
-    count that are alone; a restart begins a new round. Of several gateways each has its own rounds.
+    count that are alone; a restart begins a new round.
+
+    Of several gateways each has its own rounds, and one lease under way: it may commit after a start that it
+    did not see.
     """
     open_operations: dict[str, set[str]] = defaultdict(set)
     waiting: dict[str, _Waiting] = {}
@@ -140,7 +147,7 @@ def _check_turns(queue: Sequence[QueueEvent], restarts: Sequence[int], *, gatewa
                     waiting[event.operation_id] = _Waiting(event)
                 open_operations[event.caller].add(event.operation_id)
             case what if what == GOES_OUT:
-                yield from _judge(waiting.pop(event.operation_id, None), most=gateways)
+                yield from _judge(waiting.pop(event.operation_id, None), most=_most_turns(gateways))
                 for entry in waiting.values():
                     if entry.event.caller != event.caller:
                         entry.served[event.caller] += 1
@@ -151,6 +158,10 @@ def _check_turns(queue: Sequence[QueueEvent], restarts: Sequence[int], *, gatewa
                 open_operations[event.caller].discard(event.operation_id)
             case unknown:
                 raise AssertionError(unknown)
+
+
+def _most_turns(gateways: int) -> int:
+    return 1 if gateways == 1 else gateways * (1 + LEASED_AT_ONCE)
 
 
 def _judge(entry: _Waiting | None, *, most: int) -> Iterator[Finding]:

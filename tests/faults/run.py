@@ -10,15 +10,18 @@ import tempfile
 from pathlib import Path
 
 from tests.faults.harness import FaultRun, Report
+from tests.faults.postgresql_under_test import PostgresqlUnderTest
 from tests.faults.stores import SqliteUnderTest, StoreUnderTest
 
 SECONDS = 600.0
-STORES = ("sqlite",)
+STORES = ("sqlite", "postgresql")
 
 
 def store_under_test(name: str, folder: Path) -> StoreUnderTest:
     """Return the store of a run in a folder."""
-    return {"sqlite": SqliteUnderTest}[name](folder / "gateway-0" / "data" / "isthmus.db")
+    if name == "postgresql":
+        return PostgresqlUnderTest()
+    return SqliteUnderTest(folder / "gateway-0" / "data" / "isthmus.db")
 
 
 def run(folder: Path, store_name: str, *, seed: int, seconds: float) -> Report:
