@@ -18,8 +18,8 @@ BIN = Path(sys.executable).parent
 os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"
 
 # More processes than a small machine has cores: tests that start real processes mostly wait for them.
-# By file, because what a file sets up for all of its tests is dear.
-IN_PARALLEL = ("-n", "4", "--dist", "loadfile")
+# By file, because what a file sets up for all of its tests is dear. The longest are in the first files.
+IN_PARALLEL = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 
 nox.needs_version = ">=2026.2.9"
 nox.options.default_venv_backend = "none"
