@@ -112,6 +112,10 @@ def test_cause_is_the_handler_when_it_finishes_later(isthmus: CommandLine) -> No
     with worker(isthmus, "patient"):
         found = why(isthmus, operation_id, "handler_async", profile="app-team")
     assert ": complete it, or" in found["sentence"]
+    # The next test looks for an operation by the same token.
+    command = ("operation", "fail", operation_id, "--caller", "data-team", "-m", "no")
+    ended = isthmus(*command, profile="app-team")
+    assert ended.code == 0
 
 
 def test_operation_ends_when_somebody_completes_it_from_the_command_line(isthmus: CommandLine) -> None:

@@ -121,6 +121,7 @@ CHANGES: dict[str, Any] = {
     "labels": (("purpose", "fun"),),
     "contract_hash": fixed_bytes("a contract"),
     "fingerprint": fixed_bytes("a fingerprint"),
+    "start_at_ms": NOW_MS + 1,
     "suite": "ISE2",
 }
 
@@ -267,6 +268,7 @@ OVERSIZE_FIELDS: dict[str, Any] = {
     "labels": tuple((f"n{number:02}", "") for number in range(65)),
     "contract_hash": bytes(31),
     "fingerprint": bytes(33),
+    "start_at_ms": -1,
 }
 
 

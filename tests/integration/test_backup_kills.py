@@ -1,5 +1,6 @@
 """A backup and a restore are whole or not there, whenever the process dies."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,8 @@ def kills(log: Path, call: str, *arguments: str, watched: Path | None = None) ->
         ran = subprocess.run(
             [*command, sys.executable, "-m", "tests.integration.backup_process", *arguments],
             cwd=ROOT,
+            # Whoever measures coverage renames files as well.
+            env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
             check=False,
             capture_output=True,
             text=True,

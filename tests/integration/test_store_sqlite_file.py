@@ -106,6 +106,7 @@ async def test_open_is_refused_when_a_newer_release_wrote_the_schema(database: P
     await store.close()
     with sqlite3.connect(database) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE meta SET value = '9998' WHERE name = 'oldest_gateway'")
     connection.close()
     with pytest.raises(ConfigurationError, match="newer release") as refused:
         await SqliteStore(database).open()

@@ -7,7 +7,7 @@ this namespace sealed it to itself. What the gateway says beside it is not belie
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -69,7 +69,7 @@ class Wanted:
     """The operation to end: by its id, or by the token that its handler returned."""
 
     operation_id: OperationId | None
-    token: bytes
+    token: bytes = field(repr=False)
     caller_namespace: str
 
     @classmethod

@@ -3,7 +3,7 @@
 import inspect
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast, overload
 
 from nexusrpc.handler import OperationHandler
@@ -27,7 +27,7 @@ class SignalContext:
 
     signal: Signal
     """The signal; its ``id`` is the same whenever it is delivered again."""
-    token: str
+    token: str = field(repr=False)
     """The operation token that the start returned."""
     service: str
     operation: str
