@@ -61,7 +61,13 @@ def breaking(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests, with coverage; arguments after -- go to pytest (-n0: one process, for debuggers)."""
+    """All tests; arguments after -- go to pytest (-n0: one process, for debuggers)."""
+    session.run("pytest", *IN_PARALLEL, *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """All tests, and which lines they run, also in the processes that they start; slower."""
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *IN_PARALLEL, *session.posargs)
     session.run("coverage", "combine", "--quiet")
