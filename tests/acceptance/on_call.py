@@ -31,7 +31,7 @@ class Batches:
 
 class Later(OperationHandler):
     async def start(self, ctx, input):
-        return StartOperationResultAsync(token="t")
+        return StartOperationResultAsync(token=ctx.request_id)
 
     async def cancel(self, ctx, token):
         pass
