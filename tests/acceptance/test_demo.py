@@ -127,6 +127,8 @@ def test_demo_starts_nothing_when_the_file_is_bad(
 def test_demo_leaves_no_process_behind_when_it_is_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     """In the middle of the work, by Ctrl-C or by a supervisor."""
     mark = f"{tmp_path.name}{number}"
+    # A script starts what it puts into the background with SIGINT ignored, and children inherit that.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "isthmus.cli", "demo"],
         env=environment(mark),
@@ -135,6 +137,7 @@ def test_demo_leaves_no_process_behind_when_it_is_interrupted(tmp_path: Path, nu
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, inherited)
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("Placing batches"):
