@@ -54,6 +54,8 @@ async def test_circuits_are_equal_when_the_store_is_opened_again(store_factory: 
     second = store_factory()
     await second.open()
     assert await second.transact(lambda unit: unit.circuit(LINE)) == CIRCUIT
+    assert await second.read(lambda reader: reader.circuit(LINE)) == CIRCUIT
+    assert await second.read(lambda reader: reader.circuit(replace(LINE, caller="nobody"))) is None
     assert set(await second.read(lambda reader: reader.circuits(10))) == {CIRCUIT, OF_ALL}
     assert len(await second.read(lambda reader: reader.circuits(1))) == 1
     await second.close()

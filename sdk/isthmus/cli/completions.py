@@ -1,6 +1,7 @@
 """``isthmus completions``: what ended of the operations that a namespace called."""
 
 from enum import StrEnum, unique
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,6 +53,7 @@ def follow(
     With --output json: one JSON document a line. A completion is acknowledged after it was printed.
     """
     from isthmus.cli.client_session import run_with_client
+    from isthmus.cli.following import follow as follow_feed
 
     async def work(client: "Client") -> None:
         completions = client.completions(
@@ -61,14 +63,7 @@ def follow(
             begin="beginning" if beginning else "now",
             follow=wait,
         )
-        seen = 0
-        async for completion in completions:
-            _print_line(ctx, completion)
-            if acknowledge:
-                await completions.acknowledge(completion)
-            seen += 1
-            if seen == count:
-                return
+        await follow_feed(completions, partial(_print_line, ctx), acknowledge=acknowledge, count=count)
 
     run_with_client(ctx, work)
 

@@ -1,5 +1,6 @@
 """``isthmus event``: publish events for other teams, and read those of other teams."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -79,19 +80,13 @@ def follow(
     with its error and without a value.
     """
     from isthmus.cli.client_session import run_with_client
+    from isthmus.cli.following import follow as follow_feed
 
     async def work(client: "Client") -> None:
         events = client.events(
             cursor, endpoint=endpoint, begin="beginning" if beginning else "now", follow=wait
         )
-        seen = 0
-        async for event in events:
-            _print_line(ctx, event)
-            if acknowledge:
-                await events.acknowledge(event)
-            seen += 1
-            if seen == count:
-                return
+        await follow_feed(events, partial(_print_line, ctx), acknowledge=acknowledge, count=count)
 
     run_with_client(ctx, work)
 

@@ -153,11 +153,13 @@ def verify_ending(
         raise UnverifiedAnswerError(shown, "the outcome") from error
 
 
-def outcome_expected(request: KnownRequest, caller: Caller) -> Expected:
-    """Return what an outcome of a request must be: from its recipient, and about nothing else."""
+def answer_expected(
+    request: KnownRequest, caller: Caller, directions: frozenset[Direction] = OUTCOMES
+) -> Expected:
+    """Return what an answer to a request must be: from its recipient, and about nothing else."""
     asked = request.header
     return Expected(
-        directions=OUTCOMES,
+        directions=directions,
         trust_domain=asked.trust_domain,
         sender_namespace=asked.recipient_namespace,
         recipient_namespace=caller.namespace,
@@ -176,7 +178,7 @@ def _attested(
     namespace = caller.namespace
     opened = open_envelope(
         envelope,
-        expected=outcome_expected(request, caller),
+        expected=answer_expected(request, caller),
         sender_keys=handler_keys,
         decrypter=caller.keyring,
         namespace=namespace,

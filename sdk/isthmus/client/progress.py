@@ -4,18 +4,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from isthmus.client.answer import KnownRequest
+from isthmus.client.answer import KnownRequest, answer_expected
 from isthmus.client.errors import UnverifiedAnswerError
 from isthmus.client.flows import START_TIMEOUT_SECONDS, Clock, Flow, Send, with_newest_keys
 from isthmus.client.request import Caller
 from isthmus.envelope.errors import EnvelopeRejectedError, RejectionReason
-from isthmus.envelope.expected import Expected, VerifiedKeys
+from isthmus.envelope.expected import VerifiedKeys
 from isthmus.envelope.open import Opened, open_envelope
 from isthmus.payload.payload import Payload
 from isthmus.v1 import operation_pb2, operation_service_pb2
 from isthmus.wire.header import Direction
 from isthmus.wire.names import format_operation_id
 
+_PROGRESS: Final = frozenset({Direction.PROGRESS})
 WATCH_WAIT: Final = timedelta(seconds=60)
 """How long one look waits for something newer; the gateway caps it."""
 
@@ -101,21 +102,10 @@ def _verified(
     keys: VerifiedKeys,
     clock: Clock,
 ) -> Opened:
-    asked = request.header
     try:
         opened = open_envelope(
             envelope,
-            expected=Expected(
-                directions=frozenset({Direction.PROGRESS}),
-                trust_domain=asked.trust_domain,
-                sender_namespace=asked.recipient_namespace,
-                recipient_namespace=caller.namespace,
-                endpoint=asked.endpoint,
-                service=asked.service,
-                operation=asked.operation,
-                operation_id=asked.operation_id,
-                request_digest=request.digest,
-            ),
+            expected=answer_expected(request, caller, _PROGRESS),
             sender_keys=keys,
             decrypter=caller.keyring,
             namespace=caller.namespace,
@@ -123,5 +113,7 @@ def _verified(
         )
         seen.admit(opened)
     except EnvelopeRejectedError as error:
-        raise UnverifiedAnswerError(format_operation_id(asked.operation_id), "the progress") from error
+        raise UnverifiedAnswerError(
+            format_operation_id(request.header.operation_id), "the progress"
+        ) from error
     return opened

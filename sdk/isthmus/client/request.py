@@ -22,7 +22,7 @@ from isthmus.keys.keyring import Keyring
 from isthmus.payload.payload import Payload
 from isthmus.wire import limits
 from isthmus.wire.header import Direction, Header
-from isthmus.wire.names import NamespaceName, OperationId
+from isthmus.wire.names import KeyId, NamespaceName, OperationId
 
 ReusePolicy = Literal["attach", "reject", "restart_if_failed"]
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -245,17 +245,22 @@ def seal_request(
     return Prepared(sealed=sealed, fingerprint=fingerprint)
 
 
-def seal_cancel(
-    caller: Caller, request: Header, request_digest: bytes, *, recipient: RecipientKey, now_ms: int
-) -> Sealed:
-    """Seal a cancel of a request of one's own. Raises NeverSealError."""
-    signer = caller.keyring.signing_key()
-    ends_ms = request.issued_at_ms + request.schedule_to_close_timeout_ms
-    header = Header(
-        direction=Direction.CANCEL,
+def header_about(
+    request: Header,
+    direction: Direction,
+    *,
+    caller: Caller,
+    sender_key_id: KeyId,
+    request_digest: bytes,
+    now_ms: int,
+    expires_at_ms: int,
+) -> Header:
+    """Return the header of a further message of the caller to the recipient of its request."""
+    return Header(
+        direction=direction,
         trust_domain=request.trust_domain,
         sender_namespace=request.sender_namespace,
-        sender_key_id=signer.key_id,
+        sender_key_id=sender_key_id,
         principal=caller.principal,
         recipient_namespace=request.recipient_namespace,
         endpoint=request.endpoint,
@@ -265,8 +270,25 @@ def seal_cancel(
         message_id=random_message_id(),
         request_digest=request_digest,
         issued_at_ms=now_ms,
+        expires_at_ms=expires_at_ms,
+        recipients=request.recipients,
+    )
+
+
+def seal_cancel(
+    caller: Caller, request: Header, request_digest: bytes, *, recipient: RecipientKey, now_ms: int
+) -> Sealed:
+    """Seal a cancel of a request of one's own. Raises NeverSealError."""
+    signer = caller.keyring.signing_key()
+    ends_ms = request.issued_at_ms + request.schedule_to_close_timeout_ms
+    header = header_about(
+        request,
+        Direction.CANCEL,
+        caller=caller,
+        sender_key_id=signer.key_id,
+        request_digest=request_digest,
+        now_ms=now_ms,
         # It must not expire before what it cancels.
         expires_at_ms=max(now_ms + _CANCEL_LIFE_MS, ends_ms),
-        recipients=request.recipients,
     )
     return seal(header, Payload(content_type="", data=b""), signer=signer, recipients=(recipient,))

@@ -6,13 +6,12 @@ from typing import Final
 from isthmus.client.answer import KnownRequest
 from isthmus.client.errors import ConfigurationError, PayloadTooLargeError, UnverifiedAnswerError
 from isthmus.client.flows import START_TIMEOUT_SECONDS, Clock, Flow, PeerKeys, Send, with_current_keys
-from isthmus.client.request import Caller
-from isthmus.envelope.identity import random_message_id
+from isthmus.client.request import Caller, header_about
 from isthmus.envelope.seal import seal
 from isthmus.payload.payload import Payload
 from isthmus.v1 import operation_service_pb2
 from isthmus.wire import limits
-from isthmus.wire.header import SESSION_BYTES, Direction, Header
+from isthmus.wire.header import SESSION_BYTES, Direction
 from isthmus.wire.names import SIGNAL_NAME_HEADER, format_operation_id
 
 MAX_NAME_CHARS: Final = 200
@@ -54,16 +53,18 @@ def signal_flow(
     sequence = line.sent + 1
 
     def attempt(keys: PeerKeys) -> Flow[None]:
-        header = _header(caller, request, clock.now_ms())._replace(
-            sender_session=line.session, sequence=sequence
-        )
-        signer = caller.keyring.signing_key()
-        sealed = seal(
-            header._replace(sender_key_id=signer.key_id),
-            payload,
-            signer=signer,
-            recipients=(keys.sealing_key(),),
-        )
+        signer, now_ms = caller.keyring.signing_key(), clock.now_ms()
+        header = header_about(
+            asked,
+            Direction.SIGNAL,
+            caller=caller,
+            sender_key_id=signer.key_id,
+            request_digest=request.digest,
+            now_ms=now_ms,
+            # Every later attempt reads it again, as long as the operation lives.
+            expires_at_ms=max(now_ms, asked.issued_at_ms + asked.schedule_to_close_timeout_ms) + _GRACE_MS,
+        )._replace(sender_session=line.session, sequence=sequence)
+        sealed = seal(header, payload, signer=signer, recipients=(keys.sealing_key(),))
         call = operation_service_pb2.SessionCall()
         call.signal.envelope = sealed.envelope
         reply = yield Send(call=call, timeout_seconds=START_TIMEOUT_SECONDS, size_bytes=len(sealed.envelope))
@@ -72,25 +73,3 @@ def signal_flow(
 
     yield from with_current_keys(caller, asked.recipient_namespace, attempt)
     line.sent = sequence
-
-
-def _header(caller: Caller, request: KnownRequest, now_ms: int) -> Header:
-    asked = request.header
-    return Header(
-        direction=Direction.SIGNAL,
-        trust_domain=asked.trust_domain,
-        sender_namespace=asked.sender_namespace,
-        sender_key_id=asked.sender_key_id,
-        principal=caller.principal,
-        recipient_namespace=asked.recipient_namespace,
-        endpoint=asked.endpoint,
-        service=asked.service,
-        operation=asked.operation,
-        operation_id=asked.operation_id,
-        message_id=random_message_id(),
-        request_digest=request.digest,
-        issued_at_ms=now_ms,
-        # Every later attempt reads it again, as long as the operation lives.
-        expires_at_ms=max(now_ms, asked.issued_at_ms + asked.schedule_to_close_timeout_ms) + _GRACE_MS,
-        recipients=asked.recipients,
-    )

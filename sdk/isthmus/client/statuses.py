@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from isthmus.client.answer import KnownRequest, Outcome, is_canceled, outcome_expected, outcome_of_statement
+from isthmus.client.answer import KnownRequest, Outcome, answer_expected, is_canceled, outcome_of_statement
 from isthmus.client.description import public_state
 from isthmus.client.errors import UnprovenOutcomeError, UnverifiedAnswerError
 from isthmus.client.flows import (
@@ -143,7 +143,7 @@ def _attested(
                 proof.header,
                 proof.signature,
                 proof.body_digest,
-                expected=outcome_expected(request, caller),
+                expected=answer_expected(request, caller),
                 sender_keys=keys,
                 namespace=caller.namespace,
                 now_ms=clock.now_ms(),

@@ -134,9 +134,7 @@ class TaskEnvelopes:
             KeyUnavailableError: a key is missing here.
             UntrustedNamespaceError: the caller is not pinned.
         """
-        expected = self._expected(
-            _REQUEST, sender=caller_namespace, operation_id=operation_id, request_digest=b""
-        )
+        expected = self._expected_request(sender=caller_namespace, operation_id=operation_id)
         return await self._open(data, expected, guard=self._guard)
 
     async def verify_request(
@@ -151,11 +149,8 @@ class TaskEnvelopes:
         except WireFormatError:
             raise EnvelopeRejectedError(RejectionReason.MALFORMED) from None
         header = envelope.header
-        expected = self._expected(
-            _REQUEST,
-            sender=caller_namespace or header.sender_namespace,
-            operation_id=operation_id,
-            request_digest=b"",
+        expected = self._expected_request(
+            sender=caller_namespace or header.sender_namespace, operation_id=operation_id
         )
         check_header(header, expected)
         keys = await self._keys.verification_keys(expected.sender_namespace, key_id=header.sender_key_id)
@@ -167,49 +162,22 @@ class TaskEnvelopes:
 
     async def open_cancel(self, data: bytes, *, request: RequestFacts) -> Opened:
         """Open the cancel of an operation. Raises as open_request does."""
-        expected = self._expected(
-            _CANCEL,
-            sender=request.caller_namespace,
-            operation_id=request.operation_id,
-            request_digest=request.request_digest,
-            names=request,
-        )
-        return await self._open(data, expected)
+        return await self._open(data, self._expected_about(request, _CANCEL, sender=request.caller_namespace))
 
     async def open_signal(self, data: bytes, *, request: RequestFacts) -> Opened:
         """Open a signal to an operation. Raises as open_request does."""
-        expected = self._expected(
-            _SIGNAL,
-            sender=request.caller_namespace,
-            operation_id=request.operation_id,
-            request_digest=request.request_digest,
-            names=request,
-        )
-        return await self._open(data, expected)
+        return await self._open(data, self._expected_about(request, _SIGNAL, sender=request.caller_namespace))
 
     async def open_started(self, data: bytes, *, request: RequestFacts) -> Opened:
         """Open the operation token that this namespace sealed to itself. Raises as open_request does."""
-        expected = self._expected(
-            _STARTED,
-            sender=self.identity.namespace,
-            operation_id=request.operation_id,
-            request_digest=request.request_digest,
-            names=request,
-        )
-        return await self._open(data, expected)
+        return await self._open(data, self._expected_about(request, _STARTED, sender=self.identity.namespace))
 
     async def open_details(self, data: bytes, *, request: RequestFacts, attempt: int) -> Payload:
         """Open the details that an attempt before this one sealed to its own namespace.
 
         Raises as open_request does.
         """
-        expected = self._expected(
-            _DETAILS,
-            sender=self.identity.namespace,
-            operation_id=request.operation_id,
-            request_digest=request.request_digest,
-            names=request,
-        )
+        expected = self._expected_about(request, _DETAILS, sender=self.identity.namespace)
         payload = (await self._open(data, expected)).payload
         stated = dict(payload.headers).get(_ATTEMPT, "")
         if not (stated.isascii() and stated.isdigit() and 0 < int(stated) < attempt):
@@ -290,25 +258,33 @@ class TaskEnvelopes:
             guard=guard,
         )
 
-    def _expected(
-        self,
-        directions: frozenset[Direction],
-        *,
-        sender: str,
-        operation_id: bytes,
-        request_digest: bytes,
-        names: RequestFacts | None = None,
+    def _expected_request(self, *, sender: str, operation_id: bytes) -> Expected:
+        return Expected(
+            directions=_REQUEST,
+            trust_domain=self.identity.trust_domain,
+            sender_namespace=sender,
+            recipient_namespace=self.identity.namespace,
+            endpoint=None,
+            service=None,
+            operation=None,
+            operation_id=operation_id,
+            request_digest=b"",
+        )
+
+    def _expected_about(
+        self, request: RequestFacts, directions: frozenset[Direction], *, sender: str
     ) -> Expected:
+        """Return what a message about a request must be that is known already."""
         return Expected(
             directions=directions,
             trust_domain=self.identity.trust_domain,
             sender_namespace=sender,
             recipient_namespace=self.identity.namespace,
-            endpoint=names.endpoint if names else None,
-            service=names.service if names else None,
-            operation=names.operation if names else None,
-            operation_id=operation_id,
-            request_digest=request_digest,
+            endpoint=request.endpoint,
+            service=request.service,
+            operation=request.operation,
+            operation_id=request.operation_id,
+            request_digest=request.request_digest,
         )
 
 

@@ -8,15 +8,15 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
-from tests.acceptance.deployment.team import AUDIENCE
 from tests.acceptance.deployment.two_teams import TASK_QUEUE
 
-from isthmus.transport.credentials import SigningKeyToken, load_signing_key
+from isthmus.client.assembly import token_source
+from isthmus.client.profile import load_profile
+from isthmus.transport.credentials import call_metadata
 from isthmus.v1 import worker_service_pb2, worker_service_pb2_grpc
 from isthmus.wire.names import OperationId, format_operation_id
 
@@ -86,14 +86,8 @@ async def _beat(stream: Stream) -> None:
 
 async def main(size: int) -> None:
     """Poll until killed."""
-    namespace = os.environ["ISTHMUS_NAMESPACE"]
-    token = SigningKeyToken(
-        load_signing_key(Path(os.environ["ISTHMUS_SIGNING_KEY_FILE"])),
-        issuer=namespace,
-        subject=namespace,
-        audience=AUDIENCE,
-    )
-    crowd = Crowd(os.environ["ISTHMUS_ADDRESS"], (("authorization", f"Bearer {token.token()}"),))
+    credentials = token_source(load_profile(), os.environ)
+    crowd = Crowd(os.environ["ISTHMUS_ADDRESS"], call_metadata(credentials))
     await crowd.gather(size)
 
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from isthmus.endpoints.endpoint import Endpoint
-from isthmus.gateway.api.authorization import Authorization
+from isthmus.gateway.api.authorization import Authorization, question_about
 from isthmus.gateway.api.message_checks import HEADER_MISMATCH, MessageChecks
 from isthmus.gateway.api.registry_cache import RegistryCache
 from isthmus.gateway.authn.principal import Principal
@@ -12,7 +12,7 @@ from isthmus.gateway.commands.signal_operation import SignalOperation
 from isthmus.gateway.commands.start_operation import ReusePolicy, StartOperation
 from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError, PreconditionError
 from isthmus.gateway.ports import Clock
-from isthmus.policies.decision import Action, Decision, Question
+from isthmus.policies.decision import Action, Decision
 from isthmus.v1 import operation_service_pb2
 from isthmus.wire.envelope import SealedEnvelope
 from isthmus.wire.header import Direction, Header
@@ -159,19 +159,11 @@ class Admission:
         sealed: SealedEnvelope,
         digest: bytes,
     ) -> Decision:
-        header = sealed.header
-        question = Question(
-            action=action,
-            namespace=principal.namespace,
-            principal=principal.name,
-            endpoint=endpoint,
-            service=header.service,
-            operation=header.operation,
-            labels=header.labels,
-            payload_bytes=len(sealed.body),
+        question = question_about(
+            sealed, action, namespace=principal.namespace, principal=principal, endpoint=endpoint
         )
         return await self._authorization.require(
-            principal, question, operation_id=header.operation_id, digest=digest
+            principal, question, operation_id=sealed.header.operation_id, digest=digest
         )
 
     def _check_recipient(self, sealed: SealedEnvelope, endpoint: Endpoint) -> None:

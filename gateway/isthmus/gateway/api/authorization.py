@@ -1,10 +1,29 @@
 """Asks the authorizer, and audits what it denies: a denial is answered after it is on record."""
 
+from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.core.audit_record import RequestDenied
 from isthmus.gateway.core.errors import AccessDeniedError
 from isthmus.policies.decision import Action, Authorizer, Decision, Question
+from isthmus.wire.envelope import SealedEnvelope
+
+
+def question_about(
+    sealed: SealedEnvelope, action: Action, *, namespace: str, principal: Principal, endpoint: Endpoint
+) -> Question:
+    """Return whether a namespace may do something with a sealed message: all that the gateway sees of it."""
+    header = sealed.header
+    return Question(
+        action=action,
+        namespace=namespace,
+        principal=principal.name,
+        endpoint=endpoint,
+        service=header.service,
+        operation=header.operation,
+        labels=header.labels,
+        payload_bytes=len(sealed.body),
+    )
 
 
 class Authorization:

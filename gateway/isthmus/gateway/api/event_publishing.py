@@ -1,14 +1,14 @@
 """Events of endpoints: published by the owner for those on the allow list, fetched by whom they are for."""
 
 from isthmus.endpoints.endpoint import Endpoint
-from isthmus.gateway.api.authorization import Authorization
+from isthmus.gateway.api.authorization import Authorization, question_about
 from isthmus.gateway.api.message_checks import HEADER_MISMATCH, MessageChecks
 from isthmus.gateway.api.registry_cache import RegistryCache
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.publish_event import PublishEvent, publish_event
 from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError
 from isthmus.gateway.ports import Clock, Store
-from isthmus.policies.decision import Action, Decision, Question
+from isthmus.policies.decision import Action, Decision
 from isthmus.v1 import feed_service_pb2 as pb
 from isthmus.wire.envelope import SealedEnvelope
 from isthmus.wire.header import Direction
@@ -93,17 +93,7 @@ class EventPublishing:
         endpoint: Endpoint,
         sealed: SealedEnvelope,
     ) -> Decision:
-        header = sealed.header
-        question = Question(
-            action=action,
-            namespace=namespace,
-            principal=principal.name,
-            endpoint=endpoint,
-            service=header.service,
-            operation=header.operation,
-            labels=header.labels,
-            payload_bytes=len(sealed.body),
-        )
+        question = question_about(sealed, action, namespace=namespace, principal=principal, endpoint=endpoint)
         return await self._authorization.require(
-            principal, question, operation_id=header.operation_id, digest=sealed.digest
+            principal, question, operation_id=sealed.header.operation_id, digest=sealed.digest
         )

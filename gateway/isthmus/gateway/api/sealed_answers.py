@@ -1,10 +1,10 @@
 """What the handler's side seals, checked: by its header, its keys, and whether its sender may serve."""
 
-from isthmus.gateway.api.authorization import Authorization
+from isthmus.gateway.api.authorization import Authorization, question_about
 from isthmus.gateway.api.message_checks import MessageChecks
 from isthmus.gateway.api.registry_cache import RegistryCache
 from isthmus.gateway.authn.principal import Principal
-from isthmus.policies.decision import Action, Question
+from isthmus.policies.decision import Action
 from isthmus.wire.envelope import SealedEnvelope
 from isthmus.wire.header import Direction
 
@@ -33,15 +33,8 @@ class SealedAnswers:
         endpoint = await self._registry.endpoint(header.endpoint)
         # An endpoint that another namespace owns now does not concern what came through it before.
         if endpoint is not None and endpoint.namespace == principal.namespace:
-            question = Question(
-                action=Action.SERVE,
-                namespace=principal.namespace,
-                principal=principal.name,
-                endpoint=endpoint,
-                service=header.service,
-                operation=header.operation,
-                labels=header.labels,
-                payload_bytes=len(sealed.body),
+            question = question_about(
+                sealed, Action.SERVE, namespace=principal.namespace, principal=principal, endpoint=endpoint
             )
             await self._authorization.require(principal, question, operation_id=header.operation_id)
         return sealed

@@ -111,7 +111,7 @@ def review_circuits(uow: UnitOfWork, lines: Iterable[Line], *, now: datetime) ->
 
 def _put(uow: UnitOfWork, circuit: Circuit) -> None:
     uow.put_circuit(circuit)
-    uow.signal(CircuitChanged(line=circuit.line, queue=_queue(circuit), circuit=circuit))
+    uow.signal(CircuitChanged(line=circuit.line, queue=circuit_queue(circuit), circuit=circuit))
 
 
 def _close(uow: UnitOfWork, circuit: Circuit, cause: str, now: datetime) -> None:
@@ -130,8 +130,9 @@ def _close(uow: UnitOfWork, circuit: Circuit, cause: str, now: datetime) -> None
             ),
         )
     )
-    uow.signal(CircuitChanged(line=line, queue=_queue(circuit), circuit=None))
+    uow.signal(CircuitChanged(line=line, queue=circuit_queue(circuit), circuit=None))
 
 
-def _queue(circuit: Circuit) -> QueueKey:
+def circuit_queue(circuit: Circuit) -> QueueKey:
+    """Return the queue in which a circuit holds tasks up."""
     return QueueKey(namespace=NamespaceName(circuit.handler), task_queue=circuit.line.task_queue)

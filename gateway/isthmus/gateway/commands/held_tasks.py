@@ -1,8 +1,8 @@
 """Open a worker session on a new connection, and find what it holds already."""
 
-from isthmus.gateway.commands.lease_tasks import LeasedTask, details_for, signal_for
+from isthmus.gateway.commands.lease_tasks import LeasedTask, with_messages
 from isthmus.gateway.commands.worker_sessions import renew_session
-from isthmus.gateway.ports import EnvelopeSlot, TaskKind, UnitOfWork, WorkerSession
+from isthmus.gateway.ports import EnvelopeSlot, UnitOfWork, WorkerSession
 
 
 def open_session(uow: UnitOfWork, session: WorkerSession) -> tuple[LeasedTask, ...]:
@@ -28,16 +28,5 @@ def held_tasks(uow: UnitOfWork, session_id: bytes) -> tuple[LeasedTask, ...]:
         request = uow.envelope(task.key, EnvelopeSlot.REQUEST)
         if operation is None or request is None:
             continue
-        is_start = task.kind is TaskKind.START
-        held.append(
-            LeasedTask(
-                task=task,
-                operation=operation,
-                request=request,
-                cancel=uow.envelope(task.key, EnvelopeSlot.CANCEL) if operation.cancel_requested else None,
-                started=None if is_start else uow.envelope(task.key, EnvelopeSlot.STARTED),
-                details=details_for(uow, operation, task.kind),
-                signal=signal_for(uow, task),
-            )
-        )
+        held.append(with_messages(uow, task, operation, request))
     return tuple(held)

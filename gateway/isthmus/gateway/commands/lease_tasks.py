@@ -169,20 +169,27 @@ def _lease(uow: UnitOfWork, task: Task, session: WorkerSession, now: datetime) -
     else:
         uow.put_task(replace(task, session_id=session.session_id))
     _audit_dispatch(uow, operation, session, now)
-    is_start = task.kind is TaskKind.START
     attempt = task.attempt if task.kind is TaskKind.SIGNAL else operation.attempt
+    return with_messages(
+        uow, replace(task, session_id=session.session_id, attempt=attempt), operation, request
+    )
+
+
+def with_messages(uow: UnitOfWork, task: Task, operation: Operation, request: bytes) -> LeasedTask:
+    """Return a task with everything that its worker needs."""
+    is_start = task.kind is TaskKind.START
     return LeasedTask(
-        task=replace(task, session_id=session.session_id, attempt=attempt),
+        task=task,
         operation=operation,
         request=request,
         cancel=uow.envelope(task.key, EnvelopeSlot.CANCEL) if operation.cancel_requested else None,
         started=None if is_start else uow.envelope(task.key, EnvelopeSlot.STARTED),
         details=details_for(uow, operation, task.kind),
-        signal=signal_for(uow, task),
+        signal=_signal_for(uow, task),
     )
 
 
-def signal_for(uow: UnitOfWork, task: Task) -> bytes | None:
+def _signal_for(uow: UnitOfWork, task: Task) -> bytes | None:
     """Return the signal that a task hands over."""
     return uow.signal_envelope(task.key, task.attempt) if task.kind is TaskKind.SIGNAL else None
 

@@ -9,10 +9,9 @@ from datetime import datetime
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.endpoints.settings import settings_of
-from isthmus.endpoints.visibility import is_visible
 from isthmus.gateway.commands.create_endpoint import check_settings, put_endpoint
 from isthmus.gateway.commands.delete_endpoint import in_use
-from isthmus.gateway.commands.update_endpoint import administered_endpoint, check_etag
+from isthmus.gateway.commands.update_endpoint import administered_endpoint, check_etag, visible_endpoint
 from isthmus.gateway.core.audit_record import Actor
 from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError, PreconditionError
 from isthmus.gateway.ports import UnitOfWork
@@ -73,9 +72,7 @@ def accept_endpoint(
         ConflictError: somebody else changed it since.
         InvalidRequestError: the task queue has no valid name.
     """
-    existing = uow.endpoint(name)
-    if existing is None or not is_visible(existing, actor.namespace):
-        raise NotFoundError(f"there is no endpoint {name}", reason="ENDPOINT_NOT_FOUND")
+    existing = visible_endpoint(uow, name, actor)
     if existing.offered_to != actor.namespace:
         raise PreconditionError(
             f"{name} is not offered to {actor.namespace}",

@@ -52,6 +52,14 @@ def update_endpoint(
     return endpoint
 
 
+def visible_endpoint(uow: UnitOfWork, name: str, actor: Actor) -> Endpoint:
+    """Return an endpoint that the actor may know of. Raises NotFoundError."""
+    endpoint = uow.endpoint(name)
+    if endpoint is None or not is_visible(endpoint, actor.namespace):
+        raise NotFoundError(f"there is no endpoint {name}", reason="ENDPOINT_NOT_FOUND")
+    return endpoint
+
+
 def administered_endpoint(
     uow: UnitOfWork, *, name: str, expected_etag: str, actor: Actor, authorizer: Authorizer
 ) -> Endpoint:
@@ -62,9 +70,7 @@ def administered_endpoint(
         AccessDeniedError: the actor may not change it.
         ConflictError: its etag is another one.
     """
-    endpoint = uow.endpoint(name)
-    if endpoint is None or not is_visible(endpoint, actor.namespace):
-        raise NotFoundError(f"there is no endpoint {name}", reason="ENDPOINT_NOT_FOUND")
+    endpoint = visible_endpoint(uow, name, actor)
     decision = authorizer.decide(
         Question(
             action=Action.ADMINISTER,

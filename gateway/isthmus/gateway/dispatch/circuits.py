@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
-from isthmus.gateway.commands.circuits import open_circuit, review_circuits
+from isthmus.gateway.commands.circuits import circuit_queue, open_circuit, review_circuits
 from isthmus.gateway.core.circuit import EVERYBODY, Circuit, Line, Streaks, count_answer, count_failure
 from isthmus.gateway.core.errors import GatewayError
 from isthmus.gateway.core.operation import AttemptEnd, Operation, OperationKey
@@ -211,7 +211,7 @@ class Circuits:
                 self._learn(line, after)
                 circuit = after or before
                 if circuit is not None:
-                    self._changed(_queue_of(circuit))
+                    self._changed(circuit_queue(circuit))
 
     async def review(self) -> None:
         """Look what became of probes, and close what nobody needs."""
@@ -228,14 +228,14 @@ class Circuits:
         self.changes += 1
         before = self._open.pop(line, None)
         if before is not None:
-            queue = _queue_of(before)
+            queue = circuit_queue(before)
             lines = self._queues.get(queue, {})
             lines.pop(line, None)
             if not lines:
                 self._queues.pop(queue, None)
         if circuit is not None:
             self._open[line] = circuit
-            self._queues.setdefault(_queue_of(circuit), {})[line] = circuit
+            self._queues.setdefault(circuit_queue(circuit), {})[line] = circuit
         self._probes = set(_probed(self._open.values()))
 
     def _do_soon(self, work: Coroutine[object, object, None]) -> None:
@@ -259,7 +259,3 @@ def waits_until(circuits: Iterable[Circuit], looked_at: datetime) -> datetime | 
 
 def _probed(circuits: Iterable[Circuit]) -> Iterable[OperationKey]:
     return (circuit.probe.key for circuit in circuits if circuit.probe is not None)
-
-
-def _queue_of(circuit: Circuit) -> QueueKey:
-    return QueueKey(namespace=NamespaceName(circuit.handler), task_queue=circuit.line.task_queue)

@@ -81,35 +81,8 @@ class FutureWaiter(Waiter):
             timer.cancel()
 
 
-class ProgressWaiter(Waiter):
-    """A wait for progress above a sequence, or for the end."""
-
-    __slots__ = ("_after", "_woken")
-
-    def __init__(self, key: OperationKey, principal: str, *, after: int) -> None:
-        super().__init__(key, principal)
-        self._after = after
-        self._woken = asyncio.Event()
-
-    def wake(self, closed: OperationClosed) -> None:
-        """Let the coroutine go on."""
-        del closed
-        self._woken.set()
-
-    def progressed(self, reported: ProgressReported) -> None:
-        """Let the coroutine go on, if that is news."""
-        if reported.sequence > self._after:
-            self._woken.set()
-
-    async def woken(self, seconds: float) -> None:
-        """Return when there is something new, or the time is over."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-
-
-class SignalWaiter(Waiter):
-    """A wait for a further signal, or for the end."""
+class NewsWaiter(Waiter):
+    """A wait for something new about an operation, or for its end."""
 
     __slots__ = ("_woken",)
 
@@ -122,15 +95,36 @@ class SignalWaiter(Waiter):
         del closed
         self._woken.set()
 
-    def signaled(self) -> None:
-        """Let the coroutine go on."""
-        self._woken.set()
-
     async def woken(self, seconds: float) -> None:
         """Return when there is something new, or the time is over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
+
+
+class ProgressWaiter(NewsWaiter):
+    """A wait for progress above a sequence, or for the end."""
+
+    __slots__ = ("_after",)
+
+    def __init__(self, key: OperationKey, principal: str, *, after: int) -> None:
+        super().__init__(key, principal)
+        self._after = after
+
+    def progressed(self, reported: ProgressReported) -> None:
+        """Let the coroutine go on, if that is news."""
+        if reported.sequence > self._after:
+            self._woken.set()
+
+
+class SignalWaiter(NewsWaiter):
+    """A wait for a further signal, or for the end."""
+
+    __slots__ = ()
+
+    def signaled(self) -> None:
+        """Let the coroutine go on."""
+        self._woken.set()
 
 
 class Waiters:

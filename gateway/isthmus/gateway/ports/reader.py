@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from isthmus.endpoints.endpoint import Endpoint
-from isthmus.gateway.core.circuit import Circuit
+from isthmus.gateway.core.circuit import Circuit, Line
 from isthmus.gateway.core.feed import Cursor, PublishedEvent
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey, State
@@ -139,6 +139,10 @@ class Reader(Protocol):
 
     def next_ready_at(self, queue: QueueKey, *, after: datetime | None = None) -> datetime | None:
         """When the next waiting task of the queue becomes ready, later than a moment; None when none does."""
+        ...
+
+    def circuit(self, line: Line) -> Circuit | None:
+        """Return the circuit of a line; None: it is closed."""
         ...
 
     def circuits(self, limit: int) -> Sequence[Circuit]:

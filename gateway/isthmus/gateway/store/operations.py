@@ -96,22 +96,15 @@ INSERT = insert_many(operations)
 UPDATE = update_many(operations, "position", _CHANGING)
 PUT_ENVELOPE = insert_many(envelopes, replace_by="envelope_id")
 LAST_POSITION = compile_query(select(func.max(operations.c.position)))
-SELECT = compile_query(
-    select(operations).where(
-        operations.c.operation_id == bindparam("operation_id"), operations.c.caller == bindparam("caller")
-    ),
-    "operation_id",
-    "caller",
+_BY_KEY = select(operations).where(
+    operations.c.operation_id == bindparam("operation_id"), operations.c.caller == bindparam("caller")
 )
+SELECT = compile_query(_BY_KEY, "operation_id", "caller")
 SELECT_MANY = select_many(operations, "operation_id", "caller")
 # For commands: whoever asks for an operation has it, and all that belongs to it, until the commit. Many are
 # waited for in one order. One more must not be waited for: two gateways might wait for each other.
 SELECT_FOR_CHANGE = compile_query(
-    select(operations)
-    .where(operations.c.operation_id == bindparam("operation_id"), operations.c.caller == bindparam("caller"))
-    .with_for_update(key_share=True, nowait=True),
-    "operation_id",
-    "caller",
+    _BY_KEY.with_for_update(key_share=True, nowait=True), "operation_id", "caller"
 )
 SELECT_MANY_FOR_CHANGE = select_many(operations, "operation_id", "caller", lock_by="operation_id")
 SELECT_HANDLED = compile_query(

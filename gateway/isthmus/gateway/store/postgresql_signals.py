@@ -33,7 +33,6 @@ from isthmus.wire.names import NamespaceName, OperationId
 
 CHANNEL = "isthmus"
 _MOST_BYTES = 7_900
-_MOST_CIRCUITS = 10_000
 
 Note = list[Any]
 """A signal as it is sent: what it is, and the names in it."""
@@ -138,9 +137,8 @@ def _decode(reader: Reader, note: Note) -> Signal | None:
             return SignalRecorded(key=_from_key(caller, operation_id))
         case ["circuit", endpoint, of_queue, caller, namespace, task_queue]:
             line = Line(endpoint=endpoint, task_queue=of_queue, caller=caller)
-            found = [circuit for circuit in reader.circuits(_MOST_CIRCUITS) if circuit.line == line]
             queue = _queue(namespace, task_queue)
-            return CircuitChanged(line=line, queue=queue, circuit=found[0] if found else None)
+            return CircuitChanged(line=line, queue=queue, circuit=reader.circuit(line))
         case ["event", reader_namespace]:
             return EventArrived(reader=reader_namespace)
         case ["registry", namespace, endpoint]:

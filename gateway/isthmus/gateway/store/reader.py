@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from isthmus.endpoints.endpoint import Endpoint
-from isthmus.gateway.core.circuit import Circuit
+from isthmus.gateway.core.circuit import Circuit, Line
 from isthmus.gateway.core.feed import Cursor, PublishedEvent
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import Operation, OperationKey
@@ -148,6 +148,11 @@ class SnapshotReader:
         """When the next waiting task of the queue becomes ready, later than a moment; None when none does."""
         row = self._one(tasks.SELECT_NEXT_READY_AT, tasks.next_ready_parameters(queue, after))
         return None if row is None else from_microseconds(row[0])
+
+    def circuit(self, line: Line) -> Circuit | None:
+        """Return the circuit of a line; None: it is closed."""
+        row = self._one(circuits.SELECT, (circuits.circuit_id(line),))
+        return None if row is None else circuits.circuit_from_row(row)
 
     def circuits(self, limit: int) -> Sequence[Circuit]:
         """Return the circuits that are open, up to ``limit``."""
