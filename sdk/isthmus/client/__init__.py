@@ -7,6 +7,7 @@
     receipt = await payments.execute_operation(Payments.charge, Charge(amount=3), id="order-42")
 """
 
+from isthmus.client.batch import Start
 from isthmus.client.client import Client
 from isthmus.client.completions import Completions, Events, SyncCompletions, SyncEvents
 from isthmus.client.description import OperationDescription
@@ -48,6 +49,7 @@ __all__ = [
     "ProgressUpdate",
     "Published",
     "SignalInput",
+    "Start",
     "StartInput",
     "StartOptions",
     "StatusesInput",

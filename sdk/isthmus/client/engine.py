@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import closing
 from typing import Any, Final, TypeVar, cast
 
 from isthmus.client.assembly import Parts, make_caller, signed_keyset
 from isthmus.client.flows import Ask, Clock, Effect, FetchKeys, FindOwner, Flow, Pause, PeerKeys, Send
 from isthmus.client.large_payloads import Block
+from isthmus.client.lockstep import run_together
 from isthmus.client.request import Caller
 from isthmus.envelope.errors import EnvelopeError
 from isthmus.keys.directory import AsyncKeyDirectory, KeyDirectory, KeysetCache
@@ -192,6 +193,10 @@ class SyncEngine:
                     result = self._perform(effect)
                 except _EXPECTED_ERRORS as failed:
                     error = failed
+
+    def run_together(self, flows: Sequence[Flow[T]]) -> list[T | Exception]:
+        """Run flows side by side, their starts in one call; return what each returns or raises."""
+        return run_together(flows, perform=self._perform, start_all=self._session.start_all)
 
     def close(self) -> None:
         """Close the connection. Operations go on."""

@@ -112,6 +112,10 @@ class ClientOutbound:
         """Start."""
         return await self.next.start_operation(input)
 
+    async def start_operations(self, inputs: Sequence[StartInput]) -> list[KnownOperation | Exception]:
+        """Start many; each has its own answer. They do not pass through ``start_operation``."""
+        return await self.next.start_operations(inputs)
+
     async def execute_operation(self, input: StartInput) -> Any:
         """Start and wait for the result."""
         return await self.next.execute_operation(input)
@@ -174,6 +178,10 @@ class SyncClientOutbound:
     def start_operation(self, input: StartInput) -> KnownOperation:
         """Start."""
         return self.next.start_operation(input)
+
+    def start_operations(self, inputs: Sequence[StartInput]) -> list[KnownOperation | Exception]:
+        """Start many; each has its own answer. They do not pass through ``start_operation``."""
+        return self.next.start_operations(inputs)
 
     def execute_operation(self, input: StartInput) -> Any:
         """Start and wait for the result."""

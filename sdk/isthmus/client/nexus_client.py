@@ -1,10 +1,12 @@
 """A client of one service at one endpoint."""
 # ruff: noqa: A002, ANN401 - parameters are named and typed as in temporalio and nexusrpc
 
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 import nexusrpc
 
+from isthmus.client.batch import Start, start_inputs
 from isthmus.client.engine import AsyncEngine
 from isthmus.client.handle import OperationHandle
 from isthmus.client.interceptor import ClientOutbound, StartInput
@@ -85,6 +87,21 @@ class NexusClient(Generic[ServiceT]):
             self._start_input(operation, input, start_options(options, method="start_operation"))
         )
         return OperationHandle(self._outbound, known)
+
+    async def start_operations(self, starts: Iterable[Start]) -> list[OperationHandle[Any] | Exception]:
+        """Start many operations, each for itself: ``[Start(Reports.make, "May", id="may"), …]``.
+
+        Returns in their order a handle of each that is durable, or why it was not started: one that is
+        refused holds up no other. Whoever repeats the call with the same ids attaches to what was started.
+
+        Raises:
+            ConfigurationError: an option or a name makes no sense. Nothing is started.
+        """
+        answers = await self._outbound.start_operations(start_inputs(self._specs, starts))
+        return [
+            answer if isinstance(answer, Exception) else OperationHandle(self._outbound, answer)
+            for answer in answers
+        ]
 
     def get_operation_handle(
         self,

@@ -13,6 +13,7 @@ import nexusrpc
 from isthmus.blobs.claim_checks import ClaimChecks, Content
 from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.assembly import assemble
+from isthmus.client.batch import Start, start_inputs
 from isthmus.client.completions import SyncCompletions, SyncEvents
 from isthmus.client.contexts import contexts_flow
 from isthmus.client.description import OperationDescription, describe
@@ -30,7 +31,7 @@ from isthmus.client.feed import (
     look_flow,
     open_cursor_flow,
 )
-from isthmus.client.flows import Started, cancel_flow, describe_flow
+from isthmus.client.flows import Flow, Started, cancel_flow, describe_flow
 from isthmus.client.interceptor import (
     EventInput,
     HandleInput,
@@ -45,6 +46,7 @@ from isthmus.client.interceptor import (
 )
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.large_payloads import unpacked_result
+from isthmus.client.lockstep import MOST_STARTS
 from isthmus.client.operation_spec import OperationSpecs, service_name
 from isthmus.client.profile import Profile
 from isthmus.client.progress import WATCH_WAIT
@@ -285,6 +287,14 @@ class SyncNexusClient(Generic[ServiceT]):
         )
         return SyncOperationHandle(self._outbound, known)
 
+    def start_operations(self, starts: Iterable[Start]) -> "list[SyncOperationHandle[Any] | Exception]":
+        """Start many operations, each for itself; as ``NexusClient.start_operations``."""
+        answers = self._outbound.start_operations(start_inputs(self._specs, starts))
+        return [
+            answer if isinstance(answer, Exception) else SyncOperationHandle(self._outbound, answer)
+            for answer in answers
+        ]
+
     def get_operation_handle(
         self,
         operation: Any,
@@ -386,6 +396,14 @@ class _SyncRoot(SyncClientOutbound):
         started = self._start(input, wait=False)
         return KnownOperation(started.operation_id, input.spec.output_type, started)
 
+    def start_operations(self, inputs: Sequence[StartInput]) -> list[KnownOperation | Exception]:
+        answers: list[KnownOperation | Exception] = []
+        for first in range(0, len(inputs), MOST_STARTS):
+            together = inputs[first : first + MOST_STARTS]
+            ends = self._engine.run_together([self._known(one) for one in together])
+            answers += ends
+        return answers
+
     def execute_operation(self, input: StartInput) -> Any:
         started = self._start(input, wait=True)
         return self._value(started.outcome, started.request, input.spec.output_type)
@@ -443,6 +461,14 @@ class _SyncRoot(SyncClientOutbound):
         engine = self._engine
         flow = event_flow(engine.caller, input.notice, engine.clock, self._converter, input.type_hint)
         return engine.run(flow)
+
+    def _known(self, input: StartInput) -> Flow[KnownOperation]:
+        engine = self._engine
+        content = content_of(input.value, self._converter)
+        started = yield from start_flow(
+            engine.caller, input.spec, content, input.options, engine.clock, wait=False
+        )
+        return KnownOperation(started.operation_id, input.spec.output_type, started)
 
     def _start(self, input: StartInput, *, wait: bool) -> Started:
         engine = self._engine

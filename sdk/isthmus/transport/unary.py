@@ -2,14 +2,20 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import grpc
 
 from isthmus.transport.backoff import Backoff
 from isthmus.transport.connection import Connection, SyncConnection
-from isthmus.transport.errors import DeadlineExceededError, GatewayError
+from isthmus.transport.errors import (
+    DeadlineExceededError,
+    GatewayError,
+    GatewayInternalError,
+    UnsupportedError,
+)
+from isthmus.transport.status import error_from_status
 from isthmus.v1 import operation_service_pb2, operation_service_pb2_grpc
 
 ATTEMPT_SECONDS: Final = 75.0
@@ -24,6 +30,11 @@ _METHODS: Final = {
     "progress": "GetProgress",
     "signal": "SignalOperation",
 }
+
+
+Start = operation_service_pb2.StartOperationRequest
+Response = operation_service_pb2.StartOperationResponse
+Started = Response | GatewayError
 
 
 async def call_unary(
@@ -94,23 +105,92 @@ class UnarySession:
                 delay = self._backoff.delay_seconds(
                     attempt, self._randomness(), at_least_seconds=error.retry_after_seconds
                 )
-                # An attempt that ran out of its own time is repeated like a lost connection.
-                repeat = error.retryable or isinstance(error, DeadlineExceededError)
-                if repeat and self._monotonic() + delay < deadline:
-                    self._sleep(delay)
-                    continue
-                if not repeat:
+                if not _is_repeated(error):
                     raise
-                address = self._connection.settings.address
-                raise DeadlineExceededError(
-                    f"no answer from {address} within {timeout_seconds:g} s (last: {error})"
-                ) from error
+                if self._monotonic() + delay >= deadline:
+                    raise self._late(timeout_seconds, error) from error
+                self._sleep(delay)
+
+    def start_all(self, starts: Sequence[Start], timeout_seconds: float) -> list[Started]:
+        """Make starts in one call; each is repeated, and answered or refused, for itself.
+
+        Starts that the answer had no room for are made again at once: they attach.
+
+        Raises:
+            ClientClosedError: the client is closed.
+        """
+        deadline = self._monotonic() + timeout_seconds
+        answers: dict[int, Started] = {}
+        left = dict(enumerate(starts))
+        attempt = 0
+        while left:
+            answered = self._start_together(left, deadline)
+            answers |= answered
+            again = [
+                (number, answer)
+                for number, answer in answered.items()
+                if isinstance(answer, GatewayError) and _is_repeated(answer)
+            ]
+            left = {number: start for number, start in left.items() if number not in answered} | {
+                number: left[number] for number, _ in again
+            }
+            if again:
+                attempt += 1
+                asked = max(error.retry_after_seconds or 0.0 for _, error in again)
+                delay = self._backoff.delay_seconds(attempt, self._randomness(), at_least_seconds=asked)
+                if self._monotonic() + delay >= deadline:
+                    break
+                self._sleep(delay)
+        for number in left:
+            answers[number] = self._late(timeout_seconds, answers.get(number))
+        return [answers[number] for number in range(len(starts))]
+
+    def _start_together(self, starts: Mapping[int, Start], deadline: float) -> dict[int, Started]:
+        """Make one call, once; return the answers that it had room for, one at least."""
+        left_seconds = max(deadline - self._monotonic(), 0.001)
+        request = operation_service_pb2.BatchStartOperationsRequest(starts=starts.values())
+        try:
+            response: operation_service_pb2.BatchStartOperationsResponse = self._connection.call(
+                lambda channel: self._method(channel, "BatchStartOperations"),
+                request,
+                timeout_seconds=min(left_seconds, ATTEMPT_SECONDS),
+            )
+        except UnsupportedError:
+            # An older gateway.
+            return {number: self._start_alone(start, left_seconds) for number, start in starts.items()}
+        except GatewayError as error:
+            return dict.fromkeys(starts, error)
+        if not 0 < len(response.answers) <= len(starts):
+            problem = GatewayInternalError(f"{len(starts)} starts have {len(response.answers)} answers")
+            return dict.fromkeys(starts, problem)
+        return {
+            number: Response(status=answer.status)
+            if answer.WhichOneof("answer") == "status"
+            else error_from_status(answer.error)
+            for number, answer in zip(starts, response.answers, strict=False)
+        }
+
+    def _start_alone(self, start: Start, timeout_seconds: float) -> Started:
+        call = operation_service_pb2.SessionCall(start=start)
+        try:
+            return self.call(call, timeout_seconds=timeout_seconds).start
+        except GatewayError as error:
+            return error
+
+    def _late(self, timeout_seconds: float, error: object) -> DeadlineExceededError:
+        address = self._connection.settings.address
+        return DeadlineExceededError(f"no answer from {address} within {timeout_seconds:g} s (last: {error})")
 
     def _method(self, channel: grpc.Channel, name: str) -> Any:  # noqa: ANN401 - they differ by name
         made = self._stub
         if made is None or made[0] is not channel:
             made = self._stub = channel, operation_service_pb2_grpc.OperationServiceStub(channel)
         return getattr(made[1], name)
+
+
+def _is_repeated(error: GatewayError) -> bool:
+    # An attempt that ran out of its own time is repeated like a lost connection.
+    return error.retryable or isinstance(error, DeadlineExceededError)
 
 
 def _take_apart(call: operation_service_pb2.SessionCall) -> tuple[str, Any]:

@@ -89,6 +89,10 @@ class FakeGateway:
     """Answered to the next starts instead of an answer."""
     broken_answers: int = 0
     """So many streams break after a start was recorded and before it is answered."""
+    batches: list[int] = field(default_factory=list)
+    """How many starts each batch had."""
+    room: int | None = 128
+    """For so many answers to the starts of one batch; None: batches are unknown here."""
     drains: int = 0
     """So many streams drain instead of answering."""
     expired: set[bytes] = field(default_factory=set)
@@ -291,6 +295,24 @@ class FakeServices(  # pyright: ignore[reportImplicitAbstractClass]
 
     def StartOperation(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
         return self._unary(context, operation_service_pb2.SessionCall(start=request)).start
+
+    def BatchStartOperations(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
+        gateway = self.gateway
+        gateway.batches.append(len(request.starts))
+        if gateway.room is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "no batches here")
+        response = operation_service_pb2.BatchStartOperationsResponse()
+        for start in request.starts:
+            answer = response.answers.add()
+            try:
+                answer.status.CopyFrom(gateway.start(start))
+            except RefusalError as refusal:
+                answer.error = refusal.status.SerializeToString()
+        if gateway.broken_answers:
+            gateway.broken_answers -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "broken on request")
+        del response.answers[gateway.room :]
+        return response
 
     def ExecuteOperation(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
         return self._unary(context, operation_service_pb2.SessionCall(execute=request)).execute

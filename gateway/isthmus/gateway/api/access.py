@@ -54,6 +54,7 @@ ACCESS: Mapping[str, Access] = {
     _V1 + "NamespaceService/ListNamespaces": Access.AUTHENTICATED,
     _V1 + "NamespaceService/WhoAmI": Access.AUTHENTICATED,
     _V1 + "OperationService/BatchGetOperationStatuses": Access.MEMBER,
+    _V1 + "OperationService/BatchStartOperations": Access.MEMBER,
     _V1 + "OperationService/CancelOperation": Access.MEMBER,
     _V1 + "OperationService/ExecuteOperation": Access.MEMBER,
     _V1 + "OperationService/GetOperation": Access.MEMBER,

@@ -67,10 +67,16 @@ class OperationCalls:
     ) -> operation_service_pb2.StartOperationResponse:
         """Start an operation or attach to it; the answer means durable."""
         result = await self._dispatcher.start(await self.admit(principal, request))
-        snapshot = await self._after_start(result)
+        snapshot = await self.after_start(result)
         response = operation_service_pb2.StartOperationResponse()
         self.statuses.fill(response.status, snapshot, attached=result.attached)
         return response
+
+    async def after_start(self, result: StartResult) -> Snapshot:
+        """Return what a start answers: with the proof of the request, where it attached to another one."""
+        if result.attached:
+            return await self.statuses.snapshot(result.operation.key, with_request=True)
+        return Snapshot(operation=result.operation)
 
     async def execute(
         self, principal: Principal, request: operation_service_pb2.ExecuteOperationRequest
@@ -83,7 +89,7 @@ class OperationCalls:
         try:
             result = await self._dispatcher.start(start)
             attached = result.attached
-            snapshot = await self._after_start(result)
+            snapshot = await self.after_start(result)
             # A wait is long and there may be many: none of them keeps its request in memory.
             del start, request, result
             if not snapshot.operation.state.is_terminal and seconds > 0:
@@ -147,11 +153,6 @@ class OperationCalls:
             principal, request.caller_namespace, check_operation_id(request.operation_id)
         )
         return operation_service_pb2.GetOperationResponse(operation=self._views.show(found, to=principal))
-
-    async def _after_start(self, result: StartResult) -> Snapshot:
-        if result.attached:
-            return await self.statuses.snapshot(result.operation.key, with_request=True)
-        return Snapshot(operation=result.operation)
 
     async def _wait(self, waiter: FutureWaiter, seconds: float, *, with_request: bool) -> Snapshot:
         closed = await waiter.closed(seconds)

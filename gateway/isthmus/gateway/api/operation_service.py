@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc.aio
 
+from isthmus.gateway.api.batched_starts import BatchedStarts
 from isthmus.gateway.api.brief_statuses import BriefStatuses
 from isthmus.gateway.api.caller import current_principal
 from isthmus.gateway.api.credential_expiry import CredentialExpiry
@@ -34,6 +35,7 @@ class OperationService(operation_service_pb2_grpc.OperationServiceServicer):
         expiry: CredentialExpiry,
     ) -> None:
         self._calls = calls
+        self._batches = BatchedStarts(calls)
         self._listing = listing
         self._briefs = briefs
         self._control = control
@@ -45,6 +47,12 @@ class OperationService(operation_service_pb2_grpc.OperationServiceServicer):
     ) -> operation_service_pb2.StartOperationResponse:
         """Start or attach."""
         return await self._calls.start(current_principal(), request)
+
+    async def BatchStartOperations(
+        self, request: operation_service_pb2.BatchStartOperationsRequest, context: Context
+    ) -> operation_service_pb2.BatchStartOperationsResponse:
+        """Start or attach, many times."""
+        return await self._batches.start(current_principal(), request)
 
     async def ExecuteOperation(
         self, request: operation_service_pb2.ExecuteOperationRequest, context: Context

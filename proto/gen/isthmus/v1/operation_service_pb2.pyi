@@ -147,6 +147,74 @@ class StartOperationResponse(google.protobuf.message.Message):
 global___StartOperationResponse = StartOperationResponse
 
 @typing.final
+class BatchStartOperationsRequest(google.protobuf.message.Message):
+    """Starts many operations."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STARTS_FIELD_NUMBER: builtins.int
+    @property
+    def starts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StartOperationRequest]:
+        """1 to 128 starts. Two of the same operation are the same as two calls: the second one attaches."""
+
+    def __init__(
+        self,
+        *,
+        starts: collections.abc.Iterable[global___StartOperationRequest] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["starts", b"starts"]) -> None: ...
+
+global___BatchStartOperationsRequest = BatchStartOperationsRequest
+
+@typing.final
+class BatchStartOperationsResponse(google.protobuf.message.Message):
+    """Answers BatchStartOperations."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: builtins.int
+    @property
+    def answers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StartAnswer]:
+        """To the first starts, in their order, one at least: an answer is bounded in size. All of them were begun; what
+        is not answered is sent again, the same bytes, and attaches.
+        """
+
+    def __init__(
+        self,
+        *,
+        answers: collections.abc.Iterable[global___StartAnswer] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["answers", b"answers"]) -> None: ...
+
+global___BatchStartOperationsResponse = BatchStartOperationsResponse
+
+@typing.final
+class StartAnswer(google.protobuf.message.Message):
+    """The answer to one of many starts."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
+    error: builtins.bytes
+    """Serialized google.rpc.Status, as in grpc-status-details-bin: this start is refused."""
+    @property
+    def status(self) -> isthmus.v1.operation_pb2.OperationStatus:
+        """Durable: the operation, new or attached."""
+
+    def __init__(
+        self,
+        *,
+        status: isthmus.v1.operation_pb2.OperationStatus | None = ...,
+        error: builtins.bytes = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["answer", b"answer", "error", b"error", "status", b"status"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["answer", b"answer", "error", b"error", "status", b"status"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["answer", b"answer"]) -> typing.Literal["status", "error"] | None: ...
+
+global___StartAnswer = StartAnswer
+
+@typing.final
 class ExecuteOperationRequest(google.protobuf.message.Message):
     """Starts an operation and waits."""
 

@@ -20,6 +20,11 @@ class OperationServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_operation__service__pb2.StartOperationRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_operation__service__pb2.StartOperationResponse.FromString,
                 )
+        self.BatchStartOperations = channel.unary_unary(
+                '/isthmus.v1.OperationService/BatchStartOperations',
+                request_serializer=isthmus_dot_v1_dot_operation__service__pb2.BatchStartOperationsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_operation__service__pb2.BatchStartOperationsResponse.FromString,
+                )
         self.ExecuteOperation = channel.unary_unary(
                 '/isthmus.v1.OperationService/ExecuteOperation',
                 request_serializer=isthmus_dot_v1_dot_operation__service__pb2.ExecuteOperationRequest.SerializeToString,
@@ -88,6 +93,13 @@ class OperationServiceServicer(object):
 
     def StartOperation(self, request, context):
         """Starts an operation, or attaches to the one that exists under its id. The answer means: durable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchStartOperations(self, request, context):
+        """Starts many operations, each for itself: one that is refused holds up no other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,6 +198,11 @@ def add_OperationServiceServicer_to_server(servicer, server):
                     request_deserializer=isthmus_dot_v1_dot_operation__service__pb2.StartOperationRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_operation__service__pb2.StartOperationResponse.SerializeToString,
             ),
+            'BatchStartOperations': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchStartOperations,
+                    request_deserializer=isthmus_dot_v1_dot_operation__service__pb2.BatchStartOperationsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_operation__service__pb2.BatchStartOperationsResponse.SerializeToString,
+            ),
             'ExecuteOperation': grpc.unary_unary_rpc_method_handler(
                     servicer.ExecuteOperation,
                     request_deserializer=isthmus_dot_v1_dot_operation__service__pb2.ExecuteOperationRequest.FromString,
@@ -271,6 +288,23 @@ class OperationService(object):
         return grpc.experimental.unary_unary(request, target, '/isthmus.v1.OperationService/StartOperation',
             isthmus_dot_v1_dot_operation__service__pb2.StartOperationRequest.SerializeToString,
             isthmus_dot_v1_dot_operation__service__pb2.StartOperationResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def BatchStartOperations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.OperationService/BatchStartOperations',
+            isthmus_dot_v1_dot_operation__service__pb2.BatchStartOperationsRequest.SerializeToString,
+            isthmus_dot_v1_dot_operation__service__pb2.BatchStartOperationsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

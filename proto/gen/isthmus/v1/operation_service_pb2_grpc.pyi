@@ -27,6 +27,12 @@ class OperationServiceStub:
     ]
     """Starts an operation, or attaches to the one that exists under its id. The answer means: durable."""
 
+    BatchStartOperations: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.operation_service_pb2.BatchStartOperationsRequest,
+        isthmus.v1.operation_service_pb2.BatchStartOperationsResponse,
+    ]
+    """Starts many operations, each for itself: one that is refused holds up no other."""
+
     ExecuteOperation: grpc.UnaryUnaryMultiCallable[
         isthmus.v1.operation_service_pb2.ExecuteOperationRequest,
         isthmus.v1.operation_service_pb2.ExecuteOperationResponse,
@@ -109,6 +115,12 @@ class OperationServiceAsyncStub:
         isthmus.v1.operation_service_pb2.StartOperationResponse,
     ]
     """Starts an operation, or attaches to the one that exists under its id. The answer means: durable."""
+
+    BatchStartOperations: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.operation_service_pb2.BatchStartOperationsRequest,
+        isthmus.v1.operation_service_pb2.BatchStartOperationsResponse,
+    ]
+    """Starts many operations, each for itself: one that is refused holds up no other."""
 
     ExecuteOperation: grpc.aio.UnaryUnaryMultiCallable[
         isthmus.v1.operation_service_pb2.ExecuteOperationRequest,
@@ -194,6 +206,14 @@ class OperationServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[isthmus.v1.operation_service_pb2.StartOperationResponse, collections.abc.Awaitable[isthmus.v1.operation_service_pb2.StartOperationResponse]]:
         """Starts an operation, or attaches to the one that exists under its id. The answer means: durable."""
+
+    @abc.abstractmethod
+    def BatchStartOperations(
+        self,
+        request: isthmus.v1.operation_service_pb2.BatchStartOperationsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.operation_service_pb2.BatchStartOperationsResponse, collections.abc.Awaitable[isthmus.v1.operation_service_pb2.BatchStartOperationsResponse]]:
+        """Starts many operations, each for itself: one that is refused holds up no other."""
 
     @abc.abstractmethod
     def ExecuteOperation(
