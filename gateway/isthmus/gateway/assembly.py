@@ -33,6 +33,7 @@ from isthmus.gateway.api.operation_service import OperationService
 from isthmus.gateway.api.operation_status import StatusAnswers
 from isthmus.gateway.api.operation_views import OperationViews
 from isthmus.gateway.api.registry_cache import RegistryCache
+from isthmus.gateway.api.running_tasks import RunningTasks
 from isthmus.gateway.api.sealed_answers import SealedAnswers
 from isthmus.gateway.api.signal_reads import SignalReads
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
@@ -271,14 +272,21 @@ def _worker_service(shared: _Shared) -> WorkerService:
     )
     reports = TaskReports(store=shared.store, clock=clock, answers=answers, rates=ReportRates())
     hellos = WorkerHellos(store=shared.store, authorization=shared.authorization, leases=leases)
+    running = RunningTasks(shared.store)
     return WorkerService(
         hellos=hellos,
         polls=WorkerPolls(
-            hellos=hellos, dispatcher=shared.dispatcher, leases=leases, outcomes=outcomes, reports=reports
+            hellos=hellos,
+            dispatcher=shared.dispatcher,
+            leases=leases,
+            outcomes=outcomes,
+            reports=reports,
+            running=running,
         ),
         outcomes=outcomes,
         reports=reports,
         signal_reads=SignalReads(shared.store, shared.waiters),
+        running=running,
         requests=HandledRequests(shared.store, outcomes),
         dispatcher=shared.dispatcher,
         leases=leases,

@@ -54,6 +54,14 @@ class TaskPool:
         """How many tasks this process works on."""
         return len(self._running)
 
+    def refs(self, *, began_before: float) -> list[worker_service_pb2.TaskRef]:
+        """Return the tasks that have run since before a moment and that nobody took away."""
+        return [
+            running.ref()
+            for running in self._running.values()
+            if running.began < began_before and not running.was_taken_away()
+        ]
+
     def accept(self, tasks: Iterable[worker_service_pb2.Task]) -> None:
         """Take tasks in; what runs or has an outcome already is not run again."""
         idle = not self._waiting

@@ -6,6 +6,7 @@ and the outcomes that nobody acknowledged. Credits are counted afresh on each co
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from isthmus.worker.outbox import Outbox
 from isthmus.worker.pool import TaskPool, TaskRunner
 from isthmus.worker.reports import Reports
 from isthmus.worker.signal_reads import SignalReads
+
+DEFAULT_LEASE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,10 @@ class Session:
         self._draining = False
         self._draining_announced = False
         self._heartbeat_due = False
+        # How long the session lives without a sign of life, as the gateway said last; seconds.
+        self.lease_seconds = DEFAULT_LEASE_SECONDS
+        # When what runs was stated last; None: not yet on this connection.
+        self._stated_at: float | None = None
         self._closed = asyncio.Event()
         self._established = asyncio.Event()
         self._heard = False
@@ -93,6 +100,7 @@ class Session:
     def connected(self) -> None:
         """Begin on a new connection: nothing is granted on it, what nobody acknowledged is sent again."""
         self._granted = 0
+        self._stated_at = None
         self._draining_announced = False
         self._heard = False
         self.outbox.send_all_again()
@@ -109,14 +117,29 @@ class Session:
         """Forget what was asked for and did not come: the call that asked is over."""
         self._granted = 0
 
+    def take_running(self) -> list[worker_service_pb2.TaskRef]:
+        """Return the tasks to state now: all of them on a new connection; once a lease those that run longer.
+
+        Whatever of them is not the session's any more, the gateway interrupts: an interrupt may get lost.
+        """
+        now, before = time.monotonic(), self._stated_at
+        if before is None:
+            self._stated_at = now
+            return self.pool.refs(began_before=now)
+        if now - before < self.lease_seconds:
+            return []
+        self._stated_at = now
+        return self.pool.refs(began_before=now - self.lease_seconds)
+
     def next_frame(self) -> worker_service_pb2.WorkRequest | None:
         """Return what there is to say now, or None. Everything is said once on each connection."""
         credits_ = self.take_credits()
         reports = self.reports.take()
         reads = self.signal_reads.take()
         outcomes = self.outbox.take()
+        running = self.take_running()
         announce = self._draining and not self._draining_announced
-        if not (credits_ or reports or reads or outcomes or announce or self._heartbeat_due):
+        if not (credits_ or reports or reads or outcomes or running or announce or self._heartbeat_due):
             return None
         self._draining_announced = self._draining
         self._heartbeat_due = False
@@ -126,6 +149,7 @@ class Session:
             signal_reads=reads,
             outcomes=outcomes,
             draining=self._draining,
+            running=running,
         )
 
     async def changed(self) -> None:

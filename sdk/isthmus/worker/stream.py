@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 FIRST_FRAME_SECONDS = 10.0
 LAST_FRAMES_SECONDS = 1.0
 HEARTBEATS_PER_LEASE = 3
-DEFAULT_LEASE_MS = 30_000
 
 
 class BrokenStreamError(Exception):
@@ -42,7 +41,6 @@ class WorkStream:
         self._connection = connection
         self._stub = worker_stub(connection)
         self._first_frame_seconds = first_frame_seconds
-        self._lease_ms = DEFAULT_LEASE_MS
         self._last_write = 0.0
         self._drained = False
         self._established = asyncio.Event()
@@ -97,7 +95,7 @@ class WorkStream:
     async def _read(self, call: "Call") -> None:
         while isinstance(frame := await call.read(), worker_service_pb2.WorkResponse):
             if frame.lease_ms:
-                self._lease_ms = frame.lease_ms
+                self._session.lease_seconds = frame.lease_ms / 1000
             self._established.set()
             self._session.receive(
                 tasks=frame.tasks,
@@ -129,7 +127,7 @@ class WorkStream:
         """Ask for an empty frame whenever nothing else was written for a third of the lease."""
         await self._established.wait()
         clock = asyncio.get_running_loop().time
-        interval = self._lease_ms / 1000 / HEARTBEATS_PER_LEASE
+        interval = self._session.lease_seconds / HEARTBEATS_PER_LEASE
         while True:
             left = self._last_write + interval - clock()
             if left <= 0:

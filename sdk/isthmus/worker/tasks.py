@@ -1,6 +1,7 @@
 """A task in this process: what names it, and what happens to it while it runs."""
 
 import asyncio
+import time
 from enum import Enum, unique
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ class RunningTask:
 
     __slots__ = (
         "attempt",
+        "began",
         "cancellation",
         "in_handler",
         "inbox",
@@ -54,6 +56,8 @@ class RunningTask:
         self.key = key
         # The newest attempt that was delivered: a redelivery renames the task, it does not run it again.
         self.attempt = task.attempt
+        # Of the monotonic clock, seconds.
+        self.began = time.monotonic()
         self.cancellation = TaskCancellation()
         self.job: asyncio.Task[None] | None = None
         self.opened: Opened | None = None
@@ -70,6 +74,15 @@ class RunningTask:
     def was_taken_away(self) -> bool:
         """Whether nobody waits for an outcome of this process any more."""
         return self.stop is Stop.LOST or self.stop is Stop.SHUTDOWN
+
+    def ref(self) -> worker_service_pb2.TaskRef:
+        """Return what the gateway calls it."""
+        return worker_service_pb2.TaskRef(
+            caller_namespace=self.key.caller_namespace,
+            operation_id=self.key.operation_id,
+            attempt=self.attempt,
+            kind=self.task.kind,
+        )
 
     def outcome(self) -> worker_service_pb2.TaskOutcome:
         """Return an outcome of this task, in which only what came of it is missing."""

@@ -9,8 +9,8 @@ import asyncio
 from isthmus.transport.connection import Connection
 from isthmus.transport.errors import GatewayError
 from isthmus.v1 import worker_service_pb2
-from isthmus.worker.session import Session
-from isthmus.worker.stream import DEFAULT_LEASE_MS, HEARTBEATS_PER_LEASE
+from isthmus.worker.session import DEFAULT_LEASE_SECONDS, Session
+from isthmus.worker.stream import HEARTBEATS_PER_LEASE
 from isthmus.worker.stub import worker_stub
 
 POLL_WAIT_MS = 10_000
@@ -25,7 +25,6 @@ class UnaryTransport:
         self._session = session
         self._connection = connection
         self._stub = worker_stub(connection)
-        self._lease_ms = DEFAULT_LEASE_MS
         self._slots_changed = asyncio.Event()
         self.established = False
 
@@ -65,7 +64,7 @@ class UnaryTransport:
                 timeout_seconds=CALL_TIMEOUT_SECONDS,
             )
             self.established = True
-            self._lease_ms = response.lease_ms or DEFAULT_LEASE_MS
+            self._session.lease_seconds = response.lease_ms / 1000 or DEFAULT_LEASE_SECONDS
             self._session.receive(tasks=response.tasks)
             self._session.give_back_credits()
 
@@ -73,12 +72,13 @@ class UnaryTransport:
         while not self._session.closed:
             reports = self._session.reports.take()
             outcomes = self._session.outbox.take()
-            if not (reports or outcomes) and not await self._due():
+            running = self._session.take_running()
+            if not (reports or outcomes or running) and not await self._due():
                 continue
             response = await self._connection.call(
                 self._stub.RespondTasks,
                 worker_service_pb2.RespondTasksRequest(
-                    worker=self._session.hello, outcomes=outcomes, reports=reports
+                    worker=self._session.hello, outcomes=outcomes, reports=reports, running=running
                 ),
                 timeout_seconds=CALL_TIMEOUT_SECONDS,
             )
@@ -113,7 +113,7 @@ class UnaryTransport:
 
         Interrupts come with answers only, so while tasks run the heartbeat is quicker.
         """
-        seconds = self._lease_ms / 1000 / HEARTBEATS_PER_LEASE
+        seconds = self._session.lease_seconds / HEARTBEATS_PER_LEASE
         if len(self._session.pool):
             seconds = min(seconds, MAX_INTERRUPT_LATENCY_SECONDS)
         try:

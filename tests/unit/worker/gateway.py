@@ -30,6 +30,8 @@ class Stream:
         self.credits = 0
         self.draining = False
         self.empty_frames = 0
+        self.running: list[list[worker_service_pb2.TaskRef]] = []
+        """What the worker stated that it runs, each time."""
         self.largest_frame = 0
         self.ended = asyncio.Event()
 
@@ -124,6 +126,8 @@ class Stream:
                 self.said_hello = True
             self.credits += frame.credits
             self.draining = self.draining or frame.draining
+            if frame.running:
+                self.running.append(list(frame.running))
             self.empty_frames += not frame.SerializeToString()
             self.largest_frame = max(self.largest_frame, len(frame.outcomes))
             for report in frame.reports:

@@ -11,8 +11,19 @@ from tests.unit.worker.running import running
 from tests.unit.worker.services import Charge, PaymentsHandler
 
 from isthmus.transport.backoff import Backoff
+from isthmus.v1 import worker_service_pb2
 from isthmus.wire.header import Direction
 from isthmus.worker import Worker, WorkerRefusedError, link, outbox
+
+
+def task_ref(task: worker_service_pb2.Task) -> worker_service_pb2.TaskRef:
+    """Return what names a task."""
+    return worker_service_pb2.TaskRef(
+        caller_namespace=task.caller_namespace,
+        operation_id=task.operation_id,
+        attempt=task.attempt,
+        kind=task.kind,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +143,43 @@ async def test_empty_frame_is_sent_when_there_is_nothing_else_to_say(
     async with running(client, PaymentsHandler()):
         stream = await gateway.stream(lease_ms=30)
         await stream.until("empty_frames")
+
+
+async def test_what_runs_is_stated_when_a_worker_reconnects(
+    gateway: Gateway, client: HandlerClient, caller: Caller
+) -> None:
+    """The interrupt was lost with the first stream; on the second one the slot is free again."""
+    handler = PaymentsHandler()
+    task = start_task(caller.request("wait", Charge("o", 1)), attempt=3)
+    async with running(client, handler, max_concurrent_tasks=1):
+        first = await gateway.stream()
+        first.send(tasks=[task])
+        await handler.started.wait()
+        assert not first.running
+        first.fail()
+        second = await gateway.stream(granted=False)
+        await second.until("running")
+        assert second.running == [[task_ref(task)]]
+        second.send(interrupts=[worker_service_pb2.TaskInterrupt(task=task_ref(task))])
+        await second.until("credits")
+    assert second.no_outcome()
+
+
+async def test_what_runs_for_long_is_stated_again_and_again(
+    gateway: Gateway, client: HandlerClient, caller: Caller
+) -> None:
+    """Once a lease, whatever else is said; what ended meanwhile is not."""
+    handler = PaymentsHandler()
+    long, short = (start_task(caller.request(name, Charge("o", 1))) for name in ("wait", "charge"))
+    async with running(client, handler):
+        stream = await gateway.stream(lease_ms=30)
+        stream.send(tasks=[long, short])
+        await stream.outcome()
+        for _ in range(3):
+            await stream.until("running")
+            assert task_ref(long) in stream.running.pop()
+        handler.release.set()
+        await stream.outcome()
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND])

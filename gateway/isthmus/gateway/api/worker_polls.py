@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from isthmus.gateway.api.operation_messages import interrupt_message, interrupt_of, task_message
+from isthmus.gateway.api.running_tasks import RunningTasks
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
 from isthmus.gateway.api.task_reports import TaskReports
 from isthmus.gateway.api.worker_hello import WorkerHellos
@@ -80,12 +81,14 @@ class WorkerPolls:
         leases: Leases,
         outcomes: TaskOutcomes,
         reports: TaskReports,
+        running: RunningTasks,
     ) -> None:
         self._hellos = hellos
         self._dispatcher = dispatcher
         self._leases = leases
         self._outcomes = outcomes
         self._reports = reports
+        self._running = running
 
     async def poll(
         self, principal: Principal, request: worker_service_pb2.PollTasksRequest
@@ -125,8 +128,8 @@ class WorkerPolls:
         Raises:
             WireFormatError, GatewayError: the session is refused.
         """
-        if max(len(request.outcomes), len(request.reports)) > MAX_OUTCOMES:
-            raise InvalidRequestError(f"more than {MAX_OUTCOMES} outcomes or reports in one call")
+        if max(len(request.outcomes), len(request.reports), len(request.running)) > MAX_OUTCOMES:
+            raise InvalidRequestError(f"more than {MAX_OUTCOMES} outcomes, reports or tasks in one call")
         session = await self._hellos.session(principal, request.worker)
         # Before the outcomes: the last report of an attempt that fails is what the next one needs.
         report_acks = await asyncio.gather(
@@ -137,7 +140,8 @@ class WorkerPolls:
         renewing = asyncio.ensure_future(self._leases.renew(session))
         acks = await asyncio.gather(*acknowledgements)
         await renewing
-        interrupts = self._dispatcher.interrupts.take(session.session_id)
+        lost = await self._running.interrupts(session.session_id, request.running)
+        interrupts = [*self._dispatcher.interrupts.take(session.session_id), *lost]
         return worker_service_pb2.RespondTasksResponse(
             acks=acks,
             interrupts=[interrupt_message(interrupt) for interrupt in interrupts],

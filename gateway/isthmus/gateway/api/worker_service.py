@@ -12,6 +12,7 @@ from isthmus.gateway.api.credential_expiry import CredentialExpiry
 from isthmus.gateway.api.duplex import open_for_writing
 from isthmus.gateway.api.handled_requests import HandledRequests
 from isthmus.gateway.api.open_streams import OpenStreams
+from isthmus.gateway.api.running_tasks import RunningTasks
 from isthmus.gateway.api.signal_reads import SignalReads
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
 from isthmus.gateway.api.task_reports import TaskReports
@@ -38,6 +39,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         outcomes: TaskOutcomes,
         reports: TaskReports,
         signal_reads: SignalReads,
+        running: RunningTasks,
         requests: HandledRequests,
         dispatcher: Dispatcher,
         leases: Leases,
@@ -49,6 +51,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         self._outcomes = outcomes
         self._reports = reports
         self._signal_reads = signal_reads
+        self._running = running
         self._requests = requests
         self._dispatcher = dispatcher
         self._leases = leases
@@ -72,6 +75,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             outcomes=self._outcomes,
             reports=self._reports,
             signal_reads=self._signal_reads,
+            running=self._running,
         )
         self._streams.add(stream)
         try:

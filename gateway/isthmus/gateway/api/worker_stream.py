@@ -7,6 +7,7 @@ in bytes: none is leased to a worker that leaves too much unread.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
@@ -14,19 +15,23 @@ from functools import partial
 from isthmus.gateway.api.duplex import read_and_write
 from isthmus.gateway.api.operation_messages import interrupt_message, interrupt_of, task_message
 from isthmus.gateway.api.recordings import Recordings
+from isthmus.gateway.api.running_tasks import RunningTasks
 from isthmus.gateway.api.signal_reads import SignalReads
 from isthmus.gateway.api.status import status_bytes
 from isthmus.gateway.api.task_outcomes import Ref, Refusal, TaskOutcomes, acknowledgement
 from isthmus.gateway.api.task_reports import TaskReports, report_acknowledgement
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.lease_tasks import LeasedTask
-from isthmus.gateway.core.errors import ExhaustedError, InvalidRequestError
+from isthmus.gateway.core.errors import ExhaustedError, GatewayError, InvalidRequestError
 from isthmus.gateway.dispatch.dispatcher import Dispatcher
 from isthmus.gateway.dispatch.leases import Leases
 from isthmus.gateway.dispatch.live_session import LiveSession
 from isthmus.gateway.ports import TaskInterrupted, WorkerSession
 from isthmus.v1 import worker_service_pb2
 from isthmus.wire import limits
+from isthmus.wire.errors import WireFormatError
+
+_LOG = logging.getLogger(__name__)
 
 MAX_OUTCOMES_UNDER_WAY = 4096
 # All of them are looked at before the next frame is read: millions of empty ones would stop the loop.
@@ -51,6 +56,7 @@ class WorkerStream:
         outcomes: TaskOutcomes,
         reports: TaskReports,
         signal_reads: SignalReads,
+        running: RunningTasks,
     ) -> None:
         self._dispatcher = dispatcher
         self._leases = leases
@@ -73,6 +79,8 @@ class WorkerStream:
         self._read_signals = partial(signal_reads.next, principal)
         # By the task that reads: one read each.
         self._reads: dict[bytes, asyncio.Task[worker_service_pb2.TaskSignals]] = {}
+        self._running = running
+        self._comparing: asyncio.Task[None] | None = None
         self._signals: deque[worker_service_pb2.TaskSignals] = deque()
         self._report_acks: deque[worker_service_pb2.ReportAck] = deque()
         self._room = asyncio.Event()
@@ -128,6 +136,8 @@ class WorkerStream:
         finally:
             for read in self._reads.values():
                 read.cancel()
+            if self._comparing is not None:
+                self._comparing.cancel()
             # What is being recorded is recorded to the end; the worker asks again on its next connection.
             self._dispatcher.disconnect(self._live, undelivered=tuple(self._tasks))
 
@@ -149,9 +159,10 @@ class WorkerStream:
         self._changed.set()
 
     def _take(self, frame: worker_service_pb2.WorkRequest) -> None:
-        if max(len(frame.outcomes), len(frame.reports), len(frame.signal_reads)) > MAX_OUTCOMES_PER_FRAME:
+        lists = (frame.outcomes, frame.reports, frame.signal_reads, frame.running)
+        if max(len(entries) for entries in lists) > MAX_OUTCOMES_PER_FRAME:
             raise InvalidRequestError(
-                f"more than {MAX_OUTCOMES_PER_FRAME} outcomes, reports or reads in one frame",
+                f"more than {MAX_OUTCOMES_PER_FRAME} outcomes, reports, reads or tasks in one frame",
                 reason="FRAME_TOO_LARGE",
             )
         self._leases.touch(self._live)
@@ -161,11 +172,26 @@ class WorkerStream:
         self._outcomes.take(frame.outcomes)
         for read in frame.signal_reads:
             self._begin_read(read)
+        if frame.running and self._comparing is None:
+            # One that comes while another is being compared is not missed: it is stated again.
+            self._comparing = asyncio.get_running_loop().create_task(self._compare(frame.running))
         if frame.draining:
             self._live.draining = True
         if frame.credits:
             room = MAX_CREDITS - max(self._live.credits, 0)
             self._dispatcher.grant(self._live, min(frame.credits, room))
+
+    async def _compare(self, stated: Sequence[Ref]) -> None:
+        """Interrupt what the worker runs and the session no longer has."""
+        try:
+            found = await self._running.interrupts(self._live.session.session_id, stated)
+        except (GatewayError, WireFormatError) as error:
+            _LOG.info("what worker %s runs is compared later: %s", self._live.session.identity, error)
+        else:
+            self._interrupts.extend(found)
+            self._changed.set()
+        finally:
+            self._comparing = None
 
     def _begin_read(self, read: worker_service_pb2.SignalRead) -> None:
         """Answer a read when there are signals; it replaces the one that the task made before."""

@@ -1,7 +1,7 @@
 """Interrupts for workers that poll: kept until the session asks, bounded, and lost without harm.
 
-An interrupt only saves work: a task that was taken away cannot record an outcome for an operation that has
-ended, and the operation goes on without it.
+An operation goes on without them, and what they free on the worker's side comes free later: workers state
+what they have run for long.
 """
 
 from collections import OrderedDict

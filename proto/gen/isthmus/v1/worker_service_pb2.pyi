@@ -552,6 +552,7 @@ class WorkRequest(google.protobuf.message.Message):
     DRAINING_FIELD_NUMBER: builtins.int
     REPORTS_FIELD_NUMBER: builtins.int
     SIGNAL_READS_FIELD_NUMBER: builtins.int
+    RUNNING_FIELD_NUMBER: builtins.int
     credits: builtins.int
     """Tasks that the worker can take on top of what it was granted before."""
     draining: builtins.bool
@@ -572,6 +573,12 @@ class WorkRequest(google.protobuf.message.Message):
     def signal_reads(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SignalRead]:
         """Signals that running tasks want; one read of a task at a time. Reads end with the stream."""
 
+    @property
+    def running(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskRef]:
+        """Tasks that the session runs: all of them in the first frame of a stream, later those that have run for longer
+        than a lease. The gateway interrupts those that are not the session's any more: an earlier interrupt was lost.
+        """
+
     def __init__(
         self,
         *,
@@ -581,9 +588,10 @@ class WorkRequest(google.protobuf.message.Message):
         draining: builtins.bool = ...,
         reports: collections.abc.Iterable[global___TaskReport] | None = ...,
         signal_reads: collections.abc.Iterable[global___SignalRead] | None = ...,
+        running: collections.abc.Iterable[global___TaskRef] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hello", b"hello"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["credits", b"credits", "draining", b"draining", "hello", b"hello", "outcomes", b"outcomes", "reports", b"reports", "signal_reads", b"signal_reads"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["credits", b"credits", "draining", b"draining", "hello", b"hello", "outcomes", b"outcomes", "reports", b"reports", "running", b"running", "signal_reads", b"signal_reads"]) -> None: ...
 
 global___WorkRequest = WorkRequest
 
@@ -701,6 +709,7 @@ class RespondTasksRequest(google.protobuf.message.Message):
     WORKER_FIELD_NUMBER: builtins.int
     OUTCOMES_FIELD_NUMBER: builtins.int
     REPORTS_FIELD_NUMBER: builtins.int
+    RUNNING_FIELD_NUMBER: builtins.int
     @property
     def worker(self) -> global___WorkerHello:
         """The worker."""
@@ -713,15 +722,20 @@ class RespondTasksRequest(google.protobuf.message.Message):
     def reports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskReport]:
         """Reports, recorded before the outcomes."""
 
+    @property
+    def running(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskRef]:
+        """As in WorkRequest."""
+
     def __init__(
         self,
         *,
         worker: global___WorkerHello | None = ...,
         outcomes: collections.abc.Iterable[global___TaskOutcome] | None = ...,
         reports: collections.abc.Iterable[global___TaskReport] | None = ...,
+        running: collections.abc.Iterable[global___TaskRef] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["worker", b"worker"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["outcomes", b"outcomes", "reports", b"reports", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["outcomes", b"outcomes", "reports", b"reports", "running", b"running", "worker", b"worker"]) -> None: ...
 
 global___RespondTasksRequest = RespondTasksRequest
 

@@ -10,6 +10,7 @@ from tests.integration.sealed_messages import CALLER, HANDLER, queue_key
 from tests.unit.gateway.dispatch.test_dispatcher import World, world
 from tests.unit.gateway.manual_time import START, FixedRandomness
 
+from isthmus.gateway.api.running_tasks import RunningTasks
 from isthmus.gateway.api.sealed_answers import SealedAnswers
 from isthmus.gateway.api.signal_reads import SignalReads
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
@@ -84,6 +85,7 @@ async def test_nothing_is_leased_when_a_worker_leaves_too_much_unread(
         ),
         reports=TaskReports(store=world.store, clock=world.clock, answers=NO_ANSWERS, rates=ReportRates()),
         signal_reads=SignalReads(world.store, Waiters()),
+        running=RunningTasks(world.store),
     )
     reader = SlowReader()
     hello = worker_service_pb2.WorkRequest(credits=TASKS)
