@@ -2,14 +2,11 @@
 # ruff: noqa: A002, ANN401 - parameters are named and typed as in temporalio and nexusrpc
 
 from collections.abc import Iterable
-from typing import Any, Final, Unpack
+from typing import Any, Unpack
 
 from isthmus.client.interceptor import StartInput
 from isthmus.client.operation_spec import OperationSpecs
 from isthmus.client.request import StartKeywords, start_options
-
-AT_ONCE: Final = 64
-"""Starts of one batch that are sealed and under way at the same time; the others wait, and are not sealed."""
 
 
 class Start:

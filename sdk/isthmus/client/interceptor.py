@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import Any
 
 from isthmus.client.description import OperationDescription
+from isthmus.client.each_start import start_each, start_each_async
 from isthmus.client.feed import (
     AcknowledgeInput,
     CompletionsInput,
@@ -113,7 +114,13 @@ class ClientOutbound:
         return await self.next.start_operation(input)
 
     async def start_operations(self, inputs: Sequence[StartInput]) -> list[KnownOperation | Exception]:
-        """Start many; each has its own answer. They do not pass through ``start_operation``."""
+        """Start many; each has its own answer.
+
+        A layer that does something with each start and says nothing of many gets them one by one: nothing
+        goes around what it checks.
+        """
+        if type(self).start_operation is not ClientOutbound.start_operation:
+            return await start_each_async(self.start_operation, inputs)
         return await self.next.start_operations(inputs)
 
     async def execute_operation(self, input: StartInput) -> Any:
@@ -180,7 +187,13 @@ class SyncClientOutbound:
         return self.next.start_operation(input)
 
     def start_operations(self, inputs: Sequence[StartInput]) -> list[KnownOperation | Exception]:
-        """Start many; each has its own answer. They do not pass through ``start_operation``."""
+        """Start many; each has its own answer.
+
+        A layer that does something with each start and says nothing of many gets them one by one: nothing
+        goes around what it checks.
+        """
+        if type(self).start_operation is not SyncClientOutbound.start_operation:
+            return start_each(self.start_operation, inputs)
         return self.next.start_operations(inputs)
 
     def execute_operation(self, input: StartInput) -> Any:

@@ -15,8 +15,8 @@ StartAll = Callable[[Sequence[Start], float], Sequence[Response | GatewayError]]
 """Sends starts together, within so many seconds; each has its own answer."""
 
 MOST_STARTS: Final = 128
-MOST_BYTES: Final = 8 * 1024 * 1024
-"""Of the starts of one call, which may exceed it by one of them."""
+MOST_BYTES: Final = 4 * 1024 * 1024
+"""Of the starts of one call, unless one alone is larger: the smallest frames of gateways have room for it."""
 
 
 def run_together(flows: Sequence[Flow[T]], *, perform: Perform, start_all: StartAll) -> list[T | Exception]:
@@ -92,7 +92,7 @@ def _one_call(waiting: Sequence[_Running]) -> tuple[list[_Running], list[_Runnin
     """Return what goes into one call, one start at least, and what is left."""
     size_bytes = 0
     for count, running in enumerate(waiting):
-        if count == MOST_STARTS or size_bytes > MOST_BYTES:
-            return list(waiting[:count]), list(waiting[count:])
         size_bytes += running.start.size_bytes
+        if count == MOST_STARTS or (count and size_bytes > MOST_BYTES):
+            return list(waiting[:count]), list(waiting[count:])
     return list(waiting), []

@@ -1,16 +1,15 @@
 """What is inside all interceptors of an async client: the flows themselves."""
 # ruff: noqa: A002, ANN401 - parameters are named and typed as in temporalio and nexusrpc
 
-import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from isthmus.blobs.claim_checks import Content
 from isthmus.blobs.file import File
 from isthmus.client.answer import KnownRequest, Outcome
-from isthmus.client.batch import AT_ONCE
 from isthmus.client.contexts import contexts_flow
 from isthmus.client.description import OperationDescription, describe
+from isthmus.client.each_start import start_each_async
 from isthmus.client.engine import AsyncEngine
 from isthmus.client.feed import (
     AcknowledgeInput,
@@ -58,18 +57,7 @@ class Root(ClientOutbound):
 
     async def start_operations(self, inputs: Sequence[StartInput]) -> list[KnownOperation | Exception]:
         """Start many, so many at a time that whoever else runs here gets a turn."""
-        answers: dict[int, KnownOperation | Exception] = {}
-        left = iter(enumerate(inputs))
-
-        async def one_after_the_other() -> None:
-            for number, start in left:
-                try:
-                    answers[number] = await self.start_operation(start)
-                except Exception as error:  # noqa: BLE001 - whatever it is becomes the answer to this start
-                    answers[number] = error
-
-        await asyncio.gather(*(one_after_the_other() for _ in range(min(AT_ONCE, len(inputs)))))
-        return [answers[number] for number in range(len(inputs))]
+        return await start_each_async(self.start_operation, inputs)
 
     async def execute_operation(self, input: StartInput) -> Any:
         """Start, or attach, and wait."""

@@ -19,7 +19,9 @@ from isthmus.client import (
     Start,
     StartInput,
     SyncClient,
+    SyncClientOutbound,
     SyncOperationHandle,
+    lockstep,
 )
 from isthmus.client.errors import (
     ConfigurationError,
@@ -32,6 +34,7 @@ from isthmus.client.known_operation import KnownOperation
 from isthmus.payload.errors import PayloadConversionError
 from isthmus.transport.errors import GatewayInternalError
 from isthmus.v1 import operation_pb2
+from isthmus.wire import limits
 from isthmus.wire.envelope import parse_envelope
 
 
@@ -179,6 +182,85 @@ async def test_nothing_is_started_when_an_option_makes_no_sense(client: Client, 
     with pytest.raises(ConfigurationError, match="no operation"):
         await payments.start_operations([*orders(1), Start("nonsense")])
     assert not running.gateway.starts
+
+
+@pytest.mark.parametrize(("most_bytes", "sizes"), [(1, [1, 1, 1]), (1 << 20, [3])])
+def test_call_stays_below_its_size_when_starts_are_large(
+    sync_client: SyncClient,
+    running: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    most_bytes: int,
+    sizes: list[int],
+) -> None:
+    """One that is larger alone goes alone."""
+    monkeypatch.setattr("isthmus.client.lockstep.MOST_BYTES", most_bytes)
+    payments = sync_client.create_nexus_client("payments", Payments)
+    assert results(payments.start_operations(orders(3))) == receipts(3)
+    assert running.gateway.batches == sizes
+
+
+def test_call_fits_when_a_gateway_takes_the_smallest_frames() -> None:
+    """A gateway may be told to take no more than one envelope at a time."""
+    assert lockstep.MOST_BYTES < limits.MAX_ENVELOPE_BYTES
+
+
+class AllButSecond(Interceptor):
+    """Refuses one start, and knows nothing of many."""
+
+    def intercept_client(self, next: ClientOutbound) -> ClientOutbound:  # noqa: A002 - as in the class
+        """Refuse it to the async client."""
+
+        class Outbound(ClientOutbound):
+            async def start_operation(self, input: StartInput) -> KnownOperation:  # noqa: A002
+                _refuse_second(input)
+                return await super().start_operation(input)
+
+        return Outbound(next)
+
+    def intercept_sync_client(self, next: SyncClientOutbound) -> SyncClientOutbound:  # noqa: A002
+        """Refuse it to the sync client."""
+
+        class Outbound(SyncClientOutbound):
+            def start_operation(self, input: StartInput) -> KnownOperation:  # noqa: A002
+                _refuse_second(input)
+                return super().start_operation(input)
+
+        return Outbound(next)
+
+
+def _refuse_second(start: StartInput) -> None:
+    if start.options.id == "order-1":
+        raise ConfigurationError("not this one")
+
+
+async def test_interceptor_sees_each_start_when_it_knows_nothing_of_many(running: Running) -> None:
+    """What it refuses of single starts cannot be had by starting many."""
+    gateway = running.gateway
+    async with await Client.connect(
+        running.address,
+        profile=Profile(),
+        keyring=gateway.caller,
+        trust=trust_in(gateway.handler),
+        interceptors=[AllButSecond()],
+    ) as client:
+        answers = await client.create_nexus_client("payments", Payments).start_operations(orders(3))
+    assert [isinstance(answer, ConfigurationError) for answer in answers] == [False, True, False]
+    assert len(gateway.starts) == 2
+
+
+def test_interceptor_sees_each_start_when_client_is_sync(running: Running) -> None:
+    """They cost a call each, and nothing else."""
+    gateway = running.gateway
+    with SyncClient.connect(
+        running.address,
+        profile=Profile(),
+        keyring=gateway.caller,
+        trust=trust_in(gateway.handler),
+        interceptors=[AllButSecond(), Interceptor()],
+    ) as client:
+        answers = client.create_nexus_client("payments", Payments).start_operations(orders(3))
+    assert [isinstance(answer, ConfigurationError) for answer in answers] == [False, True, False]
+    assert len(gateway.starts) == 2
 
 
 async def test_batch_passes_through_interceptors(running: Running) -> None:
