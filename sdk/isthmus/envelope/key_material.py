@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.hpke import (
     Suite,
 )
 
+from isthmus.wire.ed25519 import is_weak
 from isthmus.wire.keyset import encryption_key_id, signing_key_id
 from isthmus.wire.names import KeyId
 
@@ -57,8 +58,11 @@ class SigningPublicKey:
     raw: bytes
 
     def __init__(self, raw: bytes) -> None:
-        """Load 32 raw bytes. Raises ValueError when they are no key."""
+        """Load 32 raw bytes. Raises ValueError when they are no key, or one that proves nothing."""
         self._key = Ed25519PublicKey.from_public_bytes(raw)
+        if is_weak(raw):
+            msg = "a signing key has a small order, or another spelling"
+            raise ValueError(msg)
         self.raw = bytes(raw)
         self.key_id = signing_key_id(self.raw)
 

@@ -11,6 +11,7 @@ from isthmus.gateway.commands.publish_keyset import SignedKeyset
 from isthmus.gateway.core.errors import InvalidRequestError
 from isthmus.v1 import key_service_pb2 as pb
 from isthmus.wire import limits
+from isthmus.wire.ed25519 import is_weak
 from isthmus.wire.keyset import encryption_key_id, keyset_signed_bytes, signing_key_id
 from isthmus.wire.names import DIGEST_BYTES, check_namespace
 
@@ -120,6 +121,8 @@ def _check_keys(keyset: pb.Keyset, now: datetime) -> None:
         _require(key.kind in _STATES, "a key has no kind")
         _require(key.state in _STATES[key.kind], "a key has a state that its kind does not have")
         _require(len(key.public_key) == _KEY_BYTES[key.kind], "a public key has the wrong size")
+        is_weak_key = key.kind == pb.KEY_KIND_SIGNING and is_weak(key.public_key)
+        _require(not is_weak_key, "a signing key has a small order, or another spelling")
         _require(key.key_id == _KEY_ID[key.kind](key.public_key), "a key id is not that of its public key")
         _require(0 < key.created_at_ms <= latest_ms, "created_at of a key is missing or ahead of time")
 
@@ -127,6 +130,7 @@ def _check_keys(keyset: pb.Keyset, now: datetime) -> None:
 def _check_signature(message: pb.SignedKeyset) -> None:
     _require(len(message.root_public_key) == _ROOT_BYTES, "the root's public key is not 32 bytes")
     _require(len(message.signature) == _SIGNATURE_BYTES, "the signature is not 64 bytes")
+    _require(not is_weak(message.root_public_key), "the root's public key is of small order, or misspelled")
     try:
         root = Ed25519PublicKey.from_public_bytes(message.root_public_key)
         root.verify(message.signature, keyset_signed_bytes(message.keyset))
