@@ -53,8 +53,8 @@ def test_key_is_refused_when_its_point_has_another_spelling(y: int) -> None:
 
 def test_key_is_accepted_when_somebody_generated_it() -> None:
     """All of them; and nothing is forged under them."""
-    for _ in range(100):
+    for _ in range(20):
         raw = Ed25519PrivateKey.from_private_bytes(os.urandom(32)).public_key().public_bytes_raw()
         assert not is_weak(raw)
         assert SigningPublicKey(raw).raw == raw
-    assert forged(raw, b"I owe you everything") is None
+        assert forged(raw, b"I owe you everything") is None
