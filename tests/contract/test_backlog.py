@@ -61,6 +61,7 @@ async def test_operations_are_grouped_when_their_fate_is_the_same(store: Store) 
         caller="data",
         state=State.SCHEDULED,
         last_attempt_end=None,
+        is_key_missing=False,
         is_delayed=False,
         operations=3,
         since=NOW - seconds(7),
@@ -72,6 +73,23 @@ async def test_operations_are_grouped_when_their_fate_is_the_same(store: Store) 
     assert {group.state for group in found} == {State.SCHEDULED, State.STARTED, State.DISPATCHED}
     assert {group.task_queue for group in found} == {QUEUE.task_queue, "second"}
     assert {group.caller for group in found} == {"data", "other"}
+
+
+async def test_missing_key_sets_operations_apart(store: Store) -> None:
+    """Those whose worker lacked a key are a group of their own."""
+    for number, error in enumerate(("KEY_UNAVAILABLE", "E2E_REJECTED", "E2E_REJECTED"), 1):
+        await store.transact(
+            inserting(
+                operation(
+                    number,
+                    next_attempt_at=NOW + seconds(1),
+                    last_attempt_end=AttemptEnd.REJECTED,
+                    last_attempt_error=error,
+                )
+            )
+        )
+    found = await groups(store, "invoices")
+    assert [(group.operations, group.is_key_missing) for group in found] == [(2, False), (1, True)]
 
 
 async def test_no_more_are_looked_at_when_the_limit_is_reached(store: Store) -> None:

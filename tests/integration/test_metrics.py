@@ -29,7 +29,7 @@ from isthmus.gateway.config.settings import MetricsSettings
 from isthmus.gateway.core.errors import UnavailableError
 from isthmus.gateway.metrics.http import MAX_HEAD_BYTES
 from isthmus.gateway.server import Gateway
-from isthmus.v1 import worker_service_pb2
+from isthmus.v1 import operation_pb2, worker_service_pb2
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -105,6 +105,14 @@ async def test_gauges_tell_what_waits_when_workers_come_and_go(operation_gateway
     worker = await Worker(owner).hello(grant=2)
     await worker.tasks.get()
     await worker.answer(retryable(await worker.tasks.get()))
+    await worker.send(grant=1)
+    task = await worker.tasks.get()
+    lacking = worker_service_pb2.Rejection(code="KEY_UNAVAILABLE")
+    await worker.answer(worker_service_pb2.TaskOutcome(task=ref(task), rejection=lacking))
+    shown = await described(caller, task.operation_id)
+    assert shown.waiting == operation_pb2.WAITING_CAUSE_KEY_UNAVAILABLE
+    assert "lacked a key" in shown.waiting_reason
+    await start(caller, sealed(request_header()))
     served = await scraped(operation_gateway)
     assert served["isthmus_worker_sessions", (HANDLER, TASK_QUEUE)] == 1
     assert served["isthmus_backlog_operations", QUEUE] == 1
@@ -115,6 +123,7 @@ async def test_gauges_tell_what_waits_when_workers_come_and_go(operation_gateway
         "fair_share": 1,
         "running": 1,
         "backoff": 1,
+        "key_unavailable": 1,
     }
     assert served["isthmus_backlog_known", ()] == 1
 

@@ -43,6 +43,7 @@ WAITING_CAUSES = {
     WaitingCause.APPROVAL: operation_pb2.WAITING_CAUSE_APPROVAL,
     WaitingCause.REVIEW: operation_pb2.WAITING_CAUSE_REVIEW,
     WaitingCause.PARKED: operation_pb2.WAITING_CAUSE_PARKED,
+    WaitingCause.KEY_UNAVAILABLE: operation_pb2.WAITING_CAUSE_KEY_UNAVAILABLE,
     WaitingCause.FAIR_SHARE: operation_pb2.WAITING_CAUSE_FAIR_SHARE,
     WaitingCause.CIRCUIT_OPEN: operation_pb2.WAITING_CAUSE_CIRCUIT_OPEN,
     WaitingCause.START_AT: operation_pb2.WAITING_CAUSE_START_AT,

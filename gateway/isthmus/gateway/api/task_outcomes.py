@@ -25,7 +25,7 @@ from isthmus.gateway.commands.record_outcome import (
     record_outcome,
 )
 from isthmus.gateway.core.errors import InvalidRequestError
-from isthmus.gateway.core.operation import AttemptEnd, OperationKey
+from isthmus.gateway.core.operation import KEY_UNAVAILABLE, AttemptEnd, OperationKey
 from isthmus.gateway.core.retry import RetryPolicy
 from isthmus.gateway.ports import Clock, Command, Randomness, Store, TaskKind, UnitOfWork
 from isthmus.v1 import worker_service_pb2
@@ -35,7 +35,7 @@ from isthmus.wire.names import check_namespace, check_operation_id
 
 _ENDS_ATTEMPT = OUTCOMES | {Direction.STARTED}
 _FAILURE = frozenset({Direction.FAILURE})
-_REJECTIONS = frozenset({"E2E_REJECTED", "KEY_UNAVAILABLE"})
+_REJECTIONS = frozenset({"E2E_REJECTED", KEY_UNAVAILABLE})
 MAX_ERROR_TYPE_CHARS = 64
 NO_DELAY = timedelta(0)
 TOKEN_KEY_BYTES = 32

@@ -56,6 +56,10 @@ class Statement(Enum):
     EXHAUSTED = "exhausted"
 
 
+KEY_UNAVAILABLE = "KEY_UNAVAILABLE"
+"""The error of a rejected attempt whose worker lacked a key."""
+
+
 class AttemptEnd(Enum):
     """Why an attempt ended without an outcome."""
 

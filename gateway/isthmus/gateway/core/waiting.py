@@ -6,7 +6,7 @@ from typing import assert_never
 
 from isthmus.endpoints.versions import Target
 from isthmus.gateway.core.circuit import EVERYBODY, Circuit
-from isthmus.gateway.core.operation import AttemptEnd, Operation, State
+from isthmus.gateway.core.operation import KEY_UNAVAILABLE, AttemptEnd, Operation, State
 from isthmus.gateway.core.value import Value
 
 ANY = Target()
@@ -18,6 +18,7 @@ class WaitingCause(Enum):
     NO_POLLER = "no_poller"
     BACKOFF = "backoff"
     REJECTED = "rejected"
+    KEY_UNAVAILABLE = "key_unavailable"
     RUNNING = "running"
     HANDLER_ASYNC = "handler_async"
     APPROVAL = "approval"
@@ -51,6 +52,16 @@ class Waiting(Value):
     reason: str
 
 
+_CAUSES = {
+    State.DISPATCHED: WaitingCause.RUNNING,
+    State.STARTED: WaitingCause.HANDLER_ASYNC,
+    State.HELD: WaitingCause.APPROVAL,
+    State.REVIEW: WaitingCause.REVIEW,
+    State.PARKED: WaitingCause.PARKED,
+}
+"""What an operation waits for in these states, whatever else there is."""
+
+
 def waiting_for(
     operation: Operation,
     *,
@@ -82,6 +93,7 @@ def waiting_for(
         operation.state,
         is_delayed=is_delayed,
         last_attempt_end=operation.last_attempt_end,
+        is_key_missing=operation.last_attempt_error == KEY_UNAVAILABLE,
         pollers=pollers,
         is_held_up=circuit is not None,
     )
@@ -106,6 +118,7 @@ def waiting_cause(
     is_delayed: bool,
     last_attempt_end: AttemptEnd | None,
     pollers: int,
+    is_key_missing: bool = False,
     is_held_up: bool = False,
 ) -> WaitingCause:
     """Return the one cause of an open operation.
@@ -115,21 +128,11 @@ def waiting_cause(
         is_delayed: whether its next attempt has its time, and that lies ahead.
         last_attempt_end: how its last attempt ended, if it ended without an outcome.
         pollers: how many worker sessions are connected to its task queue.
+        is_key_missing: whether its last attempt, if it was rejected, was rejected for want of a key.
         is_held_up: whether a circuit is open that its next attempt has to wait for.
     """
-    match state:
-        case State.DISPATCHED:
-            return WaitingCause.RUNNING
-        case State.STARTED:
-            return WaitingCause.HANDLER_ASYNC
-        case State.HELD:
-            return WaitingCause.APPROVAL
-        case State.REVIEW:
-            return WaitingCause.REVIEW
-        case State.PARKED:
-            return WaitingCause.PARKED
-        case _:
-            pass
+    if state in _CAUSES:
+        return _CAUSES[state]
     if not pollers and not is_delayed:
         return WaitingCause.NO_POLLER
     if is_held_up:
@@ -137,12 +140,14 @@ def waiting_cause(
     if is_delayed and last_attempt_end is None:
         # Only a caller can delay the first attempt.
         return WaitingCause.START_AT
+    if is_delayed and last_attempt_end is AttemptEnd.REJECTED:
+        return WaitingCause.KEY_UNAVAILABLE if is_key_missing else WaitingCause.REJECTED
     if is_delayed:
-        return WaitingCause.REJECTED if last_attempt_end is AttemptEnd.REJECTED else WaitingCause.BACKOFF
+        return WaitingCause.BACKOFF
     return WaitingCause.FAIR_SHARE
 
 
-def _reason(  # noqa: PLR0911, PLR0917 - what waiting_for was told, a sentence for each cause
+def _reason(  # noqa: C901, PLR0911, PLR0917 - what waiting_for was told, a sentence for each cause
     operation: Operation,
     cause: WaitingCause,
     side: Side,
@@ -177,6 +182,12 @@ def _reason(  # noqa: PLR0911, PLR0917 - what waiting_for was told, a sentence f
             return (
                 f"{_last_attempt(operation)}; the next one is {_next(operation)}: compare pins and keys "
                 f"with {other} (isthmus trust list, isthmus keys show)"
+            )
+        case WaitingCause.KEY_UNAVAILABLE:
+            return (
+                f"{_last_attempt(operation)}; the next one is {_next(operation)}: {handler} needs the private "
+                f"key that it was sealed for, and a keyset of {operation.key.caller} that has not expired "
+                f"(isthmus keys show, isthmus keys publish)"
             )
         case WaitingCause.RUNNING:
             return f"{_running(operation, runner)}; {deadline}"
@@ -232,6 +243,8 @@ def _attempts(operation: Operation) -> str:
 def _last_attempt(operation: Operation) -> str:
     attempt, error = operation.attempt, operation.last_attempt_error
     match operation.last_attempt_end:
+        case AttemptEnd.REJECTED if error == KEY_UNAVAILABLE:
+            return f"a worker of {operation.handler} lacked a key and rejected attempt {attempt} ({error})"
         case AttemptEnd.REJECTED:
             return (
                 f"attempt {attempt} was rejected by a worker of {operation.handler}, "

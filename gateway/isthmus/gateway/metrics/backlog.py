@@ -115,6 +115,7 @@ def summed(
             group.state,
             is_delayed=group.is_delayed,
             last_attempt_end=group.last_attempt_end,
+            is_key_missing=group.is_key_missing,
             pollers=pollers(queue),
             is_held_up=is_held_up,
         )

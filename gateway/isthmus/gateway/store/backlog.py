@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, bindparam, case, func, literal_column, select
 
-from isthmus.gateway.core.operation import AttemptEnd, State
+from isthmus.gateway.core.operation import KEY_UNAVAILABLE, AttemptEnd, State
 from isthmus.gateway.ports import WaitingGroup
 from isthmus.gateway.store.moments import from_microseconds, to_microseconds
 from isthmus.gateway.store.schema import is_open, operations
@@ -15,6 +15,7 @@ _STATES = {state.value: state for state in State}
 _ATTEMPT_ENDS = {end.value: end for end in AttemptEnd}
 # Written out: a bound value would be one more parameter of each call.
 _SCHEDULED: ColumnElement[str] = literal_column(f"'{State.SCHEDULED.value}'")
+_KEY_UNAVAILABLE: ColumnElement[str] = literal_column(f"'{KEY_UNAVAILABLE}'")
 _YES: ColumnElement[int] = literal_column("1")
 _NO: ColumnElement[int] = literal_column("0")
 
@@ -43,6 +44,7 @@ SELECT_BUSY_ENDPOINTS = _busy_endpoints()
 def _groups() -> Query:
     scheduled = _COLUMN.state == _SCHEDULED
     is_delayed = case((scheduled & (_COLUMN.next_attempt_at > bindparam("now")), _YES), else_=_NO)
+    is_key_missing = case((_COLUMN.last_attempt_error == _KEY_UNAVAILABLE, _YES), else_=_NO)
     # A task that was delayed waits in line since its time came.
     since = case(
         (scheduled & (_COLUMN.next_attempt_at <= bindparam("now")), _COLUMN.next_attempt_at),
@@ -55,6 +57,7 @@ def _groups() -> Query:
             _COLUMN.caller,
             _COLUMN.state,
             _COLUMN.last_attempt_end,
+            is_key_missing.label("is_key_missing"),
             is_delayed.label("is_delayed"),
             since.label("since"),
         )
@@ -69,6 +72,7 @@ def _groups() -> Query:
         some.c.caller,
         some.c.state,
         some.c.last_attempt_end,
+        some.c.is_key_missing,
         some.c.is_delayed,
     )
     return compile_query(
@@ -88,7 +92,7 @@ def group_parameters(endpoint: str, now: datetime, limit: int) -> Row:
 
 def group_from_row(endpoint: str, row: Row) -> WaitingGroup:
     """Return the group of a row of SELECT_GROUPS."""
-    handler, task_queue, caller, state, last_attempt_end, is_delayed, count, since = row
+    handler, task_queue, caller, state, last_attempt_end, is_key_missing, is_delayed, count, since = row
     return WaitingGroup(
         endpoint=endpoint,
         handler=handler,
@@ -96,6 +100,7 @@ def group_from_row(endpoint: str, row: Row) -> WaitingGroup:
         caller=caller,
         state=_STATES[state],
         last_attempt_end=None if last_attempt_end is None else _ATTEMPT_ENDS[last_attempt_end],
+        is_key_missing=bool(is_key_missing),
         is_delayed=bool(is_delayed),
         operations=count,
         since=from_microseconds(since),

@@ -155,6 +155,8 @@ class _WaitingCauseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """Attempts failed so often in a row that the next ones wait; one goes out as a probe when the time is over."""
     WAITING_CAUSE_START_AT: _WaitingCause.ValueType  # 11
     """Its caller wants it to start later."""
+    WAITING_CAUSE_KEY_UNAVAILABLE: _WaitingCause.ValueType  # 12
+    """The last attempt was rejected by a worker that lacked a key: its own, or a current keyset of the caller."""
 
 class WaitingCause(_WaitingCause, metaclass=_WaitingCauseEnumTypeWrapper):
     """What an operation that is not finished is waiting for."""
@@ -183,6 +185,8 @@ WAITING_CAUSE_CIRCUIT_OPEN: WaitingCause.ValueType  # 10
 """Attempts failed so often in a row that the next ones wait; one goes out as a probe when the time is over."""
 WAITING_CAUSE_START_AT: WaitingCause.ValueType  # 11
 """Its caller wants it to start later."""
+WAITING_CAUSE_KEY_UNAVAILABLE: WaitingCause.ValueType  # 12
+"""The last attempt was rejected by a worker that lacked a key: its own, or a current keyset of the caller."""
 global___WaitingCause = WaitingCause
 
 class _AttemptEndKind:

@@ -53,6 +53,26 @@ def test_last_attempt_is_the_cause_when_backing_off(end: AttemptEnd, cause: Wait
     assert (after.cause, after.since) == (WaitingCause.FAIR_SHARE, until)
 
 
+def test_key_is_the_cause_when_a_worker_lacked_one() -> None:
+    """Another thing to do than about a request that does not verify."""
+    until = NOW + timedelta(seconds=8)
+    lacking = replace(
+        operation(),
+        next_attempt_at=until,
+        last_attempt_end=AttemptEnd.REJECTED,
+        last_attempt_error="KEY_UNAVAILABLE",
+    )
+    waiting = waiting_for(lacking, pollers=1, now=NOW)
+    assert waiting is not None
+    assert waiting.cause is WaitingCause.KEY_UNAVAILABLE
+    assert "lacked a key" in waiting.reason
+    # A handler that failed with that very word is no worker that lacked a key.
+    failed = replace(lacking, last_attempt_end=AttemptEnd.FAILED)
+    waiting = waiting_for(failed, pollers=1, now=NOW)
+    assert waiting is not None
+    assert waiting.cause is WaitingCause.BACKOFF
+
+
 @pytest.mark.parametrize("pollers", [0, 1])
 def test_caller_is_the_cause_when_it_put_the_start_off(pollers: int) -> None:
     """Until the moment that it named, whoever polls; from then on it waits like any other."""

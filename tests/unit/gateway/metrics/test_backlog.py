@@ -20,6 +20,7 @@ def group(operations: int = 1, **changes: object) -> WaitingGroup:
         "caller": "data",
         "state": State.SCHEDULED,
         "last_attempt_end": None,
+        "is_key_missing": False,
         "is_delayed": False,
         "since": NOW,
     }
@@ -51,6 +52,7 @@ def test_callers_add_up_when_several_wait() -> None:
             group(4, caller="other", since=NOW - seconds(5)),
             group(5, is_delayed=True, last_attempt_end=AttemptEnd.FAILED),
             group(6, is_delayed=True, last_attempt_end=AttemptEnd.REJECTED),
+            group(8, is_delayed=True, last_attempt_end=AttemptEnd.REJECTED, is_key_missing=True),
             group(7, state=State.DISPATCHED),
         ],
         endpoint(),
@@ -61,6 +63,7 @@ def test_callers_add_up_when_several_wait() -> None:
         ("invoices", WaitingCause.NO_POLLER): 7,
         ("invoices", WaitingCause.BACKOFF): 5,
         ("invoices", WaitingCause.REJECTED): 6,
+        ("invoices", WaitingCause.KEY_UNAVAILABLE): 8,
         ("invoices", WaitingCause.RUNNING): 7,
     }
 
