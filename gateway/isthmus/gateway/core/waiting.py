@@ -185,8 +185,8 @@ def _reason(  # noqa: C901, PLR0911, PLR0917 - what waiting_for was told, a sent
             )
         case WaitingCause.KEY_UNAVAILABLE:
             return (
-                f"{_last_attempt(operation)}; the next one is {_next(operation)}: {handler} needs the private "
-                f"key that it was sealed for, and a keyset of {operation.key.caller} that has not expired "
+                f"{_last_attempt(operation)}; the next one is {_next(operation)}: {handler} needs the "
+                f"private key that it was sealed for, and a current keyset of {operation.key.caller} "
                 f"(isthmus keys show, isthmus keys publish)"
             )
         case WaitingCause.RUNNING:

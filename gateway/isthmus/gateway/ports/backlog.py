@@ -9,9 +9,9 @@ from isthmus.gateway.core.value import Value
 class WaitingGroup(Value):
     """Open operations of one endpoint, task queue and caller that are in the same situation.
 
-    ``is_key_missing`` is true of those whose last attempt ended for want of a key, ``is_delayed`` of those that
-    are scheduled and whose next attempt has its time later; ``since`` is when the first of them came into this
-    situation.
+    ``is_key_missing`` is true of those whose last attempt ended for want of a key, ``is_delayed`` of those
+    that are scheduled and whose next attempt has its time later; ``since`` is when the first of them came
+    into this situation.
     """
 
     endpoint: str
