@@ -1,7 +1,7 @@
 """The same job on Isthmus and its peers, in one run: start, handler in another application, result awaited.
 
-``python tests/benchmarks/bench_peers.py [--peers temporal,restate,dbos] [--rounds N] [--seconds N]
-[--concurrency 1,64] [--payload-bytes N] [--json]``
+``python tests/benchmarks/bench_peers.py [--store sqlite|postgresql] [--peers temporal,restate,dbos]
+[--rounds N] [--seconds N] [--concurrency 1,64] [--payload-bytes N] [--json]``
 
 All systems run at once and rest while it is not their turn; within a round they take turns, so that a
 neighbor's noise meets all of them. Rounds in which the hypervisor took more than 5 % are dropped; the figures
@@ -23,13 +23,15 @@ from pathlib import Path
 # As a script, too: then only this file's own folder would be on the path.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.benchmarks.load.stores import POSTGRESQL, SQLITE, STORES
 from tests.benchmarks.peers.systems import SYSTEMS, Caller
 
 Figures = dict[str, float]
 Rounds = dict[tuple[str, int], list[Figures]]
 """Of each system and concurrency, what each round gave."""
 
-OURS = "isthmus"
+OURS = {SQLITE: "isthmus", POSTGRESQL: "isthmus-postgresql"}
+"""By store. The other one can be named among the peers."""
 MOST_STEAL_PERCENT = 5.0
 COLUMNS = {
     "operations_per_second": "op/s",
@@ -83,25 +85,25 @@ def ratio(ours: Figures, theirs: Figures, column: str) -> float:
     return ours[column] / theirs[column] if theirs[column] else float("inf")
 
 
-def table(figures: dict[tuple[str, int], Figures]) -> str:
+def table(figures: dict[tuple[str, int], Figures], ours: str) -> str:
     """Return the figures for people: each system's own, and beside a peer's the ratios."""
-    head = f"{'callers':>7} {'system':<10}" + "".join(f"{title:>11}" for title in COLUMNS.values())
+    head = f"{'callers':>7} {'system':<19}" + "".join(f"{title:>11}" for title in COLUMNS.values())
     lines = [head + "   Isthmus / peer: op/s, p50, p99, CPU"]
     for (name, concurrency), own in figures.items():
-        line = f"{concurrency:>7} {name:<10}" + "".join(f"{own[column]:>11.2f}" for column in COLUMNS)
-        if name != OURS:
-            ratios = [ratio(figures[OURS, concurrency], own, column) for column in list(COLUMNS)[:4]]
+        line = f"{concurrency:>7} {name:<19}" + "".join(f"{own[column]:>11.2f}" for column in COLUMNS)
+        if name != ours:
+            ratios = [ratio(figures[ours, concurrency], own, column) for column in list(COLUMNS)[:4]]
             line += "   " + " ".join(f"{value:>7.2f}" for value in ratios)
         lines.append(line)
     return "\n".join(lines)
 
 
-def documents(figures: dict[tuple[str, int], Figures]) -> list[dict[str, str | int | float]]:
+def documents(figures: dict[tuple[str, int], Figures], ours: str) -> list[dict[str, str | int | float]]:
     """Return the figures for programs."""
     found: list[dict[str, str | int | float]] = []
     for (name, concurrency), own in figures.items():
-        compared = [] if name == OURS else list(COLUMNS)[:4]
-        ratios = {f"ratio_{column}": ratio(figures[OURS, concurrency], own, column) for column in compared}
+        compared = [] if name == ours else list(COLUMNS)[:4]
+        ratios = {f"ratio_{column}": ratio(figures[ours, concurrency], own, column) for column in compared}
         found.append({"system": name, "concurrency": concurrency, **own, **ratios})
     return found
 
@@ -109,7 +111,8 @@ def documents(figures: dict[tuple[str, int], Figures]) -> list[dict[str, str | i
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description="Isthmus and its peers, the same job.")
-    peers = [name for name in SYSTEMS if name != OURS]
+    peers = [name for name in SYSTEMS if name not in OURS.values()]
+    parser.add_argument("--store", choices=STORES, default=SQLITE, help="what Isthmus keeps its state in")
     parser.add_argument("--peers", default=",".join(peers), help=f"of {', '.join(peers)}; comma separated")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
@@ -123,16 +126,19 @@ def main() -> None:
         "seconds": arguments.seconds,
         "warm_up_seconds": arguments.warm_up_seconds,
     }
-    names = [OURS, *(name for name in arguments.peers.split(",") if name)]
+    ours = OURS[arguments.store]
+    names = [ours, *(name for name in arguments.peers.split(",") if name)]
     measured = run(names, order, [int(text) for text in arguments.concurrency.split(",")], arguments.rounds)
     kept = quiet_rounds(measured)
     if not kept:
         raise SystemExit(f"each round lost more than {MOST_STEAL_PERCENT} % to the hypervisor: try later")
     figures = medians(measured, kept)
     if arguments.json:
-        print(json.dumps({"rounds": arguments.rounds, "kept": len(kept), "figures": documents(figures)}))
+        print(
+            json.dumps({"rounds": arguments.rounds, "kept": len(kept), "figures": documents(figures, ours)})
+        )
     else:
-        print(table(figures))
+        print(table(figures, ours))
         print(f"{len(kept)} of {arguments.rounds} rounds, medians; the others lost too much time")
 
 

@@ -1,10 +1,11 @@
 """What the store costs: operations started and completed, by the number of commands that share a commit.
 
-``python tests/benchmarks/bench_store.py [--json] [--operations N] [--retained N] [--directory D]``
+``python tests/benchmarks/bench_store.py [--store sqlite|postgresql] [--json] [--operations N]
+[--retained N] [--directory D]``
 
 Each operation is two commands, each acknowledged after its own commit: start (operation, request, task, audit
 record) and complete (operation, outcome, task removed, audit record). The CPU figures are those of the writer
-thread alone, system calls included, and of the whole process.
+thread alone, system calls included, and of the whole process; what PostgreSQL's server uses is in neither.
 """
 
 import argparse
@@ -20,10 +21,12 @@ from pathlib import Path
 # As a script, too: then only this file's own folder would be on the path.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.benchmarks.load.stores import SQLITE, STORES, StoreOfRun, new_store
 from tests.contract.samples import complete, operation, start
 
 from isthmus.gateway.core.operation import Operation, OperationKey
-from isthmus.gateway.ports import Command, UnitOfWork
+from isthmus.gateway.ports import Command, Store, UnitOfWork
+from isthmus.gateway.store.postgresql import PostgresqlStore
 from isthmus.gateway.store.sqlite import SqliteStore
 
 REQUEST = os.urandom(1_500)
@@ -46,7 +49,7 @@ def new_operations(count: int) -> list[Operation]:
     return [operation(int.from_bytes(os.urandom(16))) for _ in range(count)]
 
 
-async def run_batches(store: SqliteStore, operations: list[Operation], batch: int) -> None:
+async def run_batches(store: Store, operations: list[Operation], batch: int) -> None:
     """Start and complete the operations, a batch at a time, each batch in two commits."""
     for first in range(0, len(operations), batch):
         chosen = operations[first : first + batch]
@@ -73,12 +76,12 @@ def completing(of: OperationKey) -> Command[None]:
     return command
 
 
-async def thread_seconds(store: SqliteStore) -> float:
+async def thread_seconds(store: Store) -> float:
     """Return the CPU time of the writer thread so far."""
     return await store.transact(lambda _unit: time.thread_time())
 
 
-async def measure(store: SqliteStore, batch: int, count: int) -> Figures:
+async def measure(store: Store, batch: int, count: int) -> Figures:
     """Measure one batch size."""
     operations = new_operations(count)
     writer = await thread_seconds(store)
@@ -97,10 +100,15 @@ async def measure(store: SqliteStore, batch: int, count: int) -> Figures:
     )
 
 
-async def run(arguments: argparse.Namespace) -> list[Figures]:
+def open_store(of: StoreOfRun, directory: Path) -> Store:
+    """Return the store, not opened yet."""
+    return PostgresqlStore(of.dsn) if of.dsn else SqliteStore(directory / "isthmus.db")
+
+
+async def run(arguments: argparse.Namespace, of: StoreOfRun) -> list[Figures]:
     """Measure every batch size on one database."""
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
-        store = SqliteStore(Path(directory) / "isthmus.db")
+        store = open_store(of, Path(directory))
         await store.open()
         await run_batches(store, new_operations(max(arguments.retained, 256)), 256)
         figures = [
@@ -114,13 +122,15 @@ async def run(arguments: argparse.Namespace) -> list[Figures]:
 def main() -> None:
     """Print the figures, as JSON or as a table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", choices=STORES, default=SQLITE)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--operations", type=int, default=20_000)
     parser.add_argument("--retained", type=int, default=10_000)
     parser.add_argument("--directory", type=Path, default=None)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16, 64, 256])
     arguments = parser.parse_args()
-    figures = [dataclasses.asdict(entry) for entry in asyncio.run(run(arguments))]
+    with new_store(arguments.store) as of:
+        figures = [dataclasses.asdict(entry) for entry in asyncio.run(run(arguments, of))]
     if arguments.json:
         print(json.dumps(figures))
         return

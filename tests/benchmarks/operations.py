@@ -1,10 +1,12 @@
 """What one durable operation costs: caller, gateway and worker, three processes on this machine.
 
-``python tests/benchmarks/operations.py [--concurrency 1,16,64,256] [--seconds N] [--rounds N]
-[--payload-bytes N] [--json] [--profile caller|gateway|worker]``
+``python tests/benchmarks/operations.py [--store sqlite,postgresql] [--concurrency 1,16,64,256]
+[--seconds N] [--rounds N] [--payload-bytes N] [--json] [--profile caller|gateway|worker]``
 
-Everything is on: sealing, signatures, tokens, the allow list, audit records, fsync. Concurrencies take turns
-within a round, so that a neighbor's noise meets all of them, and the figures are medians over the rounds.
+Everything is on: sealing, signatures, tokens, the allow list, audit records, fsync. Stores and concurrencies
+take turns within a round, so that a neighbor's noise meets all of them, and the figures are medians over the
+rounds. Each store has a gateway, caller and worker of its own, which rest while it is not their turn. Of
+several stores each is compared with the first: this one / the first, the median over the rounds.
 The yardstick says how fast the machine was at that moment: what the primitives of sealing and opening one
 message take in this process while the others rest. Each end pays for that once an operation.
 ``steal_percent`` is what the hypervisor took, ``foreign_percent`` what other processes of this machine used:
@@ -19,10 +21,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # As a script, too: then only this file's own folder would be on the path.
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -32,7 +35,8 @@ from tests.acceptance.deployment.process import RunningProcess
 from tests.acceptance.deployment.two_teams import TwoTeams, create_two_teams
 from tests.benchmarks.envelope import primitives
 from tests.benchmarks.load.areas import areas
-from tests.benchmarks.load.window import PROCESSES, Order, Window
+from tests.benchmarks.load.stores import SQLITE, STORES, StoreOfRun, new_store
+from tests.benchmarks.load.window import DATABASE, PROCESSES, Order, Window
 from tests.unit.envelope.world import World
 
 from isthmus.envelope.inner import encode_inner
@@ -49,10 +53,39 @@ PROFILE_LINES = 45
 MOST_AREAS = 20
 
 
+COMPARED: Mapping[str, Callable[[Window], float]] = {
+    "operations_per_second": lambda window: window.operations_per_second,
+    "p50_ms": lambda window: window.p50_ms,
+    "p99_ms": lambda window: window.p99_ms,
+    "gateway_us": lambda window: window.cpu_us_per_operation["gateway"],
+}
+
+Measured = tuple[float, Window]
+"""The yardstick in microseconds, and what came after it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What a store gave at one concurrency; ``ratios`` to the ``first`` store, of COMPARED."""
+
+    store: str
+    yardstick_us: float
+    window: Window
+    first: str
+    ratios: dict[str, float]
+
+    def document(self) -> dict[str, Any]:
+        """Return the figures for programs."""
+        document: dict[str, Any] = json.loads(self.window.to_line())
+        ratios = {f"ratio_{name}": value for name, value in self.ratios.items()}
+        return {"store": self.store, **document, "yardstick_us": self.yardstick_us, **ratios}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What to measure."""
 
+    stores: Sequence[str]
     concurrencies: Sequence[int]
     rounds: int
     seconds: float
@@ -63,7 +96,8 @@ class Plan:
 class Load:
     """Three processes, and the caller's results."""
 
-    def __init__(self, deployment: TwoTeams, plan: Plan, exits: ExitStack) -> None:
+    def __init__(self, deployment: TwoTeams, store: StoreOfRun, plan: Plan, exits: ExitStack) -> None:
+        self._server = store.server
         self._results = deployment.folder / "results.jsonl"
         self._results.touch()
         self.profile = deployment.folder / "profile"
@@ -83,7 +117,7 @@ class Load:
         """The processes, in the order of PROCESSES."""
         return self.caller, self.gateway, self.worker
 
-    def measure(self, concurrency: int) -> tuple[float, Window]:
+    def measure(self, concurrency: int) -> Measured:
         """Return the yardstick in microseconds, and what the caller measures after it."""
         yardstick = primitives_us(self._plan.payload_bytes)
         known = len(self._lines())
@@ -93,6 +127,7 @@ class Load:
             seconds=self._plan.seconds,
             payload_bytes=self._plan.payload_bytes,
             pids=tuple(process.pid for process in self.processes),
+            server=self._server,
         )
         self.caller.say(order.to_line())
         await_that(
@@ -122,15 +157,43 @@ class Load:
         return self._results.read_text(encoding="utf-8").splitlines()
 
 
-def run(plan: Plan, folder: Path) -> list[tuple[float, Window]]:
-    """Measure everything that is planned; return the medians: yardstick and window of each concurrency."""
+def run(plan: Plan, folder: Path) -> list[Figures]:
+    """Measure everything that is planned; return the figures of each concurrency, store by store."""
     with ExitStack() as exits:
-        load = Load(create_two_teams(folder), plan, exits)
-        rounds = [[load.measure(number) for number in plan.concurrencies] for _ in range(plan.rounds)]
-        load.stop()
-        if plan.profile:
-            print_profile(load.profile)
-    return [median(measured) for measured in zip(*rounds, strict=True)]
+        loads: dict[str, Load] = {}
+        for kind in plan.stores:
+            (folder / kind).mkdir()
+            store = exits.enter_context(new_store(kind))
+            deployment = create_two_teams(folder / kind, more_config=store.config())
+            loads[kind] = Load(deployment, store, plan, exits)
+        which = list(itertools.product(plan.concurrencies, plan.stores))
+        rounds: list[dict[tuple[int, str], Measured]] = []
+        for number in range(plan.rounds):
+            # Whoever is first in one round is last in the next one.
+            turn = which if number % 2 == 0 else which[::-1]
+            rounds.append({(callers, kind): loads[kind].measure(callers) for callers, kind in turn})
+        for kind, load in loads.items():
+            load.stop()
+            if plan.profile:
+                print(f"{plan.profile} on {kind}")
+                print_profile(load.profile)
+    return [figures_of(rounds, callers, kind, plan.stores[0]) for callers, kind in which]
+
+
+def figures_of(
+    rounds: Sequence[dict[tuple[int, str], Measured]], callers: int, kind: str, first: str
+) -> Figures:
+    """Return the medians of a store at a concurrency."""
+    own = [measured[callers, kind] for measured in rounds]
+    yardstick, window = median(own)
+    ratios: dict[str, float] = {}
+    if kind != first:
+        pairs = [(measured[callers, kind][1], measured[callers, first][1]) for measured in rounds]
+        ratios = {
+            name: statistics.median(of(mine) / of(other) for mine, other in pairs)
+            for name, of in COMPARED.items()
+        }
+    return Figures(store=kind, yardstick_us=yardstick, window=window, first=first, ratios=ratios)
 
 
 def primitives_us(payload_bytes: int) -> float:
@@ -153,7 +216,7 @@ def print_profile(path: Path) -> None:
     pstats.Stats(str(path)).sort_stats("tottime").print_stats(PROFILE_LINES)
 
 
-def median(measured: Sequence[tuple[float, Window]]) -> tuple[float, Window]:
+def median(measured: Sequence[Measured]) -> Measured:
     """Return the medians, figure by figure."""
     windows = [window for _, window in measured]
     return statistics.median(yardstick for yardstick, _ in measured), Window(
@@ -163,32 +226,43 @@ def median(measured: Sequence[tuple[float, Window]]) -> tuple[float, Window]:
         p99_ms=statistics.median(window.p99_ms for window in windows),
         cpu_us_per_operation={
             name: statistics.median(window.cpu_us_per_operation[name] for window in windows)
-            for name in PROCESSES
+            for name in windows[0].cpu_us_per_operation
         },
         steal_percent=statistics.median(window.steal_percent for window in windows),
         foreign_percent=statistics.median(window.foreign_percent for window in windows),
     )
 
 
-def table(measured: Sequence[tuple[float, Window]]) -> str:
+def table(measured: Sequence[Figures]) -> str:
     """Return the figures for people."""
-    head = f"{'callers':>7} {'op/s':>7} {'p50 ms':>8} {'p99 ms':>8}" + "".join(
-        f"{name + ' µs':>14}" for name in (*PROCESSES, "yardstick")
+    names = (*PROCESSES, DATABASE)
+    head = f"{'callers':>7} {'store':<10} {'op/s':>7} {'p50 ms':>8} {'p99 ms':>8}" + "".join(
+        f"{name + ' µs':>14}" for name in (*names, "yardstick")
     )
-    lines = [
-        f"{window.concurrency:>7} {window.operations_per_second:>7.0f} {window.p50_ms:>8.1f}"
-        f" {window.p99_ms:>8.1f}"
-        + "".join(f"{window.cpu_us_per_operation[name]:>14.0f}" for name in PROCESSES)
-        + f"{yardstick:>14.0f}"
-        + f"   steal {window.steal_percent:.1f} %, foreign {window.foreign_percent:.1f} %"
-        for yardstick, window in measured
-    ]
-    return "\n".join([head, *lines])
+    return "\n".join([head, *(line(figures, names) for figures in measured)])
+
+
+def line(figures: Figures, names: Sequence[str]) -> str:
+    """Return a line of the table."""
+    window = figures.window
+    used = window.cpu_us_per_operation
+    text = (
+        f"{window.concurrency:>7} {figures.store:<10} {window.operations_per_second:>7.0f}"
+        f" {window.p50_ms:>8.1f} {window.p99_ms:>8.1f}"
+    )
+    text += "".join(f"{used[name]:>14.0f}" if name in used else f"{'-':>14}" for name in names)
+    text += f"{figures.yardstick_us:>14.0f}"
+    text += f"   steal {window.steal_percent:.1f} %, foreign {window.foreign_percent:.1f} %"
+    if figures.ratios:
+        ratios = " ".join(f"{ratio:.2f}" for ratio in figures.ratios.values())
+        text += f"   / {figures.first}: op/s, p50, p99, gateway {ratios}"
+    return text
 
 
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description="What one durable operation costs.")
+    parser.add_argument("--store", default=SQLITE, help=f"of {', '.join(STORES)}; comma separated")
     parser.add_argument("--concurrency", default="1,16,64,256", help="callers at a time, comma separated")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each concurrency")
@@ -196,7 +270,11 @@ def main() -> None:
     parser.add_argument("--profile", choices=PROCESSES, default="", help="which process to profile")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
+    stores = arguments.store.split(",")
+    if not set(stores) <= set(STORES) or len(set(stores)) < len(stores):
+        parser.error(f"--store takes {', '.join(STORES)}, each at most once")
     plan = Plan(
+        stores=stores,
         concurrencies=[int(text) for text in arguments.concurrency.split(",")],
         rounds=arguments.rounds,
         seconds=arguments.seconds,
@@ -206,10 +284,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         measured = run(plan, Path(folder))
     if arguments.json:
-        figures = [
-            json.loads(window.to_line()) | {"yardstick_us": yardstick} for yardstick, window in measured
-        ]
-        print(json.dumps(figures, indent=2))
+        print(json.dumps([figures.document() for figures in measured], indent=2))
     else:
         print(table(measured))
 

@@ -41,12 +41,20 @@ class TwoTeams:
         )
 
 
-def create_two_teams(folder: Path, *, lease_seconds: int = 30) -> TwoTeams:
-    """Make teams that trust each other, and a gateway that knows their tokens; nothing runs yet."""
+def create_two_teams(folder: Path, *, lease_seconds: int = 30, more_config: str = "") -> TwoTeams:
+    """Make teams that trust each other, and a gateway that knows their tokens; nothing runs yet.
+
+    ``more_config`` as in ``create_site``.
+    """
     platform, caller, handler = (
         create_team(folder, namespace) for namespace in (PLATFORM, "data-team", "app-team")
     )
     caller.pin(handler, ENDPOINT)
     handler.pin(caller)
-    site = create_site(folder / "gateway", [platform, caller, handler], lease_seconds=lease_seconds)
+    site = create_site(
+        folder / "gateway",
+        [platform, caller, handler],
+        lease_seconds=lease_seconds,
+        more_config=more_config,
+    )
     return TwoTeams(folder=folder, site=site, platform=platform, caller=caller, handler=handler)

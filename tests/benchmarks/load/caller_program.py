@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.acceptance.deployment.two_teams import ENDPOINT
 from tests.benchmarks.load.echo import Echo
 from tests.benchmarks.load.machine import ProcessorTime
-from tests.benchmarks.load.window import PROCESSES, Order, Window
+from tests.benchmarks.load.window import DATABASE, PROCESSES, Order, Window
 
 from isthmus.client import Client, NexusClient
 
@@ -39,9 +39,9 @@ async def measure(echo: NexusClient[Echo], order: Order) -> Window:
     ]
     try:
         await asyncio.wait(callers, timeout=order.warm_up_seconds)
-        before, begun = ProcessorTime.read(order.pids), time.perf_counter()
+        before, begun = ProcessorTime.read(order.pids, order.server), time.perf_counter()
         await asyncio.wait(callers, timeout=order.seconds)
-        used, over = ProcessorTime.read(order.pids).since(before), time.perf_counter()
+        used, over = ProcessorTime.read(order.pids, order.server).since(before), time.perf_counter()
         for caller in callers:
             if caller.done():
                 caller.result()
@@ -50,6 +50,7 @@ async def measure(echo: NexusClient[Echo], order: Order) -> Window:
             caller.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.gather(*callers)
+    names = PROCESSES if order.server is None else (*PROCESSES, DATABASE)
     latencies = sorted(seconds for at, seconds in ended if begun <= at < over)
     count = len(latencies)
     return Window(
@@ -58,7 +59,7 @@ async def measure(echo: NexusClient[Echo], order: Order) -> Window:
         p50_ms=latencies[int(count * _MEDIAN)] * 1e3,
         p99_ms=latencies[int(count * _NINETY_NINTH)] * 1e3,
         cpu_us_per_operation={
-            name: seconds / count * 1e6 for name, seconds in zip(PROCESSES, used.processes, strict=True)
+            name: seconds / count * 1e6 for name, seconds in zip(names, used.processes, strict=True)
         },
         steal_percent=used.steal_share * 100,
         foreign_percent=used.foreign_share * 100,

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks.peers.measured import processor_seconds
+
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 # Of /proc/PID/stat after the name, which may contain spaces.
 _USER, _SYSTEM = 11, 12
@@ -21,12 +23,16 @@ class ProcessorTime:
     steal: float
 
     @classmethod
-    def read(cls, pids: tuple[int, ...]) -> "ProcessorTime":
-        """Read the counters."""
+    def read(cls, pids: tuple[int, ...], server: int | None = None) -> "ProcessorTime":
+        """Read the counters.
+
+        A ``server`` is counted with everything that it started, as the last of the processes.
+        """
+        servers = () if server is None else (processor_seconds([server]),)
         fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]
         ticks = [int(field) for field in fields]
         return cls(
-            processes=tuple(_seconds_of(pid) for pid in pids),
+            processes=(*(_seconds_of(pid) for pid in pids), *servers),
             total=sum(ticks) / _TICKS_PER_SECOND,
             idle=(ticks[_IDLE] + ticks[_IO_WAIT]) / _TICKS_PER_SECOND,
             steal=ticks[_STEAL] / _TICKS_PER_SECOND,

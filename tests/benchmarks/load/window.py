@@ -5,17 +5,20 @@ import json
 from dataclasses import dataclass
 
 PROCESSES = ("caller", "gateway", "worker")
+DATABASE = "database"
+"""A server of its own, where there is one and it is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Run so many callers for so long, after a warm-up; ``pids`` as in PROCESSES."""
+    """Run so many callers for so long, after a warm-up; ``pids`` as in PROCESSES, ``server`` the DATABASE."""
 
     concurrency: int
     warm_up_seconds: float
     seconds: float
     payload_bytes: int
     pids: tuple[int, ...]
+    server: int | None = None
 
     def to_line(self) -> str:
         """Return it as a line."""

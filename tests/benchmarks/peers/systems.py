@@ -10,12 +10,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.acceptance.deployment.deadline import await_that
 from tests.acceptance.deployment.process import clean_environment
 from tests.acceptance.deployment.two_teams import create_two_teams
+from tests.benchmarks.load.stores import POSTGRESQL, SQLITE, new_store
 from tests.benchmarks.peers.environments import npm_folder_of, python_of
 
 PROGRAMS = Path(__file__).parent
@@ -86,11 +88,14 @@ class Processes:
 
 
 @contextmanager
-def isthmus(folder: Path) -> Generator[Caller]:
-    """Isthmus on SQLite: a gateway, a worker of app-team, a caller of data-team; everything on."""
+def isthmus(folder: Path, store: str = SQLITE) -> Generator[Caller]:
+    """Isthmus: a gateway, a worker of app-team, a caller of data-team; everything on."""
     with ExitStack() as exits:
         processes = Processes(folder, exits)
-        teams = create_two_teams(folder)
+        under = exits.enter_context(new_store(store))
+        teams = create_two_teams(folder, more_config=under.config())
+        if under.server is not None:
+            processes.pids.append(under.server)
         gateway = teams.site.start()
         exits.callback(gateway.kill)
         teams.register(gateway)
@@ -207,6 +212,7 @@ def _register_with_restate(admin: int, service: int) -> None:
 
 SYSTEMS: dict[str, Callable[[Path], Any]] = {
     "isthmus": isthmus,
+    "isthmus-postgresql": partial(isthmus, store=POSTGRESQL),
     "temporal": temporal,
     "restate": restate,
     "dbos": dbos,
