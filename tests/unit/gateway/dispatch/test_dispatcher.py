@@ -67,10 +67,14 @@ class World:
         live = LiveSession(opened, outlet)
         self.dispatcher.connect(live)
         self.dispatcher.grant(live, grant)
-        pump = self.dispatcher._served[queue_key()].pump
-        if pump._job is not None:
-            await pump._job
+        await self.looked()
         return live, outlet
+
+    async def looked(self) -> None:
+        """Return when no pump looks for older tasks: credits are set aside meanwhile."""
+        pump = self.dispatcher._served[queue_key()].pump
+        while pump._job is not None and not pump._job.done():
+            await pump._job
 
     def start_of(self, header_changes: dict[str, object] | None = None) -> StartOperation:
         """Return a start."""
@@ -115,6 +119,7 @@ async def test_credit_comes_back_when_start_fails(world: World) -> None:
         await world.dispatcher.start(
             replace(start, envelope=again, digest=b"d" * 32, reuse=type(start.reuse).REJECT)
         )
+    await world.looked()
     assert (live.credits, live.reserved) == (1, 0)
     assert outlet.tasks.qsize() == 1
 
