@@ -166,6 +166,15 @@ class Client:
         self.endpoints: endpoint_service_pb2_grpc.EndpointServiceAsyncStub = endpoints
 
 
+def worker_hello(
+    session_id: bytes, *, task_queue: str = TASK_QUEUE, version: str = ""
+) -> worker_service_pb2.WorkerHello:
+    """Return the hello of a worker."""
+    return worker_service_pb2.WorkerHello(
+        session_id=session_id, task_queue=task_queue, identity="worker-1", version=version
+    )
+
+
 class Worker:
     """One connection of a worker session; what the gateway sends is gathered in queues."""
 
@@ -183,9 +192,7 @@ class Worker:
 
     async def hello(self, grant: int = 0, *, task_queue: str = TASK_QUEUE, version: str = "1") -> "Worker":
         """Say hello, grant credits, and return when the gateway has answered."""
-        hello = worker_service_pb2.WorkerHello(
-            session_id=self.session_id, task_queue=task_queue, identity="worker-1", version=version
-        )
+        hello = worker_hello(self.session_id, task_queue=task_queue, version=version)
         await self._call.write(worker_service_pb2.WorkRequest(hello=hello, credits=grant))
         first = asyncio.create_task(self.first.wait())
         await asyncio.wait({first, self._reader}, return_when=asyncio.FIRST_COMPLETED)

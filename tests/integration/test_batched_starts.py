@@ -4,11 +4,10 @@ import asyncio
 
 import grpc
 import grpc.aio
-import nexusrpc
 import pytest
-from nexusrpc.handler import StartOperationContext, service_handler, sync_operation
 from tests.integration.operation_calls import described, reason_in, refusal, start, start_request
 from tests.integration.operation_gateway import Client, RunningGateway
+from tests.integration.reports import Reports, ReportsHandler
 from tests.integration.sealed_messages import CALLER, cancel_of, request, request_header, sealed
 
 from isthmus.client import OperationHandle, Start, SyncClient
@@ -102,23 +101,6 @@ async def test_all_have_begun_when_the_answer_has_no_room_for_all(
         assert (await described(caller, header.operation_id)).operation_id == header.operation_id
     (second,) = await start_all(caller, *starts[1:])
     assert (second.status.operation_id, told(second)) == (headers[1].operation_id, "attached")
-
-
-@nexusrpc.service
-class Reports:
-    """Makes reports."""
-
-    make: nexusrpc.Operation[str, str]
-
-
-@service_handler(service=Reports)
-class ReportsHandler:
-    """Makes reports."""
-
-    @sync_operation
-    async def make(self, _ctx: StartOperationContext, name: str) -> str:
-        """Make one."""
-        return name.upper()
 
 
 async def test_clients_start_many_and_have_every_result(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,10 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import nexusrpc
 import pytest
-from nexusrpc.handler import StartOperationContext, service_handler, sync_operation
 from tests.integration.operation_calls import cancel, described, execute, start, wait
 from tests.integration.operation_gateway import RunningGateway, Worker
+from tests.integration.reports import Reports, ReportsHandler
 from tests.integration.sealed_messages import (
     CALLER,
     HANDLER,
@@ -105,23 +104,6 @@ async def test_timeouts_count_from_where_they_should_when_a_start_is_put_off(
     await operation_gateway.timeouts.step()
     state = (await described(caller, header.operation_id)).state
     assert state == operation_pb2.OPERATION_STATE_TIMED_OUT
-
-
-@nexusrpc.service
-class Reports:
-    """Makes reports."""
-
-    make: nexusrpc.Operation[str, str]
-
-
-@service_handler(service=Reports)
-class ReportsHandler:
-    """Makes reports."""
-
-    @sync_operation
-    async def make(self, _ctx: StartOperationContext, name: str) -> str:
-        """Make one."""
-        return name.upper()
 
 
 async def test_client_puts_a_start_off_when_it_is_asked_to() -> None:

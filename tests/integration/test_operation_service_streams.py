@@ -17,11 +17,10 @@ from tests.integration.operation_calls import (
     start_request,
     wait,
 )
-from tests.integration.operation_gateway import Client, RunningGateway, Worker
+from tests.integration.operation_gateway import Client, RunningGateway, Worker, worker_hello
 from tests.integration.sealed_messages import (
     CALLER,
     HANDLER,
-    TASK_QUEUE,
     cancel_of,
     outcome,
     ref,
@@ -37,15 +36,13 @@ from isthmus.wire.header import Direction
 Call = operation_service_pb2.SessionCall
 
 
-def hello(session_id: bytes = b"p" * 16) -> worker_service_pb2.WorkerHello:
-    """Return the hello of a worker that polls."""
-    return worker_service_pb2.WorkerHello(session_id=session_id, task_queue=TASK_QUEUE, identity="poller")
+HELLO = worker_hello(b"p" * 16)
 
 
 async def poll(client: Client, *, max_tasks: int = 8, wait_ms: int = 30_000) -> list[worker_service_pb2.Task]:
     """Poll for tasks."""
     answer = await client.workers.PollTasks(
-        worker_service_pb2.PollTasksRequest(worker=hello(), max_tasks=max_tasks, wait_ms=wait_ms),
+        worker_service_pb2.PollTasksRequest(worker=HELLO, max_tasks=max_tasks, wait_ms=wait_ms),
         metadata=client.metadata,
     )
     assert answer.lease_ms == 30_000
@@ -57,7 +54,7 @@ async def respond(
 ) -> worker_service_pb2.RespondTasksResponse:
     """Answer tasks."""
     return await client.workers.RespondTasks(
-        worker_service_pb2.RespondTasksRequest(worker=hello(), outcomes=outcomes),
+        worker_service_pb2.RespondTasksRequest(worker=HELLO, outcomes=outcomes),
         metadata=client.metadata,
     )
 

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from tests.integration.operation_calls import cancel, start
-from tests.integration.operation_gateway import RunningGateway
+from tests.integration.operation_gateway import RunningGateway, worker_hello
 from tests.integration.sealed_messages import (
     CALLER,
     HANDLER,
-    TASK_QUEUE,
     cancel_of,
     outcome,
     ref,
@@ -18,12 +17,7 @@ from tests.integration.sealed_messages import (
 from isthmus.v1 import worker_service_pb2 as pb
 from isthmus.wire.header import Direction
 
-SESSION = b"p" * 16
-
-
-def hello(session_id: bytes = SESSION) -> pb.WorkerHello:
-    """Return the hello of a worker."""
-    return pb.WorkerHello(session_id=session_id, task_queue=TASK_QUEUE, identity="worker")
+HELLO = worker_hello(b"p" * 16)
 
 
 async def leased(gateway: RunningGateway, count: int) -> list[pb.Task]:
@@ -32,7 +26,8 @@ async def leased(gateway: RunningGateway, count: int) -> list[pb.Task]:
     for _ in range(count):
         await start(caller, request())
     answer = await handler.workers.PollTasks(
-        pb.PollTasksRequest(worker=hello(), max_tasks=count, wait_ms=30_000), metadata=handler.metadata
+        pb.PollTasksRequest(worker=HELLO, max_tasks=count, wait_ms=30_000),
+        metadata=handler.metadata,
     )
     return list(answer.tasks)
 
@@ -54,13 +49,13 @@ async def prepared(gateway: RunningGateway) -> tuple[list[pb.TaskRef], dict[tupl
     caller, handler = gateway.client(CALLER), gateway.client(HANDLER)
     held, ended, canceled, replaced = await leased(gateway, 4)
     await handler.workers.RespondTasks(
-        pb.RespondTasksRequest(worker=hello(), outcomes=[outcome(ended, Direction.RESULT)]),
+        pb.RespondTasksRequest(worker=HELLO, outcomes=[outcome(ended, Direction.RESULT)]),
         metadata=handler.metadata,
     )
     envelope = cancel_of(canceled.request)
     await cancel(caller, envelope)
     # What is told at once is not what this is about.
-    await handler.workers.RespondTasks(pb.RespondTasksRequest(worker=hello()), metadata=handler.metadata)
+    await handler.workers.RespondTasks(pb.RespondTasksRequest(worker=HELLO), metadata=handler.metadata)
     unknown = pb.TaskRef(caller_namespace=CALLER, operation_id=bytes(16), attempt=1, kind=pb.TASK_KIND_START)
     other_kind = pb.TaskRef(
         caller_namespace=CALLER, operation_id=bytes(16), attempt=1, kind=pb.TASK_KIND_CANCEL
@@ -80,7 +75,7 @@ async def test_poller_hears_what_is_not_its_own_any_more(operation_gateway: Runn
     stated, expected = await prepared(operation_gateway)
     handler = operation_gateway.client(HANDLER)
     answer = await handler.workers.RespondTasks(
-        pb.RespondTasksRequest(worker=hello(), running=stated), metadata=handler.metadata
+        pb.RespondTasksRequest(worker=HELLO, running=stated), metadata=handler.metadata
     )
     assert shown(list(answer.interrupts)) == expected
 
@@ -92,7 +87,7 @@ async def test_stream_hears_what_is_not_its_own_any_more(operation_gateway: Runn
     done = asyncio.Event()
 
     async def frames() -> AsyncIterator[pb.WorkRequest]:
-        yield pb.WorkRequest(hello=hello(), running=stated[:2])
+        yield pb.WorkRequest(hello=HELLO, running=stated[:2])
         yield pb.WorkRequest()
         await halfway.wait()
         yield pb.WorkRequest(running=stated[2:])
@@ -115,6 +110,6 @@ async def test_others_are_not_told_whose_it_is(operation_gateway: RunningGateway
     (task,) = await leased(operation_gateway, 1)
     handler = operation_gateway.client(HANDLER)
     answer = await handler.workers.RespondTasks(
-        pb.RespondTasksRequest(worker=hello(b"q" * 16), running=[ref(task)]), metadata=handler.metadata
+        pb.RespondTasksRequest(worker=worker_hello(b"q" * 16), running=[ref(task)]), metadata=handler.metadata
     )
     assert shown(list(answer.interrupts)) == {(task.operation_id, 1): b""}

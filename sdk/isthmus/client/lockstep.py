@@ -15,6 +15,7 @@ StartAll = Callable[[Sequence[Start], float], Sequence[Response | GatewayError]]
 """Sends starts together, within so many seconds; each has its own answer."""
 
 MOST_STARTS: Final = 128
+"""Of one call. So many flows run at a time: no more requests than that are sealed and in memory."""
 MOST_BYTES: Final = 4 * 1024 * 1024
 """Of the starts of one call, unless one alone is larger: the smallest frames of gateways have room for it."""
 
@@ -27,6 +28,13 @@ def run_together(flows: Sequence[Flow[T]], *, perform: Perform, start_all: Start
         perform: does anything but a start, at once.
         start_all: sends starts.
     """
+    ends: list[T | Exception] = []
+    for first in range(0, len(flows), MOST_STARTS):
+        ends += _run_side_by_side(flows[first : first + MOST_STARTS], perform, start_all)
+    return ends
+
+
+def _run_side_by_side(flows: Sequence[Flow[T]], perform: Perform, start_all: StartAll) -> list[T | Exception]:
     ends: dict[int, T | Exception] = {}
     begun = [_Running(number, flow) for number, flow in enumerate(flows)]
     waiting = [running for running in begun if running.go_on(perform, ends)]
@@ -93,6 +101,6 @@ def _one_call(waiting: Sequence[_Running]) -> tuple[list[_Running], list[_Runnin
     size_bytes = 0
     for count, running in enumerate(waiting):
         size_bytes += running.start.size_bytes
-        if count == MOST_STARTS or (count and size_bytes > MOST_BYTES):
+        if count and size_bytes > MOST_BYTES:
             return list(waiting[:count]), list(waiting[count:])
     return list(waiting), []

@@ -46,7 +46,6 @@ from isthmus.client.interceptor import (
 )
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.large_payloads import unpacked_result
-from isthmus.client.lockstep import MOST_STARTS
 from isthmus.client.operation_spec import OperationSpecs, service_name
 from isthmus.client.profile import Profile
 from isthmus.client.progress import WATCH_WAIT
@@ -393,19 +392,13 @@ class _SyncRoot(SyncClientOutbound):
         self._converter = converter
 
     def start_operation(self, input: StartInput) -> KnownOperation:
-        started = self._start(input, wait=False)
-        return KnownOperation(started.operation_id, input.spec.output_type, started)
+        return self._engine.run(self._known(input))
 
     def start_operations(self, inputs: Sequence[StartInput]) -> list[KnownOperation | Exception]:
-        answers: list[KnownOperation | Exception] = []
-        for first in range(0, len(inputs), MOST_STARTS):
-            together = inputs[first : first + MOST_STARTS]
-            ends = self._engine.run_together([self._known(one) for one in together])
-            answers += ends
-        return answers
+        return self._engine.run_together([self._known(one) for one in inputs])
 
     def execute_operation(self, input: StartInput) -> Any:
-        started = self._start(input, wait=True)
+        started = self._engine.run(self._start(input, wait=True))
         return self._value(started.outcome, started.request, input.spec.output_type)
 
     def get_result(self, input: HandleInput) -> Any:
@@ -463,19 +456,13 @@ class _SyncRoot(SyncClientOutbound):
         return engine.run(flow)
 
     def _known(self, input: StartInput) -> Flow[KnownOperation]:
-        engine = self._engine
-        content = content_of(input.value, self._converter)
-        started = yield from start_flow(
-            engine.caller, input.spec, content, input.options, engine.clock, wait=False
-        )
+        started = yield from self._start(input, wait=False)
         return KnownOperation(started.operation_id, input.spec.output_type, started)
 
-    def _start(self, input: StartInput, *, wait: bool) -> Started:
+    def _start(self, input: StartInput, *, wait: bool) -> Flow[Started]:
         engine = self._engine
         content = content_of(input.value, self._converter)
-        return engine.run(
-            start_flow(engine.caller, input.spec, content, input.options, engine.clock, wait=wait)
-        )
+        return start_flow(engine.caller, input.spec, content, input.options, engine.clock, wait=wait)
 
     def _value(self, outcome: Outcome | None, request: KnownRequest, output_type: object) -> Any:
         payload = payload_of(outcome)

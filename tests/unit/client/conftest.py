@@ -9,7 +9,7 @@ import pytest
 from tests.unit.client.fake_gateway import FakeGateway, serve
 from tests.unit.client.teams import Team, trust_in
 
-from isthmus.client import Client, Profile, SyncClient
+from isthmus.client import Client, Interceptor, Profile, SyncClient
 
 
 @dataclass(frozen=True)
@@ -60,24 +60,41 @@ def running() -> Iterator[Running]:
     server.stop(None).wait()
 
 
+async def connect(running: Running, *interceptors: Interceptor) -> Client:
+    """Return an async client of the data team."""
+    gateway = running.gateway
+    return await Client.connect(
+        running.address,
+        profile=Profile(),
+        keyring=gateway.caller,
+        trust=trust_in(gateway.handler),
+        interceptors=interceptors,
+    )
+
+
+def connect_sync(running: Running, *interceptors: Interceptor) -> SyncClient:
+    """Return a sync client of the data team."""
+    gateway = running.gateway
+    return SyncClient.connect(
+        running.address,
+        profile=Profile(),
+        keyring=gateway.caller,
+        trust=trust_in(gateway.handler),
+        interceptors=interceptors,
+    )
+
+
 @pytest.fixture
 async def client(running: Running) -> AsyncIterator[Client]:
     """An async client of the data team."""
-    gateway = running.gateway
-    connected = await Client.connect(
-        running.address, profile=Profile(), keyring=gateway.caller, trust=trust_in(gateway.handler)
-    )
-    yield connected
-    await connected.close()
+    async with await connect(running) as connected:
+        yield connected
 
 
 @pytest.fixture
 def sync_client(running: Running) -> Iterator[SyncClient]:
     """A sync client of the data team."""
-    gateway = running.gateway
-    with SyncClient.connect(
-        running.address, profile=Profile(), keyring=gateway.caller, trust=trust_in(gateway.handler)
-    ) as connected:
+    with connect_sync(running) as connected:
         yield connected
 
 

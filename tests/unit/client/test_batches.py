@@ -6,16 +6,14 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.unit.client.conftest import Charge, Payments, Receipt, Running
+from tests.unit.client.conftest import Charge, Payments, Receipt, Running, connect, connect_sync
 from tests.unit.client.fake_gateway import RefusalError
-from tests.unit.client.teams import trust_in
 
 from isthmus.client import (
     Client,
     ClientOutbound,
     Interceptor,
     OperationHandle,
-    Profile,
     Start,
     StartInput,
     SyncClient,
@@ -236,13 +234,7 @@ def _refuse_second(start: StartInput) -> None:
 async def test_interceptor_sees_each_start_when_it_knows_nothing_of_many(running: Running) -> None:
     """What it refuses of single starts cannot be had by starting many."""
     gateway = running.gateway
-    async with await Client.connect(
-        running.address,
-        profile=Profile(),
-        keyring=gateway.caller,
-        trust=trust_in(gateway.handler),
-        interceptors=[AllButSecond()],
-    ) as client:
+    async with await connect(running, AllButSecond()) as client:
         answers = await client.create_nexus_client("payments", Payments).start_operations(orders(3))
     assert [isinstance(answer, ConfigurationError) for answer in answers] == [False, True, False]
     assert len(gateway.starts) == 2
@@ -251,13 +243,7 @@ async def test_interceptor_sees_each_start_when_it_knows_nothing_of_many(running
 def test_interceptor_sees_each_start_when_client_is_sync(running: Running) -> None:
     """They cost a call each, and nothing else."""
     gateway = running.gateway
-    with SyncClient.connect(
-        running.address,
-        profile=Profile(),
-        keyring=gateway.caller,
-        trust=trust_in(gateway.handler),
-        interceptors=[AllButSecond(), Interceptor()],
-    ) as client:
+    with connect_sync(running, AllButSecond(), Interceptor()) as client:
         answers = client.create_nexus_client("payments", Payments).start_operations(orders(3))
     assert [isinstance(answer, ConfigurationError) for answer in answers] == [False, True, False]
     assert len(gateway.starts) == 2
@@ -275,13 +261,7 @@ async def test_batch_passes_through_interceptors(running: Running) -> None:
             return OnlyFirst(next)
 
     gateway = running.gateway
-    async with await Client.connect(
-        running.address,
-        profile=Profile(),
-        keyring=gateway.caller,
-        trust=trust_in(gateway.handler),
-        interceptors=[Short()],
-    ) as client:
+    async with await connect(running, Short()) as client:
         payments = client.create_nexus_client("payments", Payments)
         assert len(await payments.start_operations(orders(3))) == 1
     assert len(gateway.starts) == 1

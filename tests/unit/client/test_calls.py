@@ -8,16 +8,14 @@ from typing import Any
 import grpc
 import nexusrpc
 import pytest
-from tests.unit.client.conftest import Charge, Payments, Receipt, Running
+from tests.unit.client.conftest import Charge, Payments, Receipt, Running, connect
 from tests.unit.client.fake_gateway import RefusalError
-from tests.unit.client.teams import trust_in
 
 from isthmus.client import (
     Client,
     ClientOutbound,
     HandleInput,
     Interceptor,
-    Profile,
     StartInput,
     SyncClient,
 )
@@ -361,13 +359,7 @@ async def test_interceptors_wrap_calls_when_given(running: Running) -> None:
             return Noting(next, self.name)
 
     gateway = running.gateway
-    async with await Client.connect(
-        running.address,
-        profile=Profile(),
-        keyring=gateway.caller,
-        trust=trust_in(gateway.handler),
-        interceptors=[Named("outer"), Named("inner")],
-    ) as client:
+    async with await connect(running, Named("outer"), Named("inner")) as client:
         payments = client.create_nexus_client("payments", Payments)
         assert await payments.execute_operation(Payments.charge, ORDER, id="a") == PAID
         assert await payments.get_operation_handle(Payments.charge, id="a").result() == PAID

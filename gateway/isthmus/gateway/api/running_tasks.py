@@ -7,6 +7,8 @@ worker from taking other tasks, for ever.
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from isthmus.gateway.api.task_outcomes import Ref, key_of
 from isthmus.gateway.core.operation import State
 from isthmus.gateway.ports import EnvelopeSlot, Reader, Store, TaskInterrupted
@@ -40,17 +42,13 @@ class RunningTasks:
 
 def _interrupt(reader: Reader, running: TaskInterrupted) -> TaskInterrupted | None:
     operation = reader.operation(running.key)
-    is_held = (
-        operation is not None
-        and operation.state is State.DISPATCHED
-        and operation.session_id == running.session_id
-        and operation.attempt == running.attempt
-    )
-    if operation is None or not is_held:
+    if (
+        operation is None
+        or operation.state is not State.DISPATCHED
+        or operation.session_id != running.session_id
+        or operation.attempt != running.attempt
+    ):
         return running
     if not operation.cancel_requested:
         return None
-    cancel = reader.envelope(running.key, EnvelopeSlot.CANCEL)
-    return TaskInterrupted(
-        session_id=running.session_id, key=running.key, attempt=running.attempt, cancel=cancel
-    )
+    return replace(running, cancel=reader.envelope(running.key, EnvelopeSlot.CANCEL))
