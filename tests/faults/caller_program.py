@@ -17,7 +17,7 @@ from tests.acceptance.kill.durable_lines import Journal, read_journal
 from tests.acceptance.kill.jobs import Job, Receipt
 from tests.faults.connecting import AGAIN_SECONDS, connect
 from tests.faults.records import caller_log
-from tests.faults.work import SCHEDULE_TO_CLOSE, START_TO_CLOSE, Ending, Way, Work, way_of
+from tests.faults.work import SCHEDULE_TO_CLOSE, SIGNAL, SIGNALS, START_TO_CLOSE, Ending, Way, Work, way_of
 
 from isthmus.client import Client, OperationHandle
 from isthmus.client.errors import (
@@ -25,6 +25,7 @@ from isthmus.client.errors import (
     DeadlineExceededError,
     GatewayError,
     OperationTimedOutError,
+    PreconditionFailedError,
     UnauthenticatedError,
     UnprovenOutcomeError,
 )
@@ -46,6 +47,9 @@ class Caller:
     def __init__(self, client: Client, path: Path) -> None:
         self.client = client
         self.log, _ = caller_log(read_journal(path))
+        self._signaled = {
+            (line["number"], line["value"]) for line in read_journal(path) if line["event"] == "signaled"
+        }
         self._journal = Journal(path)
         self._next = max(self.log.intended, default=0) + 1
         self._connected = asyncio.Event()
@@ -96,6 +100,7 @@ class Caller:
                     operation_id = (await self._start(number)).operation_id
                     self._journal.write(event="acknowledged", number=number, operation_id=operation_id)
                 handle = self.client.get_operation_handle(operation_id, result_type=Receipt)
+                await self._signal(number, handle)
                 ending, digest = await how_it_ended(handle)
             except (ClientClosedError, DeadlineExceededError, UnauthenticatedError):
                 # Too late: a request is good for as long as its operation may take. Refused credentials: the
@@ -116,6 +121,23 @@ class Caller:
                 )
                 return
 
+    async def _signal(self, number: int, handle: OperationHandle[Receipt]) -> None:
+        """Send what has not been acknowledged, in order."""
+        if way_of(number) is not Way.FOLLOWING:
+            return
+        for value in range(SIGNALS):
+            if (number, value) in self._signaled:
+                continue
+            line = {"number": number, "operation_id": handle.operation_id, "value": value}
+            self._journal.write(event="signaling", **line)
+            try:
+                await handle.signal(SIGNAL, value)
+            except PreconditionFailedError:
+                # It has ended: it had heard all, and this caller does not know that yet.
+                return
+            self._journal.write(event="signaled", **line)
+            self._signaled.add((number, value))
+
     async def _start(self, number: int) -> OperationHandle[Receipt]:
         work = self.client.create_nexus_client(ENDPOINT, Work)
         job, job_id = Job(number=number), f"job-{number}"
@@ -128,6 +150,8 @@ class Caller:
                 return await work.start_operation(
                     Work.hanging, job, id=job_id, start_to_close_timeout=START_TO_CLOSE
                 )
+            case Way.FOLLOWING:
+                return await work.start_operation(Work.following, job, id=job_id)
             case Way.RUN:
                 return await work.start_operation(Work.run, job, id=job_id)
 

@@ -19,6 +19,7 @@ from tests.faults.records import (
     Timing,
     Trouble,
 )
+from tests.faults.signals import check_signals
 from tests.faults.work import ending_of
 
 LATEST_US = 1_000_000
@@ -61,8 +62,17 @@ def check(history: History) -> list[Finding]:
             for f in ended
         ]
         findings += _check_timeouts(caller, its, history.troubles)
+        findings += _check_signals(caller, its, history)
     findings += _check_turns(history.queue, history.restarts, gateways=history.gateways)
     return findings
+
+
+def _check_signals(caller: str, its: CallerHistory, history: History) -> Iterator[Finding]:
+    operations = {entry.operation_id for entry in its.stored}
+    heard = [entry for entry in history.heard if entry.operation_id in operations]
+    answered = {entry.operation_id: entry.digest for entry in its.log.received}
+    for problem, operation_id, detail in check_signals(its.signaled, heard, answered):
+        yield Finding(problem=problem, caller=caller, operation_id=operation_id, detail=detail)
 
 
 def lateness_us(due_us: int, closed_us: int, troubles: Sequence[Trouble]) -> int:

@@ -20,6 +20,7 @@ from tests.faults.deployment import LANES, WORKERS, FaultDeployment
 from tests.faults.moved_clock import move_clock
 from tests.faults.plan import Fault, FaultKind, faults
 from tests.faults.records import CallerHistory, History, caller_log
+from tests.faults.signals import read_heard, read_signaled
 from tests.faults.stored_history import last_position, read_operations, read_queue
 from tests.faults.stores import StoreUnderTest
 from tests.faults.troubles import Troubles
@@ -40,6 +41,7 @@ class Report:
     faults: dict[str, int]
     operations: int
     handler_runs: int
+    signals_heard: int
     timed_out: int
     latest_timeout_ms: float
     stalls: int
@@ -242,6 +244,7 @@ class FaultRun:
             faults=dict(sorted(self._inflicted.items())),
             operations=sum(len(its.stored) for its in history.callers.values()),
             handler_runs=len(history.ledger),
+            signals_heard=len(history.heard),
             timed_out=len(late_us),
             latest_timeout_ms=max(late_us, default=0) / 1000,
             stalls=sum(entry.why == "the machine stalled" for entry in history.troubles),
@@ -254,20 +257,28 @@ class FaultRun:
         try:
             with engine.connect() as connection:
                 for name in LANES:
-                    log, moments = caller_log(read_journal(self._deployment.journal(name)))
+                    journal = read_journal(self._deployment.journal(name))
+                    log, moments = caller_log(journal)
                     stored, timings = read_operations(connection, name)
-                    callers[name] = CallerHistory(log=log, moments=moments, stored=stored, timings=timings)
+                    callers[name] = CallerHistory(
+                        log=log,
+                        moments=moments,
+                        stored=stored,
+                        timings=timings,
+                        signaled=read_signaled(journal),
+                    )
                 queue = read_queue(connection)
         finally:
             engine.dispose()
         lines = [line for path in self._deployment.ledgers() for line in read_journal(path)]
         return History(
             callers=callers,
-            ledger=tuple(Run(**line) for line in lines),
+            ledger=tuple(Run(**line) for line in lines if "event" not in line),
             queue=queue,
             troubles=self._troubles.all(),
             restarts=tuple(self._restarts),
             gateways=self._store.gateways,
+            heard=read_heard(lines),
         )
 
     def _look(self) -> None:

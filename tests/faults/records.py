@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.acceptance.kill.records import CallerLog, Run, Stored
+from tests.faults.signals import Heard, Signaled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class CallerHistory:
     moments: Moments
     stored: tuple[Stored, ...]
     timings: tuple[Timing, ...]
+    signaled: tuple[Signaled, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,7 @@ class History:
     troubles: tuple[Trouble, ...] = ()
     restarts: tuple[int, ...] = ()
     gateways: int = 1
+    heard: tuple[Heard, ...] = ()
 
 
 def caller_log(lines: Iterable[Mapping[str, Any]]) -> tuple[CallerLog, Moments]:
@@ -81,6 +84,8 @@ def caller_log(lines: Iterable[Mapping[str, Any]]) -> tuple[CallerLog, Moments]:
     received_us: dict[int, int] = {}
     timeless: list[Mapping[str, Any]] = []
     for line in lines:
+        if line["event"] in {"signaling", "signaled"}:
+            continue
         at = {"intended": intended_us, "received": received_us}.get(line["event"])
         if at is not None:
             at.setdefault(line["number"], line["at_us"])

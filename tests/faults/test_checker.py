@@ -18,11 +18,13 @@ from tests.faults.records import (
     Timing,
     Trouble,
 )
+from tests.faults.signals import Heard, Signaled, SignalProblem
 from tests.faults.work import SCHEDULE_TO_CLOSE, START_TO_CLOSE, Ending, Way, ending_of, way_of
 
 CALLER = "data-team"
 JOBS = range(1, 41)
 ENDLESS, HANGING = 7, 11
+ANSWERING = {Way.RUN, Way.FOLLOWING}
 BEGIN_US = 1_900_000_000_000_000
 SECOND_US = 1_000_000
 
@@ -42,7 +44,7 @@ def _begin_us(number: int) -> int:
 
 def _timing(number: int) -> Timing:
     begin, way = _begin_us(number), way_of(number)
-    ended_us = begin + 50_000 if way is Way.RUN else begin + _micros(number) + 200_000
+    ended_us = begin + 50_000 if way in ANSWERING else begin + _micros(number) + 200_000
     return Timing(
         operation_id=_id(number),
         scheduled_us=begin,
@@ -50,7 +52,12 @@ def _timing(number: int) -> Timing:
         start_to_close_us=_micros(number) if way is Way.HANGING else None,
         schedule_to_close_at_us=begin + (_micros(number) if way is Way.ENDLESS else 86_400 * SECOND_US),
         closed_us=ended_us,
-        timeout={Way.ENDLESS: "schedule_to_close", Way.HANGING: "start_to_close", Way.RUN: ""}[way],
+        timeout={
+            Way.ENDLESS: "schedule_to_close",
+            Way.HANGING: "start_to_close",
+            Way.RUN: "",
+            Way.FOLLOWING: "",
+        }[way],
     )
 
 
@@ -105,7 +112,9 @@ def _history(
     restarts: Sequence[int] = (),
 ) -> History:
     ledger = tuple(
-        Run(operation_id=_id(n), number=n, attempt=1, digest=_digest(n)) for n in JOBS if way_of(n) is Way.RUN
+        Run(operation_id=_id(n), number=n, attempt=1, digest=_digest(n))
+        for n in JOBS
+        if way_of(n) in ANSWERING
     )
     return History(
         callers={CALLER: caller or _caller()},
@@ -249,3 +258,13 @@ def test_checker_lets_an_operation_wait_when_its_own_caller_is_served() -> None:
         ("quiet", "q1", GOES_OUT),
     )
     assert _problems(_history(queue=own)) == set()
+
+
+def test_checker_finds_a_missed_signal_when_the_answering_run_did_not_hear_it() -> None:
+    """The check of signals is told who answered."""
+    number = next(n for n in JOBS if way_of(n) is Way.FOLLOWING)
+    signaled = Signaled(operation_id=_id(number), value=0, is_acknowledged=True)
+    heard = Heard(operation_id=_id(number), run=_digest(number), session="a", sequence=1, value=0)
+    told = _history(replace(_caller(), signaled=(signaled,)))
+    assert check(replace(told, heard=(heard,))) == []
+    assert _problems(told) == {(SignalProblem.MISSED, _id(number))}

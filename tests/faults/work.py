@@ -10,6 +10,10 @@ SCHEDULE_TO_CLOSE = timedelta(seconds=4)
 START_TO_CLOSE = timedelta(seconds=3)
 _ENDLESS_PER, _ENDLESS = 20, 7
 _HANGING_PER, _HANGING = 50, 11
+_FOLLOWING_PER, _FOLLOWING = 20, 9
+SIGNALS = 3
+"""How many a job that follows signals needs, numbered from 0."""
+SIGNAL = "step"
 
 
 class Ending(StrEnum):
@@ -26,6 +30,7 @@ class Way(StrEnum):
     RUN = "it answers"
     ENDLESS = "it says that it finishes later, and never does"
     HANGING = "it does not answer"
+    FOLLOWING = "it answers when it has heard all signals of its caller"
 
 
 @nexusrpc.service
@@ -35,6 +40,7 @@ class Work:
     run: nexusrpc.Operation[Job, Receipt]
     endless: nexusrpc.Operation[Job, Receipt]
     hanging: nexusrpc.Operation[Job, Receipt]
+    following: nexusrpc.Operation[Job, Receipt]
 
 
 def way_of(number: int) -> Way:
@@ -43,11 +49,13 @@ def way_of(number: int) -> Way:
         return Way.ENDLESS
     if number % _HANGING_PER == _HANGING:
         return Way.HANGING
+    if number % _FOLLOWING_PER == _FOLLOWING:
+        return Way.FOLLOWING
     return Way.RUN
 
 
 def ending_of(number: int) -> Ending:
     """Return how the job with this number has to end."""
-    if way_of(number) is not Way.RUN:
+    if way_of(number) in {Way.ENDLESS, Way.HANGING}:
         return Ending.TIMED_OUT
     return Ending(Job(number=number).ending)

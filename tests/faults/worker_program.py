@@ -21,7 +21,7 @@ from tests.acceptance.deployment.two_teams import TASK_QUEUE
 from tests.acceptance.kill.durable_lines import Journal
 from tests.acceptance.kill.jobs import Ending, Job, Receipt
 from tests.faults.connecting import AGAIN_SECONDS, connect
-from tests.faults.work import Work
+from tests.faults.work import SIGNALS, Work
 
 from isthmus.transport.errors import UnauthenticatedError
 from isthmus.v1 import worker_service_pb2
@@ -59,6 +59,32 @@ class WorkHandler:
         await asyncio.sleep(secrets.randbelow(LONGEST_WORK_MS) / 1000)
         if job.fails_first and task.attempt == 1:
             raise nexusrpc.HandlerError("not yet", type=nexusrpc.HandlerErrorType.UNAVAILABLE)
+        self._ledger.write(
+            operation_id=task.operation_id, number=job.number, attempt=task.attempt, digest=receipt.digest
+        )
+        if job.ending is Ending.FAILED:
+            raise nexusrpc.OperationError(receipt.digest, state=nexusrpc.OperationErrorState.FAILED)
+        return receipt
+
+    @sync_operation
+    async def following(self, _ctx: StartOperationContext, job: Job) -> Receipt:
+        """Write down each signal that is heard; answer when all have been."""
+        task = current()
+        receipt = Receipt(number=job.number, attempt=task.attempt, nonce=secrets.token_hex(8))
+        missing = set(range(SIGNALS))
+        async for signal_ in task.signals():
+            value = signal_.value_as(int)
+            self._ledger.write(
+                event="heard",
+                operation_id=task.operation_id,
+                run=receipt.digest,
+                session=signal_.session,
+                sequence=signal_.sequence,
+                value=value,
+            )
+            missing.discard(value)
+            if not missing:
+                break
         self._ledger.write(
             operation_id=task.operation_id, number=job.number, attempt=task.attempt, digest=receipt.digest
         )
