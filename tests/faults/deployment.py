@@ -88,7 +88,11 @@ class FaultDeployment:
         return [*self.gateways, *self.workers, *self.callers.values()]
 
     def restart_gateway(self, number: int, *, elsewhere: bool = False) -> None:
-        """Start a gateway again that was killed, and return when it serves."""
+        """Start a gateway again that was killed, and return when it serves.
+
+        One that ends because its database goes away while it starts is started again, as whatever
+        supervises it would do.
+        """
         if elsewhere:
             self._sites[number] = move_site(self._sites[number])
             if number == 0:
@@ -96,7 +100,7 @@ class FaultDeployment:
             if number == len(self._sites) - 1:
                 self.worker_network.point_to(self._sites[-1].address)
         self.gateways[number] = self._start_gateway(number)
-        self.await_serving(number)
+        self.await_serving(number, supervised=True)
 
     def restart_worker(self, number: int) -> None:
         """Start a worker again that was killed."""
@@ -110,8 +114,12 @@ class FaultDeployment:
         """Start a process that asks once more how every operation of a caller ended."""
         return self._start_caller(name, "--verify")
 
-    def await_serving(self, number: int) -> None:
-        """Return when a gateway says that it serves. Raises OverdueError."""
+    def await_serving(self, number: int, *, supervised: bool = False) -> None:
+        """Return when a gateway says that it serves; a supervised one is started again if it ended.
+
+        Raises:
+            AssertionError: it does not serve in time.
+        """
         with grpc.insecure_channel(self._sites[number].address) as channel:
             # Made when it is constructed; the stub's class does not say so.
             check: Any = health_pb2_grpc.HealthStub(channel).Check  # pyright: ignore[reportAttributeAccessIssue]
@@ -120,6 +128,8 @@ class FaultDeployment:
                 try:
                     answer = check(health_pb2.HealthCheckRequest(), timeout=1.0, wait_for_ready=True)
                 except grpc.RpcError:
+                    if supervised and self.gateways[number].exit_code:
+                        self.gateways[number] = self._start_gateway(number)
                     return False
                 return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 

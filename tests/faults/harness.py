@@ -1,15 +1,18 @@
-"""One fault after the other while work flows; then what was written down is read and checked."""
+"""Faults, alone and in pairs, while work flows; then what was written down is read and checked."""
 
 import logging
 import resource
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
+from sqlalchemy.exc import OperationalError
 from tests.acceptance.deployment.deadline import OverdueError, await_that
 from tests.acceptance.deployment.process import RunningProcess
 from tests.acceptance.kill.checker import OutcomeWatch
@@ -39,6 +42,7 @@ class Report:
     store: str
     seconds: float
     faults: dict[str, int]
+    pairs: int
     operations: int
     handler_runs: int
     signals_heard: int
@@ -56,29 +60,43 @@ class FaultRun:
         self._store = store
         self._seed = seed
         self._inflicted: Counter[str] = Counter()
+        self._pairs = 0
         self._restarts: list[int] = []
         self._watches = {name: OutcomeWatch() for name in LANES}
         self._readers = {name: JournalReader(self._deployment.journal(name)) for name in LANES}
         self._heard: Counter[str] = Counter()
         self._troubles = Troubles()
+        # Two faults may look at the same time.
+        self._looking = threading.Lock()
 
     def run(self, seconds: float) -> Report:
         """Inflict faults for so long, let everything end, and report."""
         began = time.monotonic()
         try:
             self._deployment.start()
-            for fault in faults(self._seed, self._store.kinds):
+            for step in faults(self._seed, self._store.kinds):
                 if time.monotonic() - began > seconds:
                     break
                 self._await_progress()
-                time.sleep(fault.calm_seconds)
-                _LOG.info("%5.1f s: %d %s", time.monotonic() - began, fault.number, fault.kind)
-                self._inflict(fault)
-                self._inflicted[fault.kind] += 1
+                self._inflict_together(step, began)
             return self._finish(began)
         finally:
             self._deployment.stop()
             self._troubles.close()
+
+    def _inflict_together(self, step: tuple[Fault, ...], began: float) -> None:
+        """Inflict faults at the same time; return when the last one is over."""
+
+        def inflict(fault: Fault) -> None:
+            time.sleep(fault.calm_seconds)
+            _LOG.info("%5.1f s: %d %s", time.monotonic() - began, fault.number, fault.kind)
+            self._inflict(fault)
+
+        with ThreadPoolExecutor(len(step), thread_name_prefix="fault") as threads:
+            for done in [threads.submit(inflict, fault) for fault in step]:
+                done.result()
+        self._inflicted.update(fault.kind for fault in step)
+        self._pairs += len(step) > 1
 
     def _inflict(self, fault: Fault) -> None:
         inflict: Callable[[Fault], None]
@@ -242,6 +260,7 @@ class FaultRun:
             store=self._store.name,
             seconds=round(time.monotonic() - began, 1),
             faults=dict(sorted(self._inflicted.items())),
+            pairs=self._pairs,
             operations=sum(len(its.stored) for its in history.callers.values()),
             handler_runs=len(history.ledger),
             signals_heard=len(history.heard),
@@ -282,7 +301,14 @@ class FaultRun:
         )
 
     def _look(self) -> None:
-        """Compare the outcomes in the store with those before; note how far the audit log is."""
+        """Compare the outcomes in the store with those before; note how far the audit log is.
+
+        A database that is away is awaited: until then a gateway that was killed is not started again.
+        """
+        with self._looking:
+            await_that(self._could_look, "the store can be read", seconds=PROGRESS_SECONDS)
+
+    def _could_look(self) -> bool:
         engine = self._store.engine()
         try:
             with engine.connect() as connection:
@@ -290,8 +316,11 @@ class FaultRun:
                     stored, _ = read_operations(connection, name)
                     watch.look(stored)
                 self._restarts.append(last_position(connection))
+        except OperationalError:
+            return False
         finally:
             engine.dispose()
+        return True
 
     def _expect_alive(self) -> None:
         for process in self._deployment.processes():
