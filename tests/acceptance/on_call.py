@@ -57,16 +57,19 @@ class BatchesHandler:
         return Later()
 """
 
+# What waits for its next attempt still does when the next question comes.
+LONG_WAITS = ("--first-wait", "1h", "--longest-wait", "1h")
+
 
 @contextmanager
 def on_call(directory: Path) -> Generator[CommandLine]:
-    """A development gateway with an endpoint that parks at once, and one that goes on trying."""
+    """A development gateway with an endpoint that parks at once, and others that try again after a while."""
     with development(directory, demo_teams=False) as command_line:
         (directory / "batches.py").write_text(HANDLERS)
         for name, *options in (
             ("batches", "--max-attempts", "1"),
-            ("patient",),
-            ("strict",),
+            ("patient", *LONG_WAITS),
+            ("strict", *LONG_WAITS),
             ("brittle", "--circuit-failures", "1", "--circuit-time", "1h"),
         ):
             created = command_line(
@@ -100,9 +103,9 @@ def worker(isthmus: CommandLine, task_queue: str, *options: str) -> Generator["s
         yield process
 
 
-def start(isthmus: CommandLine, endpoint: str, operation: str) -> str:
+def start(isthmus: CommandLine, endpoint: str, operation: str, *options: str) -> str:
     """Start an operation and return its id."""
-    started = isthmus("call", endpoint, "Batches", operation, "--set", "n=1", "--detach")
+    started = isthmus("call", endpoint, "Batches", operation, "--set", "n=1", "--detach", *options)
     assert started.code == 0, started.err
     operation_id: str = started.json["operation_id"]
     return operation_id

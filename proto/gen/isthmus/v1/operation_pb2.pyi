@@ -134,7 +134,7 @@ class _WaitingCauseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     WAITING_CAUSE_UNSPECIFIED: _WaitingCause.ValueType  # 0
     """It is finished."""
     WAITING_CAUSE_NO_POLLER: _WaitingCause.ValueType  # 1
-    """No worker polls its task queue with a free slot."""
+    """No worker that may get it polls its task queue."""
     WAITING_CAUSE_BACKOFF: _WaitingCause.ValueType  # 2
     """The last attempt failed; the next one has its time."""
     WAITING_CAUSE_REJECTED: _WaitingCause.ValueType  # 3
@@ -150,7 +150,9 @@ class _WaitingCauseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     WAITING_CAUSE_PARKED: _WaitingCause.ValueType  # 8
     """Its attempts are used up; the endpoint's owner decides."""
     WAITING_CAUSE_FAIR_SHARE: _WaitingCause.ValueType  # 9
-    """It is first in line for the next free slot of a poller."""
+    """Workers poll its task queue and their slots are taken: it is in line for the next free one, in turn with
+    other callers.
+    """
     WAITING_CAUSE_CIRCUIT_OPEN: _WaitingCause.ValueType  # 10
     """Attempts failed so often in a row that the next ones wait; one goes out as a probe when the time is over."""
     WAITING_CAUSE_START_AT: _WaitingCause.ValueType  # 11
@@ -159,12 +161,14 @@ class _WaitingCauseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """The last attempt was rejected by a worker that lacked a key: its own, or a current keyset of the caller."""
 
 class WaitingCause(_WaitingCause, metaclass=_WaitingCauseEnumTypeWrapper):
-    """What an operation that is not finished is waiting for."""
+    """What an operation that is not finished is waiting for. No limit is among them: a start over a limit is
+    refused at once (RESOURCE_EXHAUSTED with a retry delay), so that no operation exists that could wait for it.
+    """
 
 WAITING_CAUSE_UNSPECIFIED: WaitingCause.ValueType  # 0
 """It is finished."""
 WAITING_CAUSE_NO_POLLER: WaitingCause.ValueType  # 1
-"""No worker polls its task queue with a free slot."""
+"""No worker that may get it polls its task queue."""
 WAITING_CAUSE_BACKOFF: WaitingCause.ValueType  # 2
 """The last attempt failed; the next one has its time."""
 WAITING_CAUSE_REJECTED: WaitingCause.ValueType  # 3
@@ -180,7 +184,9 @@ WAITING_CAUSE_REVIEW: WaitingCause.ValueType  # 7
 WAITING_CAUSE_PARKED: WaitingCause.ValueType  # 8
 """Its attempts are used up; the endpoint's owner decides."""
 WAITING_CAUSE_FAIR_SHARE: WaitingCause.ValueType  # 9
-"""It is first in line for the next free slot of a poller."""
+"""Workers poll its task queue and their slots are taken: it is in line for the next free one, in turn with
+other callers.
+"""
 WAITING_CAUSE_CIRCUIT_OPEN: WaitingCause.ValueType  # 10
 """Attempts failed so often in a row that the next ones wait; one goes out as a probe when the time is over."""
 WAITING_CAUSE_START_AT: WaitingCause.ValueType  # 11
