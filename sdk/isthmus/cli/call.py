@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,21 @@ from isthmus.cli.moment import parse_duration, parse_later_moment
 
 if TYPE_CHECKING:
     from isthmus.client.client import Client
-    from isthmus.client.request import ReusePolicy
+    from isthmus.client.request import ReusePolicy, StartKeywords
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    endpoint: str
+    service: str
+    operation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _BatchFile:
+    source: str
+    id_prefix: str | None
+    id_field: str | None
 
 
 def call(
@@ -58,32 +73,104 @@ def call(
             metavar="TIME",
         ),
     ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            help="A file with many inputs, one a line, as JSON; - reads stdin. Each is a call of its own.",
+            metavar="FILE",
+        ),
+    ] = None,
+    id_prefix: Annotated[
+        str | None,
+        typer.Option(help="With --batch: each id is this and the number of the line, or the --id-field."),
+    ] = None,
+    id_field: Annotated[
+        str | None,
+        typer.Option(help="With --batch: the field of each input that is its id; dots go deeper."),
+    ] = None,
 ) -> None:
-    """Call an operation, sealed for the team that serves it; its result goes to stdout as JSON."""
+    """Call an operation, sealed for the team that serves it; its result goes to stdout as JSON.
+
+    With --batch many, each started, awaited and answered for itself; --output json prints a document a line,
+    as they come. Exits with 0 when all succeeded, else as a single call would that ended like those that did
+    not; if these differ, with 8 if an ending is not proven, 7 if the same command may bring the rest, or 1.
+    """
+    from isthmus.client.request import StartKeywords
+
+    waiting = None if timeout is None else parse_duration(timeout)
+    has_ids = id_ is not None or batch is not None
+    options = StartKeywords(id=id_, reuse_policy=_reuse_policy(reuse, has_id=has_ids))
+    if schedule_to_close is not None:
+        options["schedule_to_close_timeout"] = parse_duration(schedule_to_close)
+    if start_at is not None:
+        options["start_at"] = parse_later_moment(start_at, now=datetime.now(UTC))
+    target = _Target(endpoint=endpoint, service=service, operation=operation)
+    if batch is None:
+        if id_prefix is not None or id_field is not None:
+            raise CliError("--id-prefix and --id-field are for a --batch; a single call has its --id")
+        _call_one(ctx, target, options, input_=input_, set_=set_ or [], wait=wait, waiting=waiting)
+        return
+    if input_ is not None or set_ or id_ is not None:
+        raise CliError("a --batch has inputs and ids of its own: leave out --input, --set and --id")
+    file = _BatchFile(source=batch, id_prefix=id_prefix, id_field=id_field)
+    _call_many(ctx, target, options, file, wait=wait, waiting=waiting)
+
+
+def _call_many(
+    ctx: typer.Context,
+    target: _Target,
+    options: "StartKeywords",
+    file: _BatchFile,
+    *,
+    wait: bool,
+    waiting: timedelta | None,
+) -> None:
+    from isthmus.cli.batch import Batch
+    from isthmus.cli.batch_file import read_batch
+    from isthmus.cli.client_session import run_with_client
+
+    requests = read_batch(file.source, id_prefix=file.id_prefix, id_field=file.id_field)
+
+    async def work(client: "Client") -> ExitCode:
+        made = Batch(requests, invocation(ctx).output, wait=wait)
+        return await made.run(
+            client.create_nexus_client(target.endpoint, target.service),
+            target.operation,
+            options,
+            timeout_seconds=None if waiting is None else waiting.total_seconds(),
+        )
+
+    code = run_with_client(ctx, work)
+    if code is not ExitCode.OK:
+        raise typer.Exit(code)
+
+
+def _call_one(
+    ctx: typer.Context,
+    target: _Target,
+    options: "StartKeywords",
+    *,
+    input_: str | None,
+    set_: list[str],
+    wait: bool,
+    waiting: timedelta | None,
+) -> None:
     from isthmus.cli.client_session import run_with_client
     from isthmus.cli.ending import print_ending
     from isthmus.cli.operation_input import read_input
     from isthmus.cli.waiting import wait_for_result
-    from isthmus.client.request import StartKeywords
 
     output = invocation(ctx).output
-    value = read_input(input_, set_ or [])
-    waiting = None if timeout is None else parse_duration(timeout)
-    options = StartKeywords(id=id_, reuse_policy=_reuse_policy(reuse, id_))
-    if schedule_to_close is not None:
-        options["schedule_to_close_timeout"] = parse_duration(schedule_to_close)
-
-    if start_at is not None:
-        options["start_at"] = parse_later_moment(start_at, now=datetime.now(UTC))
+    value = read_input(input_, set_)
 
     async def work(client: "Client") -> None:
-        service_client = client.create_nexus_client(endpoint, service)
+        service_client = client.create_nexus_client(target.endpoint, target.service)
         began = time.monotonic()
         try:
             async with asyncio.timeout(None if waiting is None else waiting.total_seconds()):
-                handle = await service_client.start_operation(operation, value, **options)
+                handle = await service_client.start_operation(target.operation, value, **options)
         except TimeoutError:
-            raise _not_acknowledged(id_) from None
+            raise _not_acknowledged(options.get("id")) from None
         left = None if waiting is None else waiting - timedelta(seconds=time.monotonic() - began)
         if not wait:
             document: dict[str, object] = {"operation_id": handle.operation_id, "state": "running"}
@@ -101,7 +188,7 @@ def call(
     run_with_client(ctx, work)
 
 
-def _reuse_policy(text: str, id_: str | None) -> "ReusePolicy":
+def _reuse_policy(text: str, *, has_id: bool) -> "ReusePolicy":
     policies: dict[str, ReusePolicy] = {
         "attach": "attach",
         "reject": "reject",
@@ -110,7 +197,7 @@ def _reuse_policy(text: str, id_: str | None) -> "ReusePolicy":
     policy = policies.get(text.replace("_", "-"))
     if policy is None:
         raise CliError(f"--reuse is {', '.join(policies)}, not {text!r}")
-    if policy != "attach" and id_ is None:
+    if policy != "attach" and not has_id:
         raise CliError(f"--reuse {text} needs an --id: without one every call is a new operation")
     return policy
 

@@ -18,7 +18,7 @@ async def print_ending(result: Awaitable[Any], *, operation_id: str, output: Out
             output.json(
                 {
                     "operation_id": operation_id,
-                    "state": _state(error),
+                    "state": state_of(error),
                     "attested": bool(getattr(error, "attested", False)),
                     "error": {"type": type(error).__name__, "message": str(error)},
                 }
@@ -41,5 +41,6 @@ async def print_ending(result: Awaitable[Any], *, operation_id: str, output: Out
         output.json(value)
 
 
-def _state(error: nexusrpc.OperationError | nexusrpc.HandlerError) -> str:
+def state_of(error: nexusrpc.OperationError | nexusrpc.HandlerError) -> str:
+    """Return the state in which an operation is that ended with this error."""
     return error.state.value if isinstance(error, nexusrpc.OperationError) else "failed"

@@ -16,30 +16,38 @@ def read_input(source: str | None, settings: list[str]) -> Any:  # noqa: ANN401 
     Raises:
         CliError: the source cannot be read, is no JSON, is larger than 4 MiB, or the settings contradict it.
     """
-    document = None if source is None else _parse(_read(source), source)
+    document = (
+        None
+        if source is None
+        else parse_json(read_source(source, most_bytes=MAX_INPUT_BYTES), name_of(source))
+    )
     for setting in settings:
         document = _set(document, setting)
     return document
 
 
-def _read(source: str) -> bytes:
+def read_source(source: str, *, most_bytes: int) -> bytes:
+    """Return what a file or stdin (``-``) holds. Raises CliError: it cannot be read, or holds more."""
     try:
         if source == "-":
-            data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
+            data = sys.stdin.buffer.read(most_bytes + 1)
         else:
             with Path(source).open("rb") as stream:
-                data = stream.read(MAX_INPUT_BYTES + 1)
+                data = stream.read(most_bytes + 1)
     except OSError as error:
         raise CliError(f"cannot read the input {source}: {error.strerror}") from error
-    if len(data) > MAX_INPUT_BYTES:
-        raise CliError(
-            f"the input {source} is larger than {MAX_INPUT_BYTES} bytes; send a pointer to it instead"
-        )
+    if len(data) > most_bytes:
+        raise CliError(f"the input {source} is larger than {most_bytes} bytes; send a pointer to it instead")
     return data
 
 
-def _parse(data: bytes, source: str) -> Any:  # noqa: ANN401 - any JSON
-    where = "stdin" if source == "-" else source
+def name_of(source: str) -> str:
+    """Return what people call a source."""
+    return "stdin" if source == "-" else source
+
+
+def parse_json(data: bytes, where: str) -> Any:  # noqa: ANN401 - any JSON
+    """Return the JSON that the bytes are. Raises CliError, which says where they come from."""
     try:
         return json.loads(data)
     except UnicodeDecodeError:

@@ -106,7 +106,7 @@ def progress_text(value: object) -> str:
 async def _watch(handle: OperationHandle[Any], latest: LatestProgress, advice: str) -> None:
     # Most operations end at once: nothing flickers then.
     await asyncio.sleep(FIRST_LOOK_SECONDS)
-    with _display(handle.operation_id) as update:
+    with display(handle.operation_id) as update:
         while True:
             # The display is a courtesy: the wait itself reports what is wrong.
             with suppress(GatewayError):
@@ -116,7 +116,8 @@ async def _watch(handle: OperationHandle[Any], latest: LatestProgress, advice: s
 
 
 @contextmanager
-def _display(text: str) -> Generator[Callable[[str], object]]:
+def display(text: str) -> Generator[Callable[[str], object]]:
+    """Show one line that changes: in its place on a terminal, else as lines of a log."""
     if not sys.stderr.isatty():
         yield WaitingLines(_write_line, monotonic=time.monotonic).update
         return
