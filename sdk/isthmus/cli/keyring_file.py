@@ -6,8 +6,10 @@ import typer
 
 from isthmus.cli.exit_code import CliError
 from isthmus.cli.invocation import invocation
-from isthmus.cli.passphrase import read_passphrase
+from isthmus.cli.passphrase import read_passphrase, read_root_passphrase
+from isthmus.client.custody import provider_of
 from isthmus.keys.file_keyring import FileKeyring
+from isthmus.keys.keyring_access import KeyringAccess
 
 
 def keyring_path(ctx: typer.Context, given: Path | None = None) -> Path:
@@ -23,9 +25,16 @@ def open_keyring(ctx: typer.Context, *, root: Path | None = None) -> FileKeyring
 
     Raises:
         CliError: no keyring or no passphrase. KeyringError: it does not open.
+        CustodyUnavailableError: whoever has it in custody cannot be asked.
     """
     chosen = invocation(ctx)
     path = keyring_path(ctx)
     if not path.exists():
         raise CliError(f"there is no keyring at {path}; make one with: isthmus keys init")
-    return FileKeyring(path, read_passphrase(chosen.load_profile(), chosen.environment), root_path=root)
+    profile, environment = chosen.load_profile(), chosen.environment
+    access = KeyringAccess(
+        passphrase=lambda: read_passphrase(profile, environment),
+        provider=provider_of(profile, environment),
+        root_passphrase=lambda: read_root_passphrase(profile, environment),
+    )
+    return FileKeyring(path, access, root_path=root)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus.cli.invocation import invocation
+from isthmus.cli.key_custody import Custody, CustodyKey, protect
 from isthmus.cli.moment import parse_duration
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ Root = Annotated[
 
 
 @app.command()
-def init(
+def init(  # noqa: PLR0917 - typer names them
     ctx: typer.Context,
     namespace: Annotated[str | None, typer.Option(help="Whose keys; default: the profile's.")] = None,
     trust_domain: Annotated[
@@ -33,9 +34,12 @@ def init(
         Path | None, typer.Option(help="Where to put the keyring; default: the profile's.", dir_okay=False)
     ] = None,
     root: Root = None,
+    custody: Custody = None,
+    custody_key: CustodyKey = None,
 ) -> None:
     """Make a keyring: a root, a signing key, an encryption key. Nothing is published yet."""
     from isthmus.cli.exit_code import CliError
+    from isthmus.cli.key_custody import chosen_provider
     from isthmus.cli.keyring_file import keyring_path
     from isthmus.cli.passphrase import read_passphrase
     from isthmus.keys.file_keyring import FileKeyring
@@ -46,15 +50,20 @@ def init(
     if name is None:
         raise CliError("whose keys? Give --namespace, or set namespace in the profile")
     path = keyring_path(ctx, keyring)
-    passphrase = read_passphrase(profile, chosen.environment, confirm=True)
+    provider = chosen_provider(ctx, custody, custody_key)
+    passphrase = None
+    if provider is None or root is not None:
+        # The root's own file always has one: it is kept where no provider is.
+        passphrase = read_passphrase(profile, chosen.environment, confirm=True)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = FileKeyring.create(
         path,
-        passphrase,
+        provider or passphrase or b"",
         namespace=name,
         trust_domain=trust_domain or _trust_domain_of_gateway(ctx),
         now_ms=_now_ms(),
         root_path=root,
+        root_passphrase=passphrase if provider is not None else None,
     )
     chosen.output.note(f"Made {path}. Next: isthmus keys publish, and tell other teams the fingerprint.")
     _show(ctx, made)
@@ -145,6 +154,9 @@ def rotate(
     )
 
 
+app.command()(protect)
+
+
 def _wait_seconds(given: str | None, trust_domain: str) -> float:
     from isthmus.demo.deployment import TRUST_DOMAIN
     from isthmus.keys.directory import DEFAULT_CACHE_SECONDS
@@ -169,6 +181,7 @@ def _trust_domain_of_gateway(ctx: typer.Context) -> str:
 def _show(ctx: typer.Context, keyring: "FileKeyring") -> None:
     from datetime import UTC, datetime
 
+    from isthmus.cli.key_custody import describe
     from isthmus.wire.keyset import format_fingerprint, root_fingerprint
 
     output = invocation(ctx).output
@@ -187,6 +200,7 @@ def _show(ctx: typer.Context, keyring: "FileKeyring") -> None:
         "trust_domain": keyring.trust_domain,
         "fingerprint": format_fingerprint(root_fingerprint(contents.root_public_key)),
         "keyset_version": contents.keyset_version or None,
+        **describe(keyring),
     }
     if output.is_json:
         output.json(about | {"keys": keys})

@@ -9,9 +9,12 @@ from isthmus.cli.exit_code import CliError
 from isthmus.client.profile import Profile
 
 VARIABLE = "ISTHMUS_PASSPHRASE"
+ROOT_VARIABLE = "ISTHMUS_ROOT_PASSPHRASE"
 
 
-def read_passphrase(profile: Profile, environment: Mapping[str, str], *, confirm: bool = False) -> bytes:
+def read_passphrase(
+    profile: Profile, environment: Mapping[str, str], *, confirm: bool = False, of: str = "keyring"
+) -> bytes:
     """Return the passphrase: passphrase_file, else ISTHMUS_PASSPHRASE, else what is typed at a prompt.
 
     Raises:
@@ -25,15 +28,25 @@ def read_passphrase(profile: Profile, environment: Mapping[str, str], *, confirm
 
         if not sys.stdin.isatty():
             raise CliError(
-                f"the keyring needs a passphrase: set passphrase_file in the profile, "
+                f"the {of} needs a passphrase: set passphrase_file in the profile, "
                 f"ISTHMUS_PASSPHRASE_FILE, or {VARIABLE}"
             )
         found = typer.prompt(
-            "Passphrase of the keyring", hide_input=True, confirmation_prompt=confirm, err=True
+            f"Passphrase of the {of}", hide_input=True, confirmation_prompt=confirm, err=True
         )
     if not found:
         raise CliError("an empty passphrase protects nothing")
     return found.encode()
+
+
+def read_root_passphrase(profile: Profile, environment: Mapping[str, str]) -> bytes:
+    """Return the passphrase of the root's own file: ISTHMUS_ROOT_PASSPHRASE, else as that of a keyring.
+
+    Raises:
+        CliError: as ``read_passphrase``.
+    """
+    found = environment.get(ROOT_VARIABLE, "")
+    return found.encode() if found else read_passphrase(profile, environment, of="root's file")
 
 
 def read_passphrase_file(path: Path) -> bytes:

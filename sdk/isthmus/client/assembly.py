@@ -7,11 +7,13 @@ from pathlib import Path
 
 from isthmus.blobs.claim_checks import ClaimChecks
 from isthmus.blobs.settings import BlobSettings
+from isthmus.client.custody import provider_of
 from isthmus.client.profile import Profile, load_profile
 from isthmus.client.request import Caller
 from isthmus.envelope.key_material import SigningPublicKey
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring import Keyring
+from isthmus.keys.keyring_access import KeyringAccess
 from isthmus.keys.keyset import SignedKeyset
 from isthmus.keys.trust import TrustStore
 from isthmus.transport.channel import ChannelSettings
@@ -186,6 +188,17 @@ def _keyring(profile: Profile, given: Keyring | Path | str | None, environment: 
         raise ConfigurationError(
             "no keyring: pass keyring=, or set ISTHMUS_KEYRING, or keyring in the profile"
         )
+    access = KeyringAccess(
+        passphrase=lambda: _passphrase(profile, environment, path),
+        provider=provider_of(profile, environment),
+    )
+    try:
+        return FileKeyring(path, access)
+    except FileNotFoundError:
+        raise ConfigurationError(f"there is no keyring at {path}; make one with: isthmus keys init") from None
+
+
+def _passphrase(profile: Profile, environment: Mapping[str, str], path: Path) -> bytes:
     passphrase = environment.get(_PASSPHRASE_VARIABLE, "").encode()
     if profile.passphrase_file is not None:
         try:
@@ -195,10 +208,7 @@ def _keyring(profile: Profile, given: Keyring | Path | str | None, environment: 
             raise ConfigurationError(f"cannot read {profile.passphrase_file}: {error.strerror}") from error
     if not passphrase:
         raise ConfigurationError(f"{path} needs a passphrase: set passphrase_file or ISTHMUS_PASSPHRASE")
-    try:
-        return FileKeyring(path, passphrase)
-    except FileNotFoundError:
-        raise ConfigurationError(f"there is no keyring at {path}; make one with: isthmus keys init") from None
+    return passphrase
 
 
 def _trust(profile: Profile, given: TrustStore | Path | str | None, keyring: Keyring) -> TrustStore:

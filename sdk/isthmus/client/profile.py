@@ -43,12 +43,14 @@ _PATHS: Final = frozenset(
         "certificate_file",
         "private_key_file",
         "blob_spool",
+        "openbao_token_file",
+        "openbao_ca_file",
     }
 )
 _FLAGS: Final = frozenset({"allow_insecure", "trust_on_first_use"})
 _NUMBERS: Final = frozenset({"blob_threshold_bytes", "blob_retention_days", "blob_max_bytes"})
 _PREFIXES: Final = "blob_prefixes"
-_SECRETS: Final = frozenset({"token", "passphrase"})
+_SECRETS: Final = frozenset({"token", "passphrase", "openbao_token"})
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -78,6 +80,10 @@ class Profile:
     blob_spool: Path | None = None
     blob_retention_days: int | None = None
     blob_max_bytes: int | None = None
+    openbao_address: str | None = None
+    openbao_namespace: str | None = None
+    openbao_token_file: Path | None = None
+    openbao_ca_file: Path | None = None
 
 
 def config_path(environment: Mapping[str, str] | None = None) -> Path:

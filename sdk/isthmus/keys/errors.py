@@ -12,6 +12,14 @@ class KeyringError(KeysError):
     """A keyring cannot be used: wrong passphrase, unsafe permissions, damaged or foreign file."""
 
 
+class CustodyError(KeyringError):
+    """Whoever wraps the key of a keyring refuses, or answers with something that is not this key."""
+
+
+class CustodyUnavailableError(CustodyError):
+    """Whoever wraps the key of a keyring cannot be asked now: unreachable, sealed, throttled."""
+
+
 class TrustError(KeysError):
     """A namespace or endpoint is not pinned, or pinned in a contradictory way."""
 

@@ -1,9 +1,11 @@
 """The keyring file: JSON in which every secret is wrapped, and the whole is authenticated.
 
-Each secret is wrapped with AES-256-GCM under a key that Argon2id (RFC 9106) derives from the passphrase: 64
-MiB, three passes. Its additional data, PAE("isthmus/keyring", trust domain, namespace, kind, key id), keeps
-a secret in its place, and says nothing about the state, which changes. A MAC over all other fields, under a
-key derived from the same secret, keeps states and public keys in their place too.
+Each secret is wrapped with AES-256-GCM. In the format ``isthmus-keyring/1`` under a key that Argon2id (RFC
+9106) derives from the passphrase: 64 MiB, three passes. In ``isthmus-keyring/2`` under a random data key,
+which the file keeps as a provider of ``custody`` wrapped it. The additional data, PAE("isthmus/keyring",
+trust domain, namespace, kind, key id), keeps a secret in its place, and says nothing about the state, which
+changes. A MAC over all other fields, under a key derived from the same secret, keeps states and public keys
+in their place too.
 """
 
 import base64
@@ -14,7 +16,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,12 +24,14 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKey
 from isthmus.keys.contents import KeyringContents, StoredKey
+from isthmus.keys.custody.provider import KEYRING_ID_BYTES, MAX_WRAPPED_CHARS, KeyContext, WrappedKey
 from isthmus.keys.errors import KeyringError
 from isthmus.keys.public_key import KeyKind, KeyState, PublicKeyRecord
 from isthmus.wire.names import KeyId
 from isthmus.wire.pae import pae
 
 FORMAT: Final = "isthmus-keyring/1"
+CUSTODY_FORMAT: Final = "isthmus-keyring/2"
 ROOT_FORMAT: Final = "isthmus-root/1"
 _CONTEXT = "isthmus/keyring"
 _MAC_CONTEXT = "isthmus/keyring-mac"
@@ -62,10 +66,17 @@ def new_salt() -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrappingKey:
-    """What a passphrase was stretched to. Kept in memory, so that a rewritten file can be read without it."""
+    """What a passphrase was stretched to, or the data key that a provider unwrapped.
 
-    parameters: KdfParameters
+    Kept in memory, so that a rewritten file can be read without either of them.
+    """
+
+    protection: "Protection"
     key: bytes = field(repr=False)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse."""
+        raise TypeError("the key of a keyring cannot be pickled or copied")
 
     @classmethod
     def derive(cls, passphrase: bytes, parameters: KdfParameters) -> "WrappingKey":
@@ -79,13 +90,34 @@ class WrappingKey:
             lanes=parameters.lanes,
             memory_cost=parameters.memory_kib,
         )
-        return cls(parameters=parameters, key=kdf.derive(passphrase))
+        return cls(protection=parameters, key=kdf.derive(passphrase))
+
+    def follow(self, protection: "Protection") -> "WrappingKey":
+        """Return the key for a file that another process rewrote: a provider may have wrapped it again.
+
+        Raises:
+            KeyringError: it is protected in another way now.
+
+        """
+        if protection == self.protection:
+            return self
+        before = self.protection
+        if isinstance(protection, WrappedKey) and isinstance(before, WrappedKey):
+            return WrappingKey(protection=protection, key=self.key)
+        raise KeyringError("the keyring is protected by something else than before: open it again")
 
 
-def read_parameters(data: bytes) -> KdfParameters:
-    """Return the key derivation parameters of a keyring or root file. Raises KeyringError."""
+Protection = KdfParameters | WrappedKey
+"""Where the key of a file comes from."""
+
+
+def read_protection(data: bytes) -> Protection:
+    """Return where the key of a keyring or root file comes from. Raises KeyringError."""
+    document = _load(data)
     try:
-        kdf = _load(data)["kdf"]
+        if document.get("format") == CUSTODY_FORMAT:
+            return _read_wrapped_key(document["protection"])
+        kdf = document["kdf"]
         return KdfParameters(
             salt=_unb64(kdf["salt"]),
             memory_kib=int(kdf["memory_kib"]),
@@ -96,14 +128,26 @@ def read_parameters(data: bytes) -> KdfParameters:
         raise KeyringError("the keyring file is damaged") from None
 
 
+def read_context(data: bytes) -> KeyContext:
+    """Return which keyring the data key of a file in custody is of. Raises KeyringError."""
+    document = _load(data)
+    try:
+        return KeyContext(
+            trust_domain=str(document["trust_domain"]),
+            namespace=str(document["namespace"]),
+            keyring_id=_read_wrapped_key(document["protection"]).keyring_id,
+        )
+    except (KeyError, TypeError, ValueError):
+        raise KeyringError("the keyring file is damaged") from None
+
+
 def encode_keyring(contents: KeyringContents, root: bytes | None, wrapping: WrappingKey) -> bytes:
     """Serialize a keyring; ``root`` is the root's private key when it lives in the same file."""
     place = _Place(contents.trust_domain, contents.namespace, wrapping)
     document: dict[str, Any] = {
-        "format": FORMAT,
+        **_protection(wrapping.protection),
         "trust_domain": contents.trust_domain,
         "namespace": contents.namespace,
-        "kdf": _kdf(wrapping.parameters),
         "id_key": place.wrap(contents.id_key, "id-key", b""),
         "root_public_key": _b64(contents.root_public_key),
         "root": None if root is None else place.wrap(root, "root", contents.root_public_key),
@@ -118,10 +162,11 @@ def decode_keyring(data: bytes, wrapping: WrappingKey) -> tuple[KeyringContents,
     """Return the contents of a keyring and the root's private key if it is there.
 
     Raises:
-        KeyringError: wrong passphrase, damaged, or secrets that do not belong to the public keys beside them.
+        KeyringError: wrong passphrase or data key, damaged, or secrets that do not belong to the public keys
+            beside them.
 
     """
-    document = _open_document(data, FORMAT, wrapping)
+    document = _open_document(data, _format_of(wrapping.protection), wrapping)
     try:
         place = _Place(document["trust_domain"], document["namespace"], wrapping)
         root_public_key = _unb64(document["root_public_key"])
@@ -142,13 +187,20 @@ def decode_keyring(data: bytes, wrapping: WrappingKey) -> tuple[KeyringContents,
 
 
 def encode_root(contents: KeyringContents, root: bytes, wrapping: WrappingKey) -> bytes:
-    """Serialize the root's private key for a file of its own."""
+    """Serialize the root's private key for a file of its own.
+
+    Raises:
+        KeyringError: it would not be protected by a passphrase.
+
+    """
+    if not isinstance(wrapping.protection, KdfParameters):
+        raise KeyringError("the root's own file needs a passphrase: it is kept where no provider is")
     place = _Place(contents.trust_domain, contents.namespace, wrapping)
     document: dict[str, Any] = {
         "format": ROOT_FORMAT,
         "trust_domain": contents.trust_domain,
         "namespace": contents.namespace,
-        "kdf": _kdf(wrapping.parameters),
+        "kdf": _kdf(wrapping.protection),
         "root": place.wrap(root, "root", contents.root_public_key),
     }
     return _seal_document(document, wrapping)
@@ -220,6 +272,34 @@ def _public_of(kind: KeyKind, secret: bytes) -> bytes:
     return SigningPrivateKey.from_bytes(secret).public.raw
 
 
+def _format_of(protection: Protection) -> str:
+    return FORMAT if isinstance(protection, KdfParameters) else CUSTODY_FORMAT
+
+
+def _protection(protection: Protection) -> dict[str, Any]:
+    if isinstance(protection, KdfParameters):
+        return {"format": FORMAT, "kdf": _kdf(protection)}
+    wrapped = {
+        "provider": protection.provider,
+        "key": protection.key,
+        "wrapped": protection.wrapped,
+        "keyring_id": protection.keyring_id.hex(),
+    }
+    return {"format": CUSTODY_FORMAT, "protection": wrapped}
+
+
+def _read_wrapped_key(entry: Mapping[str, Any]) -> WrappedKey:
+    provider, key, wrapped = entry["provider"], entry["key"], entry["wrapped"]
+    keyring_id = bytes.fromhex(entry["keyring_id"])
+    for text in (provider, key, wrapped):
+        fits = isinstance(text, str) and 0 < len(text) <= MAX_WRAPPED_CHARS
+        if not fits or not text.isascii() or not text.isprintable():
+            raise ValueError("not printable")
+    if len(keyring_id) != KEYRING_ID_BYTES:
+        raise ValueError("not the id of a keyring")
+    return WrappedKey(provider=provider, key=key, wrapped=wrapped, keyring_id=keyring_id)
+
+
 def _kdf(parameters: KdfParameters) -> dict[str, Any]:
     return {
         "name": "argon2id",
@@ -240,8 +320,17 @@ def _open_document(data: bytes, format_: str, wrapping: WrappingKey) -> dict[str
     if document.get("format") != format_:
         raise KeyringError(f"this is no file of the format {format_}")
     if not isinstance(mac, str) or not hmac.compare_digest(mac, _mac(document, wrapping)):
-        raise KeyringError("wrong passphrase, or the keyring file was changed by something else")
+        raise KeyringError(_not_its_key(wrapping.protection))
     return document
+
+
+def _not_its_key(protection: Protection) -> str:
+    if isinstance(protection, KdfParameters):
+        return "wrong passphrase, or the keyring file was changed by something else"
+    return (
+        f"what {protection.provider} unwrapped is not the key of this keyring: it answered with another one,"
+        " or the keyring file was changed by something else"
+    )
 
 
 def _mac(document: Mapping[str, Any], wrapping: WrappingKey) -> str:

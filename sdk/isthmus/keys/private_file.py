@@ -1,5 +1,10 @@
-"""Files that only their owner may read, replaced atomically and durably."""
+"""Files that only their owner may read, replaced atomically and durably.
 
+Or that root put there for their reader: a secret that a container has mounted belongs to root, and to a group
+that may read it. The reader cannot give such a file another owner, so it accepts this one other form.
+"""
+
+import errno
 import fcntl
 import os
 import stat
@@ -11,6 +16,8 @@ from pathlib import Path
 from isthmus.keys.errors import KeyringError
 
 _FORBIDDEN = stat.S_IRWXG | stat.S_IRWXO
+_FORBIDDEN_OF_ROOT = _FORBIDDEN & ~stat.S_IRGRP
+_NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +33,8 @@ def read_private(path: Path) -> tuple[bytes, FileVersion]:
     """Return the content of a private file and its version.
 
     Raises:
-        KeyringError: the file belongs to somebody else, or group or others have any right to it.
+        KeyringError: the file belongs to somebody else, or group or others have any right to it; to a file of
+            root, the reader's group may have the right to read.
         FileNotFoundError: there is no such file.
 
     """
@@ -36,11 +44,25 @@ def read_private(path: Path) -> tuple[bytes, FileVersion]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise KeyringError(f"{path} is not a regular file")
-        if status.st_uid != os.geteuid():
-            raise KeyringError(f"{path} belongs to another user")
-        if status.st_mode & _FORBIDDEN:
-            raise KeyringError(f"{path} is accessible to group or others: chmod 600 {path}")
+        _check_rights(path, status)
         return file.read(), _version(status)
+
+
+def _check_rights(path: Path, status: os.stat_result) -> None:
+    if status.st_uid == os.geteuid():
+        if status.st_mode & _FORBIDDEN:
+            raise KeyringError(
+                f"{path} is accessible to group or others: chmod 600 {path}; for a secret that is mounted"
+                " into a container that runs as root: defaultMode 0400, and no fsGroup"
+            )
+    elif status.st_uid == 0 and status.st_mode & (stat.S_IRGRP | stat.S_IRWXO):
+        if status.st_mode & _FORBIDDEN_OF_ROOT:
+            raise KeyringError(
+                f"{path} is accessible to everybody, or its group can write it: chmod 440 {path}; for a"
+                " secret that is mounted into a container: defaultMode 0440, and an fsGroup"
+            )
+    else:
+        raise KeyringError(f"{path} belongs to another user")
 
 
 def version_of(path: Path) -> FileVersion:
@@ -71,9 +93,22 @@ def replace_private(path: Path, content: bytes) -> None:
 
 @contextmanager
 def exclusive(path: Path) -> Generator[None]:
-    """Hold the lock of a file against other writers, in this and in other processes."""
+    """Hold the lock of a file against other writers, in this and in other processes.
+
+    Raises:
+        KeyringError: nothing can be written where the file is.
+
+    """
     lock = path.with_name(f".{path.name}.lock")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in _NOT_WRITABLE:
+            raise
+        raise KeyringError(
+            f"{path} cannot be changed here, its folder is not writable ({error.strerror}): change it where"
+            " it is kept, and mount it again"
+        ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

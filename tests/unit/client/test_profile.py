@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.client.teams import TRUST_DOMAIN, Team, trust_in
+from tests.unit.keys.world import make_keyring
 
 from isthmus.blobs.settings import BlobSettings
 from isthmus.client import Profile, StartOptions, load_profile
@@ -152,12 +153,17 @@ def test_parts_fit_together_when_everything_comes_from_files(tmp_path: Path) -> 
     ("profile", "message"),
     [
         (Profile(), "no keyring"),
-        (Profile(keyring=Path("/nowhere")), "needs a passphrase"),
-        (Profile(keyring=Path("/nowhere"), passphrase_file=Path("/nowhere")), "cannot read"),
+        (Profile(keyring=Path("/nowhere")), "there is no keyring at /nowhere"),
+        (Profile(keyring=Path("ring")), "needs a passphrase"),
+        (Profile(keyring=Path("ring"), passphrase_file=Path("/nowhere")), "cannot read"),
     ],
 )
-def test_message_says_how_when_something_is_missing(profile: Profile, message: str) -> None:
+def test_message_says_how_when_something_is_missing(
+    profile: Profile, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What to set."""
+    monkeypatch.chdir(tmp_path)
+    make_keyring(tmp_path / "ring")
     with pytest.raises(ConfigurationError, match=message):
         assemble(profile=profile, environment={})
 

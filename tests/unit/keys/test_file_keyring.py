@@ -88,11 +88,12 @@ def test_no_secret_is_in_clear_when_the_file_is_read(tmp_path: Path) -> None:
 def test_no_secret_is_shown_when_objects_are_printed_or_pickled(tmp_path: Path) -> None:
     """Representations end up in logs and tracebacks."""
     keyring = make_keyring(tmp_path / "keys.json")
-    shown = repr((keyring, keyring.contents, keyring.signing_key(), keyring._loaded, keyring._wrapping))
+    wrapping = keyring._loaded.wrapping
+    shown = repr((keyring, keyring.contents, keyring.signing_key(), keyring._loaded, wrapping))
     for key in keyring.contents.keys:
         assert repr(key.secret) not in shown
     assert repr(keyring.id_key) not in shown
-    assert repr(keyring._wrapping.key) not in shown
+    assert repr(wrapping.key) not in shown
     assert keyring._loaded.root is not None
     assert repr(keyring._loaded.root) not in shown
     decryption = keyring.decryption_key(keyring.sealing_key().key_id)
