@@ -36,6 +36,7 @@ from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKe
 from isthmus.gateway.authn.development import DevelopmentIssuer
 from isthmus.gateway.statement_key import StatementKey
 from isthmus.keys.custody.openbao import OpenBaoTransit
+from isthmus.keys.custody.pkcs11 import Pkcs11Token
 from isthmus.keys.custody.provider import new_data_key
 from isthmus.keys.keyring_access import KeyringAccess
 from isthmus.keys.keyset import next_keyset, sign_keyset
@@ -60,7 +61,7 @@ SECRET_NAMES = frozenset(
     {
         "secret", "secrets", "seed", "id_key", "passphrase", "password", "token", "private_key",
         "message_key", "root_secret", "root_key", "root_seed", "dek", "plaintext", "data", "input", "value",
-        "openbao_token",
+        "openbao_token", "pkcs11_pin",
     }
 )  # fmt: skip
 
@@ -154,12 +155,16 @@ def holdings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Holdings:
     )
     parts = assemble(profile=profile, environment=os.environ)
     custody_token = "s.custody-token-of-the-server"
-    environment = {"ISTHMUS_OPENBAO_TOKEN": custody_token}
+    custody_pin = "pin-of-the-token"
+    environment = {"ISTHMUS_OPENBAO_TOKEN": custody_token, "ISTHMUS_PKCS11_PIN": custody_pin}
     data_key = new_data_key()
     transit = OpenBaoTransit(
         address="https://bao.example:8200",
         key="transit/data-team",
         token=custody_settings(profile, environment).openbao_token,
+    )
+    hardware = Pkcs11Token(
+        module=Path("/module.so"), key="isthmus/key", pin=custody_settings(profile, environment).pkcs11_pin
     )
     gateway_key = Ed25519PrivateKey.generate()
     signing, encryption = SigningPrivateKey.generate(), EncryptionPrivateKey.generate()
@@ -181,6 +186,7 @@ def holdings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Holdings:
             custody_settings(profile, environment),
             provider_of(profile, environment),
             transit,
+            hardware,
             data_key,
             tokens,
             FileToken(token_file),
@@ -197,6 +203,7 @@ def holdings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Holdings:
         secrets=[
             PASSPHRASE.encode(),
             custody_token.encode(),
+            custody_pin.encode(),
             data_key.secret,
             keyring._loaded.wrapping.key,
             contents.id_key,

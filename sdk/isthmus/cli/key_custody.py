@@ -22,6 +22,7 @@ class CustodyChoice(StrEnum):
 
     FILE = "file"
     OPENBAO = "openbao"
+    PKCS11 = "pkcs11"
 
 
 Custody = Annotated[
@@ -30,7 +31,10 @@ Custody = Annotated[
 ]
 CustodyKey = Annotated[
     str | None,
-    typer.Option(help="Which key wraps it: mount/name at OpenBao or Vault.", metavar="KEY"),
+    typer.Option(
+        help="Which key wraps it: mount/name at OpenBao or Vault, TOKEN-LABEL/KEY-LABEL with PKCS #11.",
+        metavar="KEY",
+    ),
 ]
 
 

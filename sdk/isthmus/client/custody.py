@@ -20,6 +20,8 @@ def custody_settings(profile: Profile, environment: Mapping[str, str]) -> Custod
         openbao_namespace=profile.openbao_namespace,
         openbao_ca_file=profile.openbao_ca_file,
         openbao_token=_credential("openbao_token", profile.openbao_token_file, environment),
+        pkcs11_module=profile.pkcs11_module,
+        pkcs11_pin=_credential("pkcs11_pin", profile.pkcs11_pin_file, environment),
     )
 
 

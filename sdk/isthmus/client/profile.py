@@ -45,12 +45,14 @@ _PATHS: Final = frozenset(
         "blob_spool",
         "openbao_token_file",
         "openbao_ca_file",
+        "pkcs11_module",
+        "pkcs11_pin_file",
     }
 )
 _FLAGS: Final = frozenset({"allow_insecure", "trust_on_first_use"})
 _NUMBERS: Final = frozenset({"blob_threshold_bytes", "blob_retention_days", "blob_max_bytes"})
 _PREFIXES: Final = "blob_prefixes"
-_SECRETS: Final = frozenset({"token", "passphrase", "openbao_token"})
+_SECRETS: Final = frozenset({"token", "passphrase", "openbao_token", "pkcs11_pin"})
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -84,6 +86,8 @@ class Profile:
     openbao_namespace: str | None = None
     openbao_token_file: Path | None = None
     openbao_ca_file: Path | None = None
+    pkcs11_module: Path | None = None
+    pkcs11_pin_file: Path | None = None
 
 
 def config_path(environment: Mapping[str, str] | None = None) -> Path:

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from pathlib import Path
+from typing import TypeVar
 
 from isthmus.keys.custody.provider import KeyEncryptionProvider
 from isthmus.keys.errors import KeyringError
+
+T = TypeVar("T")
 
 
 @unique
@@ -18,6 +21,7 @@ class Custody(StrEnum):
     """The providers that there are."""
 
     OPENBAO = "openbao"
+    PKCS11 = "pkcs11"
 
 
 def _no_credential() -> str:
@@ -32,6 +36,8 @@ class CustodySettings:
     openbao_namespace: str | None = None
     openbao_ca_file: Path | None = None
     openbao_token: Callable[[], str] = field(default=_no_credential, repr=False)
+    pkcs11_module: Path | None = None
+    pkcs11_pin: Callable[[], str] = field(default=_no_credential, repr=False)
 
 
 def open_provider(name: str, key: str, settings: CustodySettings) -> KeyEncryptionProvider:
@@ -41,11 +47,20 @@ def open_provider(name: str, key: str, settings: CustodySettings) -> KeyEncrypti
         KeyringError: there is no provider of this name, a setting is missing, or one is not valid.
 
     """
-    # Each is imported when it is used: they need libraries that nobody else needs.
     try:
         custody = Custody(name)
     except ValueError:
         raise KeyringError(f"this release knows no custody {name!r}; update isthmus") from None
+    try:
+        return _open(custody, key, settings)
+    except ModuleNotFoundError as error:
+        raise KeyringError(
+            f"the custody of this keyring needs {error.name}: pip install 'isthmus[{custody}]'"
+        ) from None
+
+
+def _open(custody: Custody, key: str, settings: CustodySettings) -> KeyEncryptionProvider:
+    # Each is imported when it is used: they need libraries that nobody else needs.
     match custody:
         case Custody.OPENBAO:
             from isthmus.keys.custody.openbao import OpenBaoTransit  # noqa: PLC0415
@@ -57,9 +72,15 @@ def open_provider(name: str, key: str, settings: CustodySettings) -> KeyEncrypti
                 namespace=settings.openbao_namespace,
                 ca_file=settings.openbao_ca_file,
             )
+        case Custody.PKCS11:
+            from isthmus.keys.custody.pkcs11 import Pkcs11Token  # noqa: PLC0415
+
+            return Pkcs11Token(
+                module=_required(settings.pkcs11_module, "pkcs11_module"), key=key, pin=settings.pkcs11_pin
+            )
 
 
-def _required(value: str | None, setting: str) -> str:
+def _required(value: T | None, setting: str) -> T:
     if value is None:
         raise KeyringError(
             f"the custody of this keyring needs {setting}: set it in the profile,"
