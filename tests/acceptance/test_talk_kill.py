@@ -3,45 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.deployment.deadline import await_that
 from tests.acceptance.deployment.process import RunningProcess
-from tests.acceptance.deployment.two_teams import ENDPOINT, TwoTeams, create_two_teams
-from tests.acceptance.kill.durable_lines import read_journal
+from tests.acceptance.deployment.two_teams import ENDPOINT, create_two_teams
 from tests.acceptance.talk.steps import STEPS, Walks
+from tests.acceptance.talk.walkers import Walkers, connected
 
-from isthmus.client.sync import SyncClient
-from isthmus.transport.channel import ChannelSettings
-
-PATIENCE_SECONDS = 60.0
 LEASE_SECONDS = 5
-PROGRAM = "tests.acceptance.talk.steps_worker"
-
-
-class Walkers:
-    """The workers of app-team, one after the other, and what they wrote down."""
-
-    def __init__(self, teams: TwoTeams) -> None:
-        self._teams = teams
-        self._journal = teams.folder / "steps.jsonl"
-        self._count = 0
-
-    def start(self) -> RunningProcess:
-        """Start a worker."""
-        self._count += 1
-        name = f"walker-{self._count}"
-        return self._teams.start(self._teams.handler, PROGRAM, str(self._journal), name=name)
-
-    def lines(self, what: str) -> list[tuple[int, int]]:
-        """Return (attempt, step) of everything that began, or was done."""
-        return [(line["attempt"], line[what]) for line in read_journal(self._journal) if what in line]
-
-    def wait_for(self, walker: RunningProcess, what: str, step: tuple[int, int]) -> None:
-        """Return when that is in the journal."""
-        await_that(
-            lambda: step in self.lines(what),
-            f"{step} {what}; {self.lines(what)}\n{walker.tail()}",
-            seconds=PATIENCE_SECONDS,
-        )
 
 
 def test_steps_are_not_run_again_when_their_worker_is_killed(tmp_path: Path) -> None:
@@ -54,7 +21,7 @@ def test_steps_are_not_run_again_when_their_worker_is_killed(tmp_path: Path) -> 
         teams.register(gateway)
         walker = walkers.start()
         running.append(walker)
-        with _connect(teams) as client:
+        with connected(teams) as client:
             handle = client.create_nexus_client(ENDPOINT, Walks).start_operation(Walks.walk, STEPS)
             for step in range(4):
                 walkers.wait_for(walker, "began", (1, step))
@@ -89,7 +56,7 @@ def test_signals_are_heard_again_when_worker_and_gateway_are_killed(tmp_path: Pa
         teams.register(gateway)
         walker = walkers.start()
         running.append(walker)
-        with _connect(teams) as client:
+        with connected(teams) as client:
             handle = client.create_nexus_client(ENDPOINT, Walks).start_operation(Walks.follow, 4)
             for step in (0, 1):
                 handle.signal("step", step)
@@ -108,13 +75,3 @@ def test_signals_are_heard_again_when_worker_and_gateway_are_killed(tmp_path: Pa
     finally:
         for process in running:
             process.kill()
-
-
-def _connect(teams: TwoTeams) -> SyncClient:
-    caller = teams.caller
-    return SyncClient.connect(
-        channel=ChannelSettings(address=teams.site.address),
-        keyring=caller.open_keyring(),
-        trust=caller.trust_file,
-        credentials=caller.tokens(),
-    )

@@ -54,7 +54,11 @@ async def main(journal: Path) -> None:
     """Serve until it is killed."""
     async with await connect() as client:
         handler = WalksHandler(Journal(journal))
-        await Worker(client, task_queue=TASK_QUEUE, nexus_service_handlers=[handler]).run()
+        # One at a time: whatever else is started waits.
+        worker = Worker(
+            client, task_queue=TASK_QUEUE, nexus_service_handlers=[handler], max_concurrent_tasks=1
+        )
+        await worker.run()
 
 
 if __name__ == "__main__":

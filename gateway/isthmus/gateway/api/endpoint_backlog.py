@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.api.moments import timestamp
 from isthmus.gateway.api.operation_messages import WAITING_CAUSES
-from isthmus.gateway.api.operation_views import OperationViews, View, view
+from isthmus.gateway.api.operation_views import OperationViews, View
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.core.circuit import Circuit
 from isthmus.gateway.dispatch.circuits import Circuits
@@ -35,7 +35,8 @@ class EndpointBacklogs:
         def query(reader: Reader) -> tuple[list[View], Mapping[str, int]]:
             listed = reader.open_operations(endpoint.name, 0, MOST_LOOKED_AT)
             queue = QueueKey(namespace=endpoint.namespace, task_queue=endpoint.task_queue)
-            return [view(reader, entry.operation) for entry in listed], reader.present_versions(queue, now)
+            views = self._views.views(reader, (entry.operation for entry in listed))
+            return views, reader.present_versions(queue, now)
 
         views, versions = await self._store.read(query)
         waiting = (self._views.waiting(shown) for shown in views)

@@ -6,7 +6,7 @@ from isthmus.endpoints.endpoint import Endpoint
 from isthmus.endpoints.visibility import is_visible
 from isthmus.gateway.api.authorization import Authorization
 from isthmus.gateway.api.operation_status import no_operation, operation_not_found
-from isthmus.gateway.api.operation_views import OperationViews, View, view
+from isthmus.gateway.api.operation_views import OperationViews, View
 from isthmus.gateway.api.paging import page_size, page_start_position, page_token
 from isthmus.gateway.api.registry_cache import RegistryCache
 from isthmus.gateway.authn.principal import Principal
@@ -107,7 +107,7 @@ class OperationControl:
             operation = reader.operation(key)
             if operation is None:
                 raise no_operation(reader.identity(key))
-            return view(reader, operation)
+            return self._views.view(reader, operation)
 
         return await self._store.read(query)
 

@@ -1,7 +1,7 @@
 """Pages of operations, for the namespace that called them or the one that serves them."""
 
 from isthmus.gateway.api.operation_messages import state_from
-from isthmus.gateway.api.operation_views import OperationViews, View, view
+from isthmus.gateway.api.operation_views import OperationViews, View
 from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.core.errors import InvalidRequestError
 from isthmus.gateway.core.operation import State
@@ -41,7 +41,7 @@ class OperationListing:
         def query(reader: Reader) -> tuple[list[View], str]:
             listed = reader.list_operations(wanted)
             more = str(listed[-1].position) if len(listed) == size else ""
-            return [view(reader, entry.operation) for entry in listed], more
+            return self._views.views(reader, (entry.operation for entry in listed)), more
 
         views, more = await self._store.read(query)
         return operation_service_pb2.ListOperationsResponse(

@@ -8,7 +8,6 @@ this process is mended when the session comes back or its lease runs out.
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -155,15 +154,19 @@ class Dispatcher:
         served = self._served.get(queue)
         return 0 if served is None else len(served.queue)
 
-    def takers(self, operation: Operation) -> tuple[int, Target]:
-        """How many connected sessions may get the next attempt of an operation, and which ones may."""
+    def takers(self, operation: Operation, present: Mapping[str, int] | None = None) -> tuple[int, Target]:
+        """How many sessions may get the next attempt of an operation, and which ones may.
+
+        ``present`` are the sessions of each version that poll its queue; None: those connected here.
+        """
         queue = queue_of(operation)
-        served = self._served.get(queue)
+        if present is None:
+            served = self._served.get(queue)
+            present = {} if served is None else served.queue.versions()
         if not self.routes.is_routed(queue):
-            return 0 if served is None else len(served.queue), Target()
-        versions = Counter[str]() if served is None else served.queue.versions()
-        target = self.routes.target(operation, versions.keys())
-        return sum(count for version, count in versions.items() if target.takes(version)), target
+            return sum(present.values()), Target()
+        target = self.routes.target(operation, present.keys())
+        return sum(count for version, count in present.items() if target.takes(version)), target
 
     def connected(self) -> Mapping[QueueKey, int]:
         """How many sessions of each queue are connected."""

@@ -21,7 +21,7 @@ MOST_OPERATIONS = 200_000
 _LOG = logging.getLogger(__name__)
 
 Pollers = Callable[[QueueKey], int]
-"""How many worker sessions of a queue are connected."""
+"""How many worker sessions poll a queue."""
 HeldUp = Callable[[str, str, str], bool]
 """Whether a circuit is open for an endpoint, task queue and caller."""
 
@@ -44,6 +44,10 @@ class Backlog(Value):
     is_complete: bool
 
 
+_Found = tuple[Sequence[Endpoint], list[WaitingGroup], bool, Mapping[QueueKey, int] | None]
+"""Endpoints, what waits, whether that is all, and who polls if other gateways may have workers, too."""
+
+
 class BacklogCache:
     """Asks the store, remembers the answer for KEPT_SECONDS, and lets whoever asks meanwhile share it."""
 
@@ -56,6 +60,15 @@ class BacklogCache:
         held_up: HeldUp,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Count what waits in a store.
+
+        Args:
+            store: the store.
+            clock: tells the time.
+            pollers: how many sessions of a queue are connected to this gateway, for a store without others.
+            held_up: whether a circuit is open.
+            monotonic: seconds that only grow.
+        """
         self._store = store
         self._clock = clock
         self._pollers = pollers
@@ -76,13 +89,21 @@ class BacklogCache:
     async def _ask(self) -> Backlog | None:
         now = self._clock.now()
         try:
-            endpoints, groups, is_complete = await self._store.read(lambda reader: _look(reader, now))
+            found = await self._store.read(lambda reader: self._look(reader, now))
         except GatewayError as error:
             _LOG.warning("the backlog cannot be measured: %s", error.message)
             return None
-        return summed(
-            endpoints, groups, is_complete=is_complete, pollers=self._pollers, held_up=self._held_up
-        )
+        endpoints, groups, is_complete, present = found
+        pollers = self._pollers if present is None else present.__getitem__
+        return summed(endpoints, groups, is_complete=is_complete, pollers=pollers, held_up=self._held_up)
+
+    def _look(self, reader: Reader, now: datetime) -> _Found:
+        endpoints, groups, is_complete = _look(reader, now)
+        if not self._store.is_shared:
+            return endpoints, groups, is_complete, None
+        queues = {_queue(group) for group in groups}
+        present = {queue: sum(reader.present_versions(queue, now).values()) for queue in queues}
+        return endpoints, groups, is_complete, present
 
 
 def summed(
@@ -109,14 +130,13 @@ def summed(
     }
     causes: dict[tuple[str, WaitingCause], int] = {}
     for group in groups:
-        queue = QueueKey(namespace=NamespaceName(group.handler), task_queue=group.task_queue)
         is_held_up = held_up(group.endpoint, group.task_queue, group.caller)
         cause = waiting_cause(
             group.state,
             is_delayed=group.is_delayed,
             last_attempt_end=group.last_attempt_end,
             is_key_missing=group.is_key_missing,
-            pollers=pollers(queue),
+            pollers=pollers(_queue(group)),
             is_held_up=is_held_up,
         )
         causes[group.endpoint, cause] = causes.get((group.endpoint, cause), 0) + group.operations
@@ -124,6 +144,10 @@ def summed(
             key = (group.endpoint, group.handler, group.task_queue)
             queues[key] = _added(queues.get(key), group)
     return Backlog(queues=tuple(queues.values()), causes=causes, is_complete=is_complete)
+
+
+def _queue(group: WaitingGroup) -> QueueKey:
+    return QueueKey(namespace=NamespaceName(group.handler), task_queue=group.task_queue)
 
 
 def _added(before: QueueBacklog | None, group: WaitingGroup) -> QueueBacklog:

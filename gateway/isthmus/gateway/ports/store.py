@@ -24,6 +24,9 @@ CommitWatcher = Callable[[int, float], None]
 class Store(Protocol):
     """The one durable thing. Commands of concurrent callers share commits."""
 
+    is_shared: bool
+    """Whether other gateways may use it at the same time: then what is connected here is not all there is."""
+
     async def transact(self, command: Command[T], *, reads: Sequence[OperationKey] = ()) -> T:
         """Run a command and return its result after its changes are on disk.
 

@@ -70,6 +70,8 @@ class PostgresqlStore(GroupCommitStore[PostgresqlConnection]):
         readers: queries that run at the same time, each on a connection of its own.
     """
 
+    is_shared = True
+
     def __init__(self, dsn: str, *, most_waiting: int = 10_000, readers: int = 4) -> None:
         self._dsn = dsn
         self._sender = Sender()

@@ -56,6 +56,8 @@ class SqliteStore(GroupCommitStore[sqlite3.Connection]):
         readers: queries that run at the same time.
     """
 
+    is_shared = False
+
     def __init__(self, path: Path, *, most_waiting: int = 10_000, readers: int = 4) -> None:
         super().__init__(
             SqliteTransactions(lambda: connect(path, WRITER_SETTINGS)),

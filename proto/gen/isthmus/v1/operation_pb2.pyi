@@ -394,7 +394,9 @@ class Operation(google.protobuf.message.Message):
     attempts_spent: builtins.int
     """Attempts that count against the endpoint's limit: those since it was started or redriven."""
     pollers: builtins.int
-    """Worker sessions that poll its task queue; meaningful while it is not finished."""
+    """Worker sessions that poll its task queue and may get it, at whichever gateway; meaningful while it is not
+    finished. One at another gateway counts until its lease is over.
+    """
     statement: global___StatementKind.ValueType
     """Why the gateway ended it; unspecified when the handler's namespace attested the ending."""
     version: builtins.str
