@@ -9,9 +9,9 @@ import pytest
 from tests.acceptance.deployment.deadline import await_that
 from tests.acceptance.deployment.process import RunningProcess
 from tests.acceptance.deployment.two_teams import ENDPOINT, create_two_teams
-from tests.acceptance.kill.durable_lines import read_journal
-from tests.acceptance.kill.jobs import Job, Jobs
 from tests.acceptance.large.files import peak_bytes
+from tests.faults.kill.durable_lines import read_journal
+from tests.faults.kill.jobs import Job, Jobs
 
 from isthmus.client import SyncClient
 
@@ -57,7 +57,7 @@ def test_every_task_goes_to_one_poller_when_thousands_wait(
             pollers.kill()
             worker = deployment.start(
                 deployment.handler,
-                "tests.acceptance.kill.worker_program",
+                "tests.faults.kill.worker_program",
                 str(tmp_path / "ledger"),
                 name="worker",
             )

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import nexusrpc
 from tests.acceptance.deployment.two_teams import ENDPOINT
-from tests.acceptance.kill.durable_lines import Journal, read_journal
-from tests.acceptance.kill.jobs import Job, Receipt
 from tests.faults.connecting import AGAIN_SECONDS, connect
+from tests.faults.kill.durable_lines import Journal, read_journal
+from tests.faults.kill.jobs import Job, Receipt
 from tests.faults.records import caller_log
 from tests.faults.work import SCHEDULE_TO_CLOSE, SIGNAL, SIGNALS, START_TO_CLOSE, Ending, Way, Work, way_of
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.acceptance.kill import checker as kill_checker
+from tests.faults.kill import checker as kill_checker
 from tests.faults.records import (
     ENDS,
     GOES_OUT,

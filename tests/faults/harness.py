@@ -15,11 +15,11 @@ from typing import assert_never
 from sqlalchemy.exc import OperationalError
 from tests.acceptance.deployment.deadline import OverdueError, await_that
 from tests.acceptance.deployment.process import RunningProcess
-from tests.acceptance.kill.checker import OutcomeWatch
-from tests.acceptance.kill.durable_lines import JournalReader, read_journal
-from tests.acceptance.kill.records import Run
 from tests.faults.checker import Finding, check, due_us, lateness_us
 from tests.faults.deployment import LANES, WORKERS, FaultDeployment
+from tests.faults.kill.checker import OutcomeWatch
+from tests.faults.kill.durable_lines import JournalReader, read_journal
+from tests.faults.kill.records import Run
 from tests.faults.moved_clock import move_clock
 from tests.faults.plan import Fault, FaultKind, faults
 from tests.faults.records import CallerHistory, History, caller_log

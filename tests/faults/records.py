@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.acceptance.kill.records import CallerLog, Run, Stored
+from tests.faults.kill.records import CallerLog, Run, Stored
 from tests.faults.signals import Heard, Signaled
 
 

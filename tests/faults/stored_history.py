@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, text
-from tests.acceptance.kill.records import Stored
+from tests.faults.kill.records import Stored
 from tests.faults.records import ENDS, GOES_OUT, WAITS, QueueEvent, Timing
 
 from isthmus.v1 import audit_pb2

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from tests.acceptance.kill import checker as kill_checker
-from tests.acceptance.kill.records import Acknowledged, CallerLog, Received, Run, Stored
 from tests.faults.checker import LATEST_US, Problem, check, lateness_us
+from tests.faults.kill import checker as kill_checker
+from tests.faults.kill.records import Acknowledged, CallerLog, Received, Run, Stored
 from tests.faults.records import (
     ENDS,
     GOES_OUT,

@@ -4,7 +4,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 import nexusrpc
-from tests.acceptance.kill.jobs import Job, Receipt
+from tests.faults.kill.jobs import Job, Receipt
 
 SCHEDULE_TO_CLOSE = timedelta(seconds=4)
 START_TO_CLOSE = timedelta(seconds=3)

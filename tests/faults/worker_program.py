@@ -18,9 +18,9 @@ from nexusrpc.handler import (
     sync_operation,
 )
 from tests.acceptance.deployment.two_teams import TASK_QUEUE
-from tests.acceptance.kill.durable_lines import Journal
-from tests.acceptance.kill.jobs import Ending, Job, Receipt
 from tests.faults.connecting import AGAIN_SECONDS, connect
+from tests.faults.kill.durable_lines import Journal
+from tests.faults.kill.jobs import Ending, Job, Receipt
 from tests.faults.work import SIGNALS, Work
 
 from isthmus.transport.errors import UnauthenticatedError

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from tests.acceptance.deployment.two_teams import ENDPOINT
-from tests.acceptance.kill.connecting import connect
 from tests.acceptance.large.files import Files, digest_of, peak_bytes
+from tests.faults.kill.connecting import connect
 
 from isthmus.blobs import File
 

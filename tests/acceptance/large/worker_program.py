@@ -5,8 +5,8 @@ import signal
 
 from nexusrpc.handler import StartOperationContext, service_handler, sync_operation
 from tests.acceptance.deployment.two_teams import TASK_QUEUE
-from tests.acceptance.kill.connecting import connect
 from tests.acceptance.large.files import Files
+from tests.faults.kill.connecting import connect
 
 from isthmus.blobs import File
 from isthmus.worker import Worker

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from nexusrpc.handler import StartOperationContext, service_handler, sync_operation
 from tests.acceptance.deployment.two_teams import TASK_QUEUE
-from tests.acceptance.kill.connecting import connect
-from tests.acceptance.kill.durable_lines import Journal
 from tests.acceptance.talk.steps import Walks
+from tests.faults.kill.connecting import connect
+from tests.faults.kill.durable_lines import Journal
 
 from isthmus.worker import Worker, current
 

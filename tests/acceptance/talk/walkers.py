@@ -3,7 +3,7 @@
 from tests.acceptance.deployment.deadline import await_that
 from tests.acceptance.deployment.process import RunningProcess
 from tests.acceptance.deployment.two_teams import TwoTeams
-from tests.acceptance.kill.durable_lines import read_journal
+from tests.faults.kill.durable_lines import read_journal
 
 from isthmus.client.sync import SyncClient
 from isthmus.transport.channel import ChannelSettings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.acceptance.deployment.two_teams import create_two_teams
-from tests.acceptance.kill.rounds import KillRounds
+from tests.faults.kill.rounds import KillRounds
 
 ROUNDS = int(os.environ.get("ISTHMUS_KILL_ROUNDS", "50"))
 # The shortest that a gateway accepts: what a killed worker held waits for it.

@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.acceptance.kill.records import Stored
+from tests.faults.kill.records import Stored
 
 from isthmus.wire.names import OperationId, format_operation_id
 

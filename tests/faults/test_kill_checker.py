@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.acceptance.kill.checker import Finding, OutcomeWatch, Problem, check
-from tests.acceptance.kill.durable_lines import Journal, read_journal
-from tests.acceptance.kill.jobs import Job
-from tests.acceptance.kill.records import Acknowledged, CallerLog, Received, Run, Stored
+from tests.faults.kill.checker import Finding, OutcomeWatch, Problem, check
+from tests.faults.kill.durable_lines import Journal, read_journal
+from tests.faults.kill.jobs import Job
+from tests.faults.kill.records import Acknowledged, CallerLog, Received, Run, Stored
 
 JOBS = range(1, 21)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import nexusrpc
 from nexusrpc.handler import StartOperationContext, service_handler, sync_operation
 from tests.acceptance.deployment.two_teams import TASK_QUEUE
-from tests.acceptance.kill.connecting import connect
-from tests.acceptance.kill.durable_lines import Journal
-from tests.acceptance.kill.jobs import Ending, Job, Jobs, Receipt
+from tests.faults.kill.connecting import connect
+from tests.faults.kill.durable_lines import Journal
+from tests.faults.kill.jobs import Ending, Job, Jobs, Receipt
 
 from isthmus.worker import Worker, current
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from tests.acceptance.deployment.deadline import OverdueError, await_that
 from tests.acceptance.deployment.process import RunningProcess
 from tests.acceptance.deployment.two_teams import TwoTeams
-from tests.acceptance.kill.checker import Finding, OutcomeWatch, check
-from tests.acceptance.kill.durable_lines import JournalReader, read_journal
-from tests.acceptance.kill.records import CallerLog, Run
-from tests.acceptance.kill.stored import read_store
+from tests.faults.kill.checker import Finding, OutcomeWatch, check
+from tests.faults.kill.durable_lines import JournalReader, read_journal
+from tests.faults.kill.records import CallerLog, Run
+from tests.faults.kill.stored import read_store
 
-_CALLER = "tests.acceptance.kill.caller_program"
-_WORKER = "tests.acceptance.kill.worker_program"
+_CALLER = "tests.faults.kill.caller_program"
+_WORKER = "tests.faults.kill.worker_program"
 _WORKERS = 2
 PROGRESS_SECONDS = 40.0
 FINISH_SECONDS = 90.0

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import nexusrpc
 from tests.acceptance.deployment.two_teams import ENDPOINT
-from tests.acceptance.kill.connecting import connect
-from tests.acceptance.kill.durable_lines import Journal, read_journal
-from tests.acceptance.kill.jobs import Ending, Job, Jobs, Receipt
-from tests.acceptance.kill.records import CallerLog
+from tests.faults.kill.connecting import connect
+from tests.faults.kill.durable_lines import Journal, read_journal
+from tests.faults.kill.jobs import Ending, Job, Jobs, Receipt
+from tests.faults.kill.records import CallerLog
 
 from isthmus.client import Client, NexusClient, OperationHandle
 

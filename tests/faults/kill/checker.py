@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.acceptance.kill.jobs import Job
-from tests.acceptance.kill.records import CallerLog, Run, Stored
+from tests.faults.kill.jobs import Job
+from tests.faults.kill.records import CallerLog, Run, Stored
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled", "timed_out", "denied"})
 # Ended by the gateway: no run of a handler made it.
