@@ -35,6 +35,7 @@ from isthmus.client.profile import Profile
 from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKey
 from isthmus.gateway.authn.development import DevelopmentIssuer
 from isthmus.gateway.statement_key import StatementKey
+from isthmus.keys.custody.aws_kms import AwsKms
 from isthmus.keys.custody.openbao import OpenBaoTransit
 from isthmus.keys.custody.pkcs11 import Pkcs11Token
 from isthmus.keys.custody.provider import new_data_key
@@ -187,6 +188,7 @@ def holdings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Holdings:
             provider_of(profile, environment),
             transit,
             hardware,
+            AwsKms(key="alias/data-team"),
             data_key,
             tokens,
             FileToken(token_file),

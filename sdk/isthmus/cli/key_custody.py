@@ -23,6 +23,7 @@ class CustodyChoice(StrEnum):
     FILE = "file"
     OPENBAO = "openbao"
     PKCS11 = "pkcs11"
+    AWS_KMS = "aws-kms"
 
 
 Custody = Annotated[
@@ -32,7 +33,8 @@ Custody = Annotated[
 CustodyKey = Annotated[
     str | None,
     typer.Option(
-        help="Which key wraps it: mount/name at OpenBao or Vault, TOKEN-LABEL/KEY-LABEL with PKCS #11.",
+        help="Which key wraps it: mount/name at OpenBao or Vault, TOKEN-LABEL/KEY-LABEL with PKCS #11,"
+        " an ARN or alias/name at AWS KMS.",
         metavar="KEY",
     ),
 ]

@@ -22,6 +22,7 @@ class Custody(StrEnum):
 
     OPENBAO = "openbao"
     PKCS11 = "pkcs11"
+    AWS_KMS = "aws-kms"
 
 
 def _no_credential() -> str:
@@ -78,6 +79,10 @@ def _open(custody: Custody, key: str, settings: CustodySettings) -> KeyEncryptio
             return Pkcs11Token(
                 module=_required(settings.pkcs11_module, "pkcs11_module"), key=key, pin=settings.pkcs11_pin
             )
+        case Custody.AWS_KMS:
+            from isthmus.keys.custody.aws_kms import AwsKms  # noqa: PLC0415
+
+            return AwsKms(key=key)
 
 
 def _required(value: T | None, setting: str) -> T:
