@@ -235,7 +235,7 @@ def test_credential_says_who_it_is_when_it_is_asked(isthmus: CommandLine) -> Non
 
 
 def test_new_team_gets_going_when_it_makes_its_own_keys(isthmus: CommandLine, tmp_path: Path) -> None:
-    """Keys init, keys publish: the passphrase from a file, the root in a file of its own."""
+    """Keys init, keys publish: the passphrase from a file, root and signer in files of their own."""
     passphrase = tmp_path / "passphrase"
     passphrase.write_text("a long one\n")
     passphrase.chmod(0o600)
@@ -247,11 +247,70 @@ def test_new_team_gets_going_when_it_makes_its_own_keys(isthmus: CommandLine, tm
         assert made.code == 0, made.err
         assert made.json["trust_domain"] == "dev.isthmus.internal"
         assert isthmus("keys", "init", "--root", root, "--namespace", "data-team").code == 2
-        assert isthmus("keys", "publish").code == 2
-        # Another root signed the keyset that is published: nothing is published over it.
-        assert isthmus("keys", "publish", "--root", root).code == 1
+        assert (tmp_path / "keys" / "keyring.json.signer").exists()
+        assert isthmus("keys", "publish", "--signer", str(tmp_path / "nosuch")).code == 2
+        # Another root vouches for the keyset that is published: nothing is published over it.
+        assert isthmus("keys", "publish").code == 1
     finally:
         del isthmus.environment["ISTHMUS_PASSPHRASE_FILE"], isthmus.environment["ISTHMUS_KEYRING"]
+
+
+def test_three_people_hold_the_root_when_they_signed_for_it(isthmus: CommandLine, tmp_path: Path) -> None:
+    """From a root of one key to two of three; the old pin holds, because the old key signed, too."""
+    about = isthmus("keys", "show").json
+    for name in ("alice", "bob", "carol"):
+        new = isthmus(
+            *("root", "new", str(tmp_path / name), "--namespace", about["namespace"]),
+            *("--trust-domain", about["trust_domain"]),
+        )
+        assert new.code == 0, new.err
+        (tmp_path / f"{name}.pub").write_text(new.json["public"])
+    draft = str(tmp_path / "draft.json")
+    keys = [f"--key={tmp_path / name}.pub" for name in ("alice", "bob", "carol")]
+    drafted = isthmus("root", "draft", draft, *keys, "--threshold", "2")
+    assert drafted.json["missing_signatures"] == [
+        "2 of the new root",
+        "1 of the old root",
+        "2 of the delegation",
+    ]
+    assert isthmus("root", "adopt", draft).code == 1
+    old = isthmus.directory / "data-team" / "keyring.json.root"
+    for root in (tmp_path / "alice", tmp_path / "carol"):
+        assert isthmus("root", "sign", draft, "--root", str(root)).code == 0
+    signed = isthmus("root", "sign", draft, "--root", str(old))
+    assert signed.code == 0, signed.err
+    assert signed.json["missing_signatures"] == []
+    assert isthmus("root", "show", draft).json == signed.json
+    assert isthmus("root", "adopt", draft).code == 0
+    published = isthmus("keys", "publish")
+    assert published.code == 0, published.err
+    fingerprint = isthmus("keys", "show").json["fingerprint"]
+    assert fingerprint == signed.json["fingerprint"] != about["fingerprint"]
+
+    (verdict,) = isthmus("trust", "verify", profile="app-team").json
+    assert (verdict["namespace"], verdict["verdict"]) == ("data-team", "verified")
+    assert verdict["keyset_version"] == published.json["keyset_version"]
+    moved = isthmus("trust", "add", "data-team", "--fingerprint", fingerprint, profile="app-team")
+    assert moved.json["fingerprint"] == fingerprint
+    assert isthmus("trust", "verify", profile="app-team").code == 0
+    assert isthmus("keys", "delegate").code == 2, "one key alone has no say any more"
+
+
+def test_keyset_stays_alive_when_cron_renews_it(isthmus: CommandLine) -> None:
+    """Neither root nor signer is needed, and status says until when."""
+    before = isthmus("keys", "status", profile="app-team").json
+    assert before["keys_not_in_this_keyring"] == []
+    renewed = isthmus("keys", "renew", profile="app-team")
+    assert renewed.code == 0, renewed.err
+    assert renewed.json["renewed"]
+    assert renewed.json["expires_at"] > before["expires_at"]
+    assert isthmus("trust", "verify", "app-team").code == 0
+    assert isthmus("keys", "delegate", profile="app-team").code == 0
+    published = isthmus("keys", "publish", profile="app-team")
+    assert published.json["published"]
+    after = isthmus("keys", "status", profile="app-team").json
+    assert after["delegation_expires_at"] > before["delegation_expires_at"]
+    assert isthmus("trust", "verify", "app-team", "nobody").code == 1
 
 
 def test_demo_teams_answer_when_dev_runs_them(tmp_path: Path) -> None:

@@ -16,18 +16,18 @@ from tests.unit.envelope.world import World
 from isthmus.envelope import binding, checks, inner, replay, request_proof, statement
 from isthmus.envelope import open as opening
 from isthmus.envelope.errors import EnvelopeRejectedError, KeyUnavailableError, RejectionReason
-from isthmus.keys import keyset
-from isthmus.keys.errors import KeysetProblem, KeysetRejectedError
+from isthmus.keys.errors import KeysetRejectedError
+from isthmus.wire import chain, limits
 from isthmus.wire import envelope as wire_envelope
 from isthmus.wire import header as wire_header
-from isthmus.wire import limits
+from isthmus.wire.chain import ChainProblem
 
 
 class NotBelievedError(Exception):
     """A statement of the gateway was reported as unproven."""
 
 
-Reason = RejectionReason | KeysetProblem | type[Exception]
+Reason = RejectionReason | ChainProblem | type[Exception]
 Run = Callable[[World], object]
 
 
@@ -77,6 +77,11 @@ def refusal(run: Run, world: World) -> Reason | None:
     return None
 
 
+def _first(*_: object) -> int:
+    """Let the first root count, whatever is pinned."""
+    return 0
+
+
 def _nothing(*_arguments: object, **_named: object) -> None:
     """Stand in for a check that was removed."""
 
@@ -119,7 +124,7 @@ _REPLACED: dict[str, tuple[tuple[Any, str, object], ...]] = {
     "fingerprint": ((request_proof, "check_fingerprint", _nothing),),
     "deadline": ((statement, "deadline_has_passed", _yes),),
     "own_cancel": ((statement, "is_own_cancel", _yes),),
-    "keyset_root": ((keyset, "_check_root", _nothing),),
+    "keyset_root": ((chain, "_pinned", _first),),
 }  # fmt: skip
 
 

@@ -34,16 +34,18 @@ from isthmus.envelope.replay import RedeliveryGuard, SequenceGuard
 from isthmus.envelope.request_proof import verify_request_proof
 from isthmus.envelope.seal import Sealed
 from isthmus.envelope.statement import Belief, StatementKind, verify_statement
-from isthmus.keys.errors import KeysetProblem
+from isthmus.keys.founding import found
 from isthmus.keys.keyring import OwnKeys
-from isthmus.keys.keyset import Keyset, Pin, sign_keyset, verify_keyset
-from isthmus.keys.public_key import KeyKind, KeyState, PublicKeyRecord
+from isthmus.keys.keyset import Pin, verify_keyset
+from isthmus.keys.statements import sign_keyset
 from isthmus.payload.payload import Payload
 from isthmus.v1 import envelope_pb2, operation_pb2
+from isthmus.wire.chain import ChainProblem
 from isthmus.wire.header import Direction, encode_header
-from isthmus.wire.keyset import root_fingerprint
 from isthmus.wire.names import OperationId
+from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
 from isthmus.wire.statement import statement_signed_bytes
+from isthmus.wire.trust_statement import Keyset
 
 BOUND = ("signature", "wrap_info", "body_context")
 """A header that differs from the sealed one breaks the signature, the wrap and the body, each by itself."""
@@ -250,13 +252,13 @@ def test_attack_19_suite_downgraded(world: World) -> object:
     )
 
 
-@attack(KeysetProblem.ROOT, stopped_by=("keyset_root",))
+@attack(ChainProblem.PIN, stopped_by=("keyset_root",))
 def test_attack_20_keyset_substituted(world: World) -> object:
     """The gateway presents a keyset with keys of its own, signed by a root of its own."""
-    root = SigningPrivateKey.from_bytes(fixed_bytes("root"))
-    pin = Pin(
-        namespace="app-team", trust_domain=TRUST_DOMAIN, root_fingerprint=root_fingerprint(root.public.raw)
+    genuine, substitute = (
+        found(namespace="app-team", trust_domain=TRUST_DOMAIN, now_ms=NOW_MS) for _ in range(2)
     )
+    pin = Pin(namespace="app-team", trust_domain=TRUST_DOMAIN, fingerprint=genuine.contents.fingerprint)
     record = PublicKeyRecord(
         key_id=world.stranger.encryption.key_id,
         kind=KeyKind.ENCRYPTION,
@@ -273,7 +275,7 @@ def test_attack_20_keyset_substituted(world: World) -> object:
         expires_at_ms=NOW_MS + HOUR_MS,
         keys=(record,),
     )
-    signed = sign_keyset(substituted, world.stranger.signing)
+    signed = sign_keyset(substituted, substitute.contents, substitute.signer)
     return verify_keyset(signed, pin=pin, seen=None, now_ms=NOW_MS)
 
 

@@ -1,6 +1,7 @@
 """Malformed, oversized and misdirected messages: each is refused clearly, and the gateway goes on."""
 
 import random
+import time
 from collections.abc import Callable, Sequence
 
 import grpc
@@ -10,7 +11,9 @@ from tests.adversarial.victim import CALL_SECONDS, MIB, Metadata, Victim
 from tests.integration.registry_gateway import reason_of
 
 from isthmus.gateway.api.access import ACCESS, Access
+from isthmus.keys.statements import next_keyset, sign_keyset
 from isthmus.v1 import key_service_pb2, operation_service_pb2
+from isthmus.wire.trust_statement import signed_keyset_message
 
 V1 = "/isthmus.v1."
 START = V1 + "OperationService/StartOperation"
@@ -99,10 +102,13 @@ def truncations(message: bytes, count: int) -> Sequence[bytes]:
 async def test_message_is_refused_when_truncated(victim: Victim) -> None:
     """A keyset that stops anywhere is refused, and is not published in part."""
     keyring = victim.deployment.caller.open_keyring()
-    keyset = key_service_pb2.SignedKeyset(
-        keyset=bytes(3000), root_public_key=keyring.contents.root_public_key, signature=bytes(64)
+    signed = sign_keyset(
+        next_keyset(keyring.contents, now_ms=time.time_ns() // 1_000_000),
+        keyring.contents,
+        keyring.signer_key(),
     )
-    whole = key_service_pb2.PublishKeysetRequest(keyset=keyset).SerializeToString()
+    request = key_service_pb2.PublishKeysetRequest(keyset=signed_keyset_message(signed))
+    whole = request.SerializeToString()
     async with victim.survives(), victim.channel() as channel:
         for part in truncations(whole, 40):
             error = await refusal(channel, V1 + "KeyService/PublishKeyset", part, metadata=victim.caller)

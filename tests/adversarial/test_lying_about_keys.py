@@ -8,9 +8,10 @@ from tests.adversarial.deceived import ENDPOINT, MALLORY, Deceived, Payments, de
 from isthmus.client import Client
 from isthmus.client.engine import now_ms
 from isthmus.keys.errors import KeysetRejectedError, TrustError
-from isthmus.keys.keyset import next_keyset, sign_keyset
+from isthmus.keys.statements import next_keyset, sign_keyset
 from isthmus.keys.trust import TrustStore
 from isthmus.v1 import key_service_pb2
+from isthmus.wire.trust_statement import signed_keyset_message
 
 
 @pytest.fixture
@@ -25,15 +26,12 @@ async def test_nothing_is_sealed_when_the_keyset_is_another_namespaces(world: De
     """A namespace's keys come from its pinned root; whatever else is served, no request leaves."""
     strange = sign_keyset(
         next_keyset(world.mallory.keyring.contents, now_ms=now_ms()),
-        world.mallory.keyring.root_key(),
+        world.mallory.keyring.contents,
+        world.mallory.keyring.signer_key(),
     )
 
     def about(answer: key_service_pb2.GetKeysetResponse) -> None:
-        answer.keyset.CopyFrom(
-            key_service_pb2.SignedKeyset(
-                keyset=strange.keyset, root_public_key=strange.root_public_key, signature=strange.signature
-            )
-        )
+        answer.keyset.CopyFrom(signed_keyset_message(strange))
 
     world.liar.about_keyset = about
     fresh = await world.connect(world.caller)
@@ -50,12 +48,13 @@ async def test_nothing_is_sealed_when_the_keyset_is_an_old_one(world: Deceived) 
     early = await world.connect(world.caller)
     assert await early.create_nexus_client(ENDPOINT, Payments).execute_operation(Payments.double, 1) == 2
     newer = sign_keyset(
-        next_keyset(world.owner.keyring.contents, now_ms=now_ms()), world.owner.keyring.root_key()
+        next_keyset(world.owner.keyring.contents, now_ms=now_ms()),
+        world.owner.keyring.contents,
+        world.owner.keyring.signer_key(),
     )
 
     def serve_newer(answer: key_service_pb2.GetKeysetResponse) -> None:
-        answer.keyset.keyset = newer.keyset
-        answer.keyset.signature = newer.signature
+        answer.keyset.CopyFrom(signed_keyset_message(newer))
 
     world.liar.about_keyset = serve_newer
     later = await world.connect(world.caller)

@@ -40,7 +40,7 @@ from isthmus.keys.custody.openbao import OpenBaoTransit
 from isthmus.keys.custody.pkcs11 import Pkcs11Token
 from isthmus.keys.custody.provider import new_data_key
 from isthmus.keys.keyring_access import KeyringAccess
-from isthmus.keys.keyset import next_keyset, sign_keyset
+from isthmus.keys.statements import next_keyset, sign_keyset
 from isthmus.payload.payload import Payload
 from isthmus.testing import LocalGateway
 from isthmus.transport.channel import ChannelSettings
@@ -61,8 +61,8 @@ PACKAGES = (
 SECRET_NAMES = frozenset(
     {
         "secret", "secrets", "seed", "id_key", "passphrase", "password", "token", "private_key",
-        "message_key", "root_secret", "root_key", "root_seed", "dek", "plaintext", "data", "input", "value",
-        "openbao_token", "pkcs11_pin",
+        "message_key", "root_secret", "root_key", "root_seed", "renewer_secret", "signer_key", "dek",
+        "plaintext", "data", "input", "value", "openbao_token", "pkcs11_pin",
     }
 )  # fmt: skip
 
@@ -177,10 +177,12 @@ def holdings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Holdings:
             contents,
             *contents.keys,
             keyring.root_key(),
+            keyring.signer_key(),
+            keyring.renewer_key(),
             keyring.signing_key(),
             keyring.decryption_key(keyring.sealing_key().key_id),
             keyring.own_keys(),
-            sign_keyset(next_keyset(contents, now_ms=1_790_000_000_000), keyring.root_key()),
+            sign_keyset(next_keyset(contents, now_ms=1_790_000_000_000), contents, keyring.signer_key()),
             keyring._loaded.wrapping,
             KeyringAccess.by(PASSPHRASE.encode()),
             KeyringAccess.by(transit),
@@ -209,6 +211,9 @@ def holdings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Holdings:
             data_key.secret,
             keyring._loaded.wrapping.key,
             contents.id_key,
+            keyring.root_key().to_bytes(),
+            keyring.signer_key().to_bytes(),
+            contents.renewer_secret or b"?",
             *(key.secret for key in contents.keys if key.secret is not None),
             token_file.read_bytes(),
             tokens.token().encode(),
@@ -304,6 +309,9 @@ async def test_secret_is_not_logged_when_everything_is(
         secrets=[
             about.credentials.token().encode(),
             contents.id_key,
+            about.keyring.root_key().to_bytes(),
+            about.keyring.signer_key().to_bytes(),
+            contents.renewer_secret or b"?",
             *(key.secret for key in contents.keys if key.secret is not None),
             b"7300000000000123",
             b"14600000000000246",

@@ -9,8 +9,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from tests.adversarial.neighbor import ENDPOINT, MALLORY, OWNER, QUEUE, VICTIM, Neighbor, refused
 from tests.adversarial.neighborhood import Neighborhood, neighborhood
 
-from isthmus.envelope.key_material import SigningPrivateKey
-from isthmus.keys.keyset import next_keyset, sign_keyset
+from isthmus.keys.founding import Founded, found
+from isthmus.keys.statements import add_signature, next_keyset
 from isthmus.v1 import (
     audit_service_pb2,
     endpoint_service_pb2,
@@ -18,7 +18,7 @@ from isthmus.v1 import (
     namespace_service_pb2,
     operation_service_pb2,
 )
-from isthmus.wire.keyset import keyset_signed_bytes
+from isthmus.wire.trust_statement import SignedKeyset, SignedStatement, StatementKind, signed_keyset_message
 
 CODE = grpc.StatusCode
 
@@ -187,28 +187,36 @@ def published(who: Neighbor, keyset: key_service_pb2.SignedKeyset) -> Awaitable[
     return who.keys.PublishKeyset(request, metadata=who.metadata)
 
 
-def signed(
-    of: Neighbor, *, root: SigningPrivateKey | None = None, **changes: Any
-) -> key_service_pb2.SignedKeyset:
-    """Return the next keyset of a namespace with changes, signed by a root or by its own."""
+def signed(of: Neighbor, *, by: Founded | None = None, **changes: Any) -> key_service_pb2.SignedKeyset:
+    """Return the next keyset of a namespace with changes, under somebody's root or under its own."""
     now_ms = of.header(of.about).issued_at_ms
-    made = sign_keyset(next_keyset(of.about.keyring.contents, now_ms=now_ms), of.about.keyring.root_key())
-    keyset = key_service_pb2.Keyset.FromString(made.keyset)
+    keyring = of.about.keyring
+    keyset = key_service_pb2.Keyset.FromString(next_keyset(keyring.contents, now_ms=now_ms).encode())
     for name, value in changes.items():
         setattr(keyset, name, value)
     content = keyset.SerializeToString(deterministic=True)
-    signer = root or of.about.keyring.root_key()
-    return key_service_pb2.SignedKeyset(
-        keyset=content,
-        root_public_key=signer.public.raw,
-        signature=signer.sign(keyset_signed_bytes(content)),
+    contents = keyring.contents if by is None else by.contents
+    signer = keyring.signer_key() if by is None else by.signer
+    assert contents.delegation is not None
+    statement = add_signature(StatementKind.KEYSET, SignedStatement(statement=content), signer)
+    return signed_keyset_message(
+        SignedKeyset(roots=contents.roots, delegation=contents.delegation, keyset=statement)
+    )
+
+
+def other_root(of: Neighbor) -> Founded:
+    """Return a root, with a signer, that somebody made for another's namespace."""
+    keyring = of.about.keyring
+    return found(
+        namespace=keyring.namespace,
+        trust_domain=keyring.trust_domain,
+        now_ms=of.header(of.about).issued_at_ms,
     )
 
 
 async def test_keyset_is_refused_when_it_is_another_namespaces(place: Neighborhood) -> None:
     """Nobody publishes for another: not with its own root, and not what the other really signed."""
-    own_root = place.mallory.about.keyring.root_key()
-    forged = signed(place.victim, root=own_root)
+    forged = signed(place.victim, by=other_root(place.victim))
     assert await refused(published(place.mallory, forged)) is CODE.PERMISSION_DENIED
     genuine = signed(place.victim)
     assert await refused(published(place.mallory, genuine)) is CODE.PERMISSION_DENIED
@@ -236,10 +244,10 @@ async def test_keyset_is_refused_when_it_breaks_its_chain(
 
 async def test_keyset_is_refused_when_another_root_signed_it(place: Neighborhood) -> None:
     """A stolen credential does not replace the root."""
-    other = signed(place.victim, root=SigningPrivateKey.generate())
+    other = signed(place.victim, by=other_root(place.victim))
     assert await refused(published(place.victim, other)) is CODE.FAILED_PRECONDITION
     mixed = signed(place.victim)
-    mixed.signature = signed(place.victim, root=SigningPrivateKey.generate()).signature
+    mixed.keyset.CopyFrom(other.keyset)
     assert await refused(published(place.victim, mixed)) is CODE.INVALID_ARGUMENT
 
 

@@ -141,8 +141,7 @@ def keyset(version: int = 1, of: str = CALLER) -> StoredKeyset:
         namespace=NamespaceName(of),
         version=version,
         keyset=f"keyset {version}".encode(),
-        root_public_key=b"r" * 32,
-        signature=b"g" * 64,
+        message=f"what vouches for {version}".encode(),
         published_at=NOW,
     )
 

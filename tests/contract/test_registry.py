@@ -1,5 +1,6 @@
 """Namespaces, endpoints and keysets."""
 
+import msgspec
 import pytest
 from tests.contract.commands import inserting_namespaces, putting_endpoints
 from tests.contract.samples import CALLER, ENDPOINT, HANDLER, NOW, endpoint, keyset, namespace, seconds
@@ -92,25 +93,38 @@ async def test_newest_keyset_is_found_when_there_are_several(store: Store) -> No
     """The one with the highest version, for readers and for commands."""
 
     def publish(unit: UnitOfWork) -> object:
-        unit.insert_keyset(keyset(1))
-        unit.insert_keyset(keyset(2))
+        unit.put_keyset(keyset(1))
+        unit.put_keyset(keyset(2))
         return unit.keyset(CALLER)
 
     assert await store.transact(publish) == keyset(2)
-    await store.transact(lambda unit: unit.insert_keyset(keyset(10)))
-    await store.transact(lambda unit: unit.insert_keyset(keyset(3, of=HANDLER)))
+    await store.transact(lambda unit: unit.put_keyset(keyset(10)))
+    await store.transact(lambda unit: unit.put_keyset(keyset(3, of=HANDLER)))
     assert await store.transact(lambda unit: unit.keyset(CALLER)) == keyset(10)
     assert await store.read(lambda reader: reader.keyset(CALLER)) == keyset(10)
     assert await store.read(lambda reader: reader.keyset("other")) is None
     assert await store.transact(lambda unit: unit.keyset("other")) is None
 
 
-@pytest.mark.parametrize("version", [1, 2])
-async def test_keyset_is_refused_when_it_is_not_newer(store: Store, version: int) -> None:
-    """A version is published once, and none before it any more."""
-    await store.transact(lambda unit: unit.insert_keyset(keyset(2)))
+async def test_keyset_is_refused_when_it_is_older(store: Store) -> None:
+    """What is not the newest any more is not published again."""
+    await store.transact(lambda unit: unit.put_keyset(keyset(2)))
     with pytest.raises(PreconditionError):
-        await store.transact(lambda unit: unit.insert_keyset(keyset(version)))
+        await store.transact(lambda unit: unit.put_keyset(keyset(1)))
+
+
+async def test_keyset_is_vouched_for_anew_when_it_is_renewed(store: Store) -> None:
+    """The same version: what vouches for it is replaced, in one commit or in two."""
+    renewed, again = (msgspec.structs.replace(keyset(2), message=text) for text in (b"later", b"last"))
+
+    def publish(unit: UnitOfWork) -> None:
+        unit.put_keyset(keyset(2))
+        unit.put_keyset(renewed)
+
+    await store.transact(publish)
+    assert await store.read(lambda reader: reader.keyset(CALLER)) == renewed
+    await store.transact(lambda unit: unit.put_keyset(again))
+    assert await store.read(lambda reader: reader.keyset(CALLER)) == again
 
 
 async def test_draining_endpoints_are_listed_when_they_are_not_deleted(store: Store) -> None:

@@ -53,7 +53,7 @@ def spoil(unit: UnitOfWork) -> None:
     unit.put_worker_session(session())
     unit.insert_namespace(namespace())
     unit.put_endpoint(endpoint())
-    unit.insert_keyset(keyset())
+    unit.put_keyset(keyset())
     unit.signal(RegistryChanged(namespace="spoiled"))
     raise SpoiledError
 

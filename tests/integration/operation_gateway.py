@@ -139,13 +139,12 @@ class RunningGateway:
             namespace=NamespaceName(namespace),
             version=version,
             keyset=keyset,
-            root_public_key=b"r" * 32,
-            signature=b"s" * 64,
+            message=b"what vouches for it",
             published_at=START,
         )
 
         def command(uow: UnitOfWork) -> None:
-            uow.insert_keyset(stored)
+            uow.put_keyset(stored)
             uow.signal(RegistryChanged(namespace=namespace))
 
         await self.store.transact(command)

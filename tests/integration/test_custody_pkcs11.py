@@ -49,7 +49,14 @@ def custody(module: SoftHsm, label: str, *, pin: str = PIN, token: str = TOKEN) 
 
 def create(path: Path, token: Pkcs11Token) -> FileKeyring:
     """Make a keyring in its custody."""
-    return FileKeyring.create(path, token, namespace="data-team", trust_domain="acme", now_ms=1)
+    return FileKeyring.create(
+        path,
+        token,
+        namespace="data-team",
+        trust_domain="acme",
+        now_ms=1,
+        key_passphrase=b"another",
+    )
 
 
 def test_key_comes_back_when_it_was_wrapped_for_this_context(token: Pkcs11Token) -> None:
@@ -167,6 +174,7 @@ def test_command_line_and_client_open_it_when_the_profile_says_how(
         "ISTHMUS_KEYRING": str(tmp_path / "keys.json"),
         "ISTHMUS_PKCS11_MODULE": str(module.module),
         "ISTHMUS_PKCS11_PIN_FILE": str(tmp_path / "pin"),
+        "ISTHMUS_KEY_PASSPHRASE": "of root and signer",
     }
     words = ["keys", "init", "--namespace", "data-team", "--trust-domain", "acme"]
     words += ["--custody", "pkcs11", "--custody-key", token.key]

@@ -14,11 +14,11 @@ from isthmus.cli.key_rotation import KeyRotation
 from isthmus.cli.keyset_directory import GatewayKeysets
 from isthmus.client.engine import now_ms
 from isthmus.client.errors import ConfigurationError, PermissionDeniedError
-from isthmus.keys.public_key import KeyState
 from isthmus.keys.publication import KeysetPublication
 from isthmus.testing import LocalGateway, LocalNamespace
 from isthmus.transport.channel import ChannelSettings
 from isthmus.transport.connection import SyncConnection
+from isthmus.wire.public_key import KeyState
 from isthmus.worker import current
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +113,7 @@ def rotate(about: LocalNamespace, note: Path) -> None:
     connection = SyncConnection(ChannelSettings(address=about.address), about.credentials)
     publication = KeysetPublication(
         keyring=about.keyring,
-        root=about.keyring.root_key(),
+        signer=about.keyring.signer_key(),
         directory=GatewayKeysets(GatewayConnection(connection, about.credentials)),
         now_ms=now_ms,
     )

@@ -14,13 +14,32 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.field_mask_pb2 import FieldMask
 from tests.integration.registry_gateway import TRUST_DOMAIN, Party, Served, reason_of, served
 
+from isthmus.keys.founding import Founded, found
+from isthmus.keys.hybrid_key import HybridPrivateKey
+from isthmus.keys.statements import add_signature, renew_keyset
 from isthmus.v1 import audit_pb2, audit_service_pb2, endpoint_service_pb2, key_service_pb2
 from isthmus.v1 import namespace_service_pb2 as ns
 from isthmus.wire.header import SUITE
-from isthmus.wire.keyset import keyset_signed_bytes, signing_key_id
+from isthmus.wire.keyset import signing_key_id
+from isthmus.wire.trust_statement import (
+    SignedKeyset,
+    SignedStatement,
+    StatementKind,
+    signed_keyset_message,
+    signed_keyset_of,
+    signed_statement_message,
+    signed_statement_of,
+)
 
 pb = endpoint_service_pb2
-ROOT = Ed25519PrivateKey.generate()
+
+
+def other_team() -> Founded:
+    """Return keys for data-team with a root that nobody knows."""
+    return found(namespace="data-team", trust_domain=TRUST_DOMAIN, now_ms=int(time.time() * 1000) - 1)
+
+
+TEAM = other_team()
 
 
 @pytest.fixture
@@ -324,15 +343,13 @@ def keyset(**changes: Any) -> key_service_pb2.Keyset:
     return key_service_pb2.Keyset(**{**values, **changes})
 
 
-def sign(
-    message: key_service_pb2.Keyset | bytes, root: Ed25519PrivateKey = ROOT
-) -> key_service_pb2.SignedKeyset:
-    """Sign a keyset with a root."""
+def sign(message: key_service_pb2.Keyset | bytes, by: Founded = TEAM) -> key_service_pb2.SignedKeyset:
+    """Sign a keyset as a team's signer."""
     data = message if isinstance(message, bytes) else message.SerializeToString(deterministic=True)
-    return key_service_pb2.SignedKeyset(
-        keyset=data,
-        root_public_key=root.public_key().public_bytes_raw(),
-        signature=root.sign(keyset_signed_bytes(data)),
+    statement = add_signature(StatementKind.KEYSET, SignedStatement(statement=data), by.signer)
+    assert by.contents.delegation is not None
+    return signed_keyset_message(
+        SignedKeyset(roots=by.contents.roots, delegation=by.contents.delegation, keyset=statement)
     )
 
 
@@ -362,15 +379,15 @@ async def test_keysets_form_a_chain_when_published(gateway: Served) -> None:
     data = gateway.party("data-team")
     first, other = sign(keyset()), sign(keyset())
     await publish(data, first)
-    previous = hashlib.sha256(first.keyset).digest()
+    previous = hashlib.sha256(first.keyset.statement).digest()
     second = keyset(version=2, previous_hash=previous)
     wrong = {
         "fork": (other, ("ABORTED", "KEYSET_VERSION")),
         "hash": (
-            sign(keyset(version=2, previous_hash=hashlib.sha256(other.keyset).digest())),
+            sign(keyset(version=2, previous_hash=hashlib.sha256(other.keyset.statement).digest())),
             ("ABORTED", "KEYSET_PREVIOUS_HASH"),
         ),
-        "root": (sign(second, Ed25519PrivateKey.generate()), ("FAILED_PRECONDITION", "ROOT_CHANGED")),
+        "root": (sign(second, other_team()), ("FAILED_PRECONDITION", "ROOT_CHANGED")),
     }
     for signed, expected in wrong.values():
         assert await refused(publish(data, signed)) == expected
@@ -385,7 +402,7 @@ async def test_chain_begins_anywhere_when_the_gateway_has_no_keyset(gateway: Ser
     await publish(data, third)
     await publish(data, third)
     assert await refused(publish(data, sign(keyset()))) == ("ABORTED", "KEYSET_VERSION")
-    previous = hashlib.sha256(third.keyset).digest()
+    previous = hashlib.sha256(third.keyset.statement).digest()
     await publish(data, sign(keyset(version=4, previous_hash=previous)))
     events = await data.events(types=["keyset_published"])
     assert sorted(event.keyset_published.version for event in events) == [3, 4]
@@ -472,9 +489,38 @@ async def test_keyset_is_refused_when_not_canonical(gateway: Served) -> None:
 async def test_keyset_is_refused_when_the_signature_is_wrong(gateway: Served) -> None:
     """The gateway is no authority on keys, and it does not relay what no root signed either."""
     signed = sign(keyset())
-    signed.signature = bytes(64)
+    signed.keyset.signatures[0].ml_dsa_65 = bytes(3309)
     call = publish(gateway.party("data-team"), signed)
-    assert await refused(call) == ("INVALID_ARGUMENT", "KEYSET_SIGNATURE")
+    assert await refused(call) == ("INVALID_ARGUMENT", "KEYSET")
+
+
+async def test_keyset_lives_longer_when_it_is_renewed(gateway: Served) -> None:
+    """With the renewer's word for it; an earlier end is refused, and anything but a renewal is."""
+    data = gateway.party("data-team")
+    published = sign(keyset())
+    await publish(data, published)
+    assert TEAM.contents.renewer_secret is not None
+    renewer = HybridPrivateKey.from_bytes(TEAM.contents.renewer_secret)
+    now_ms = int(time.time() * 1000)
+    later, earlier = (
+        signed_keyset_message(renew_keyset(signed_keyset_of(published), renewer, now_ms=at_ms))
+        for at_ms in (now_ms, now_ms - 60_000)
+    )
+    await publish(data, later)
+    assert await refused(publish(data, earlier)) == ("ABORTED", "KEYSET_VERSION")
+    assert await refused(publish(data, published)) == ("ABORTED", "KEYSET_VERSION")
+    answer = await data.keys.GetKeyset(
+        key_service_pb2.GetKeysetRequest(namespace="data-team"), metadata=data.metadata
+    )
+    assert answer.keyset == later
+    as_signer = sign(keyset(version=2, previous_hash=hashlib.sha256(published.keyset.statement).digest()))
+    statement = signed_statement_of(as_signer.keyset)
+    as_signer.keyset.CopyFrom(
+        signed_statement_message(
+            add_signature(StatementKind.KEYSET, replace(statement, signatures=()), renewer)
+        )
+    )
+    assert await refused(publish(data, as_signer)) == ("INVALID_ARGUMENT", "KEYSET")
 
 
 async def test_gateway_key_is_the_same_when_asked_again(gateway: Served) -> None:

@@ -152,9 +152,9 @@ def test_newer_schema_is_refused_when_a_migration_is_asked_for(
     assert refused.value.reason == "STORE_SCHEMA_TOO_NEW"
 
 
-def test_releases_that_know_signal_tasks_may_serve_when_nothing_was_taken_away_since() -> None:
+def test_releases_that_relay_chains_of_trust_may_serve_when_nothing_was_taken_away_since() -> None:
     """A migration that raises this number ends somebody's rolling upgrade: that is decided here, too."""
-    assert oldest_gateway(ScriptDirectory.from_config(migration_config())) == "0011"
+    assert oldest_gateway(ScriptDirectory.from_config(migration_config())) == "0014"
 
 
 @pytest.mark.parametrize("current", ["", "0001"])

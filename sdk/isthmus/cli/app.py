@@ -25,6 +25,9 @@ from isthmus.cli import (
     whoami,
     worker,
 )
+from isthmus.cli import (
+    root as root_commands,
+)
 from isthmus.cli.exit_code import MEANINGS, ExitCode
 from isthmus.cli.group import RootGroup
 from isthmus.cli.invocation import Invocation
@@ -84,6 +87,7 @@ app.add_typer(operation.app, name="operation")
 app.add_typer(completions.app, name="completions")
 app.add_typer(event.app, name="event")
 app.add_typer(keys.app, name="keys")
+app.add_typer(root_commands.app, name="root")
 app.add_typer(trust.app, name="trust")
 app.add_typer(audit.app, name="audit")
 app.add_typer(blobs.app, name="blobs")

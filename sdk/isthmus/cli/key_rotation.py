@@ -17,11 +17,11 @@ from pathlib import Path
 from isthmus.keys.contents import KeyringContents, new_key
 from isthmus.keys.errors import KeysError
 from isthmus.keys.file_keyring import FileKeyring
-from isthmus.keys.keyset import Keyset
 from isthmus.keys.private_file import read_private, replace_private
-from isthmus.keys.public_key import KeyKind, KeyState
 from isthmus.keys.publication import KeysetPublication
 from isthmus.keys.rotation import activate, pre_publish
+from isthmus.wire.public_key import KeyKind, KeyState
+from isthmus.wire.trust_statement import Keyset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +72,8 @@ class KeyRotation:
         replaced = self._begin()
         if _active(self._keyring.contents) & replaced:
             self._keyring.update(lambda contents: _with_successors(contents, replaced, self._now_ms()))
-            keyset = self._publication.newest()
-            if keyset is None or not _declares(keyset, _successors(self._keyring.contents)):
+            newest = self._publication.newest()
+            if newest is None or not _declares(newest.keyset, _successors(self._keyring.contents)):
                 self._announce(wait_seconds)
                 keyset, _ = self._publication.publish(_overlapping(self._keyring.contents))
                 self._report(f"Keyset {keyset.version} declares the new keys active.")

@@ -6,7 +6,7 @@ import typer
 
 from isthmus.cli.exit_code import CliError
 from isthmus.cli.invocation import invocation
-from isthmus.cli.passphrase import read_passphrase, read_root_passphrase
+from isthmus.cli.passphrase import read_key_passphrase, read_passphrase
 from isthmus.client.custody import provider_of
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_access import KeyringAccess
@@ -20,8 +20,8 @@ def keyring_path(ctx: typer.Context, given: Path | None = None) -> Path:
     return path
 
 
-def open_keyring(ctx: typer.Context, *, root: Path | None = None) -> FileKeyring:
-    """Open it; the root's private key is in the same file unless ``root`` names its own.
+def open_keyring(ctx: typer.Context) -> FileKeyring:
+    """Open it.
 
     Raises:
         CliError: no keyring or no passphrase. KeyringError: it does not open.
@@ -35,6 +35,6 @@ def open_keyring(ctx: typer.Context, *, root: Path | None = None) -> FileKeyring
     access = KeyringAccess(
         passphrase=lambda: read_passphrase(profile, environment),
         provider=provider_of(profile, environment),
-        root_passphrase=lambda: read_root_passphrase(profile, environment),
+        key_passphrase=lambda: read_key_passphrase(profile, environment),
     )
-    return FileKeyring(path, access, root_path=root)
+    return FileKeyring(path, access)

@@ -1,6 +1,7 @@
 """``isthmus keys``: the keyring of one's own namespace, and what others are told about it."""
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,15 +12,19 @@ from isthmus.cli.key_custody import Custody, CustodyKey, protect
 from isthmus.cli.moment import parse_duration
 
 if TYPE_CHECKING:
+    from isthmus.cli.keyset_directory import GatewayKeysets
     from isthmus.keys.file_keyring import FileKeyring
+    from isthmus.keys.renewal import OwnKeyset
 
 app = typer.Typer(
     no_args_is_help=True, help="Keys: your namespace's keyring, and what others are told of it."
 )
 COLUMNS = ("key_id", "kind", "state", "created_at")
 Root = Annotated[
-    Path | None,
-    typer.Option(help="The root's own file, when it is kept apart from the keyring.", dir_okay=False),
+    Path | None, typer.Option(help="File of the root key; default: beside the keyring.", dir_okay=False)
+]
+Signer = Annotated[
+    Path | None, typer.Option(help="File of the signer key; default: beside the keyring.", dir_okay=False)
 ]
 
 
@@ -34,15 +39,26 @@ def init(  # noqa: PLR0917 - typer names them
         Path | None, typer.Option(help="Where to put the keyring; default: the profile's.", dir_okay=False)
     ] = None,
     root: Root = None,
+    signer: Signer = None,
+    shared_root: Annotated[
+        bool, typer.Option("--shared-root", help="Several people hold the root: see isthmus root --help.")
+    ] = False,
     custody: Custody = None,
     custody_key: CustodyKey = None,
 ) -> None:
-    """Make a keyring: a root, a signing key, an encryption key. Nothing is published yet."""
+    """Make the keys of a namespace. Nothing is published yet.
+
+    The keyring is what workers and clients need. The signer signs its keysets, for whoever publishes and
+    rotates; the root lets the signer do so, and belongs offline.
+    """
     from isthmus.cli.exit_code import CliError
     from isthmus.cli.key_custody import chosen_provider
     from isthmus.cli.keyring_file import keyring_path
-    from isthmus.cli.passphrase import read_passphrase
-    from isthmus.keys.file_keyring import FileKeyring
+    from isthmus.cli.passphrase import read_key_passphrase, read_passphrase
+    from isthmus.keys.file_keyring import FileKeyring, beside
+    from isthmus.keys.founding import new_contents
+    from isthmus.keys.hybrid_key import HybridPrivateKey
+    from isthmus.keys.keyring_format import KeyRole
 
     chosen = invocation(ctx)
     profile = chosen.load_profile()
@@ -50,22 +66,34 @@ def init(  # noqa: PLR0917 - typer names them
     if name is None:
         raise CliError("whose keys? Give --namespace, or set namespace in the profile")
     path = keyring_path(ctx, keyring)
-    provider = chosen_provider(ctx, custody, custody_key)
-    passphrase = None
-    if provider is None or root is not None:
-        # The root's own file always has one: it is kept where no provider is.
-        passphrase = read_passphrase(profile, chosen.environment, confirm=True)
+    provider, key_passphrase = chosen_provider(ctx, custody, custody_key), None
+    if provider is not None:
+        # The files of root and signer always have one: they are kept where no provider is.
+        key_passphrase = read_key_passphrase(profile, chosen.environment, confirm=True)
+    opening = provider or read_passphrase(profile, chosen.environment, confirm=True)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = FileKeyring.create(
-        path,
-        provider or passphrase or b"",
-        namespace=name,
-        trust_domain=trust_domain or _trust_domain_of_gateway(ctx),
-        now_ms=_now_ms(),
-        root_path=root,
-        root_passphrase=passphrase if provider is not None else None,
-    )
-    chosen.output.note(f"Made {path}. Next: isthmus keys publish, and tell other teams the fingerprint.")
+    domain = trust_domain or _trust_domain_of_gateway(ctx)
+    signer_path, root_path = signer or beside(path, KeyRole.SIGNER), root or beside(path, KeyRole.ROOT)
+    if shared_root:
+        contents = new_contents(namespace=name, trust_domain=domain, now_ms=_now_ms())
+        keys = {signer_path: (KeyRole.SIGNER, HybridPrivateKey.generate())}
+        made = FileKeyring.store(path, opening, contents, keys=keys, key_passphrase=key_passphrase)
+        chosen.output.note(f"Made {path} and {signer_path}. Next: isthmus root draft --help.")
+    else:
+        made = FileKeyring.create(
+            path,
+            opening,
+            namespace=name,
+            trust_domain=domain,
+            now_ms=_now_ms(),
+            root_path=root_path,
+            signer_path=signer_path,
+            key_passphrase=key_passphrase,
+        )
+        chosen.output.note(
+            f"Made {path}, {signer_path} and {root_path}; take the last one offline."
+            " Next: isthmus keys publish, and tell other teams the fingerprint."
+        )
     _show(ctx, made)
 
 
@@ -87,7 +115,7 @@ def publish(
             help="The gateway has an older keyset, and its operators say that they restored a backup.",
         ),
     ] = False,
-    root: Root = None,
+    signer: Signer = None,
 ) -> None:
     """Sign what the keyring says about its public keys and publish it, unless that is known already."""
     from isthmus.cli.connection import open_connection
@@ -95,11 +123,11 @@ def publish(
     from isthmus.cli.keyset_directory import GatewayKeysets
     from isthmus.keys.publication import KeysetPublication
 
-    keyring = open_keyring(ctx, root=root)
+    keyring = open_keyring(ctx)
     with open_connection(ctx) as gateway:
         publication = KeysetPublication(
             keyring=keyring,
-            root=keyring.root_key(),
+            signer=keyring.signer_key(signer),
             directory=GatewayKeysets(gateway),
             now_ms=_now_ms,
             after_restore=after_restore,
@@ -119,7 +147,7 @@ def rotate(
             help="How long others may keep a keyset before they look again; default 10m.", metavar="TIME"
         ),
     ] = None,
-    root: Root = None,
+    signer: Signer = None,
 ) -> None:
     """Replace the signing key and the encryption key while traffic flows. Repeat it if it was interrupted."""
     from isthmus.cli.connection import open_connection
@@ -129,11 +157,14 @@ def rotate(
     from isthmus.keys.publication import KeysetPublication
 
     output = invocation(ctx).output
-    keyring = open_keyring(ctx, root=root)
+    keyring = open_keyring(ctx)
     path = keyring_path(ctx)
     with open_connection(ctx) as gateway:
         publication = KeysetPublication(
-            keyring=keyring, root=keyring.root_key(), directory=GatewayKeysets(gateway), now_ms=_now_ms
+            keyring=keyring,
+            signer=keyring.signer_key(signer),
+            directory=GatewayKeysets(gateway),
+            now_ms=_now_ms,
         )
         rotation = KeyRotation(
             keyring=keyring,
@@ -155,6 +186,86 @@ def rotate(
 
 
 app.command()(protect)
+
+
+@app.command()
+def renew(ctx: typer.Context) -> None:
+    """Keep the published keyset alive; for cron, where no worker or client of the namespace runs for days.
+
+    Needs the keyring only, neither root nor signer. Long-lived workers and clients do it by themselves.
+    """
+    from isthmus.cli.connection import open_connection
+    from isthmus.cli.keyring_file import open_keyring
+    from isthmus.cli.keyset_directory import GatewayKeysets
+
+    keyring = open_keyring(ctx)
+    with open_connection(ctx) as gateway:
+        directory = GatewayKeysets(gateway)
+        own = _look_at_own(directory, keyring, at_once=True)
+        if own.renewed is not None:
+            directory.publish(own.renewed)
+        after = _look_at_own(directory, keyring)
+    invocation(ctx).output.document(_about_own(keyring, after) | {"renewed": own.renewed is not None})
+
+
+@app.command()
+def status(ctx: typer.Context) -> None:
+    """Show one's own keyset at the gateway: when it ends, and whether it is what the keyring says."""
+    from isthmus.cli.connection import open_connection
+    from isthmus.cli.keyring_file import open_keyring
+    from isthmus.cli.keyset_directory import GatewayKeysets
+
+    keyring = open_keyring(ctx)
+    with open_connection(ctx) as gateway:
+        own = _look_at_own(GatewayKeysets(gateway), keyring)
+    invocation(ctx).output.document(_about_own(keyring, own))
+
+
+@app.command()
+def delegate(ctx: typer.Context, root: Root = None, signer: Signer = None) -> None:
+    """Let the root delegate for another 90 days, to the signer in the given file. Then publish.
+
+    For a root of one key; several people sign a draft instead: see isthmus root --help.
+    """
+    from isthmus.cli.keyring_file import open_keyring
+    from isthmus.keys.root_draft import adopt, draft, sign_draft
+
+    keyring = open_keyring(ctx)
+    root_key, now_ms = keyring.root_key(root), _now_ms()
+    delegated = draft(keyring.contents, signer=keyring.any_signer_key(signer).public, now_ms=now_ms)
+    keyring.update(lambda contents: adopt(contents, sign_draft(delegated, root_key)))
+    invocation(ctx).output.note("The root delegated anew. Next: isthmus keys publish.")
+
+
+def _look_at_own(
+    directory: "GatewayKeysets", keyring: "FileKeyring", *, at_once: bool = False
+) -> "OwnKeyset":
+    from isthmus.cli.exit_code import CliError, ExitCode
+    from isthmus.keys.renewal import look_at_own
+
+    signed = directory.newest(keyring.namespace)
+    if signed is None:
+        raise CliError(
+            f"{keyring.namespace} has published no keyset; publish one with: isthmus keys publish",
+            code=ExitCode.NOT_FOUND,
+        )
+    return look_at_own(signed, keyring.contents, now_ms=_now_ms(), at_once=at_once)
+
+
+def _about_own(keyring: "FileKeyring", own: "OwnKeyset") -> dict[str, Any]:
+    known = keyring.contents.keyset_version
+    return {
+        "namespace": keyring.namespace,
+        "keyset_version": own.version,
+        "keyring_knows_version": known or None,
+        "expires_at": _moment(own.expires_at_ms),
+        "delegation_expires_at": _moment(own.delegation_expires_at_ms),
+        "keys_not_in_this_keyring": [key_id.hex() for key_id in own.unknown],
+    }
+
+
+def _moment(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, tz=UTC)
 
 
 def _wait_seconds(given: str | None, trust_domain: str) -> float:
@@ -179,10 +290,8 @@ def _trust_domain_of_gateway(ctx: typer.Context) -> str:
 
 
 def _show(ctx: typer.Context, keyring: "FileKeyring") -> None:
-    from datetime import UTC, datetime
-
     from isthmus.cli.key_custody import describe
-    from isthmus.wire.keyset import format_fingerprint, root_fingerprint
+    from isthmus.wire.keyset import format_fingerprint
 
     output = invocation(ctx).output
     contents = keyring.contents
@@ -191,14 +300,14 @@ def _show(ctx: typer.Context, keyring: "FileKeyring") -> None:
             "key_id": record.key_id.hex(),
             "kind": record.kind.name.lower(),
             "state": record.state.name.lower().replace("_", "-"),
-            "created_at": datetime.fromtimestamp(record.created_at_ms / 1000, tz=UTC),
+            "created_at": _moment(record.created_at_ms),
         }
         for record in sorted(keyring.public_keys(), key=lambda record: (record.kind, record.created_at_ms))
     ]
     about = {
         "namespace": keyring.namespace,
         "trust_domain": keyring.trust_domain,
-        "fingerprint": format_fingerprint(root_fingerprint(contents.root_public_key)),
+        "fingerprint": format_fingerprint(contents.fingerprint) if contents.roots else None,
         "keyset_version": contents.keyset_version or None,
         **describe(keyring),
     }

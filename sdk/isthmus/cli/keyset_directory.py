@@ -1,10 +1,9 @@
 """The gateway as the place where keysets are published."""
 
 from isthmus.cli.connection import GatewayConnection
-from isthmus.client.assembly import signed_keyset
-from isthmus.keys.keyset import SignedKeyset
 from isthmus.transport.errors import NotFoundError
 from isthmus.v1 import key_service_pb2, key_service_pb2_grpc
+from isthmus.wire.trust_statement import SignedKeyset, signed_keyset_message, signed_keyset_of
 
 
 class GatewayKeysets:
@@ -20,12 +19,9 @@ class GatewayKeysets:
             response = self._gateway.call(key_service_pb2_grpc.KeyServiceStub, "GetKeyset", request)
         except NotFoundError:
             return None
-        return signed_keyset(response)
+        return signed_keyset_of(response.keyset)
 
     def publish(self, signed: SignedKeyset) -> None:
-        """Publish the next keyset. Raises GatewayError."""
-        message = key_service_pb2.SignedKeyset(
-            keyset=signed.keyset, root_public_key=signed.root_public_key, signature=signed.signature
-        )
-        request = key_service_pb2.PublishKeysetRequest(keyset=message)
+        """Publish a keyset. Raises GatewayError."""
+        request = key_service_pb2.PublishKeysetRequest(keyset=signed_keyset_message(signed))
         self._gateway.call(key_service_pb2_grpc.KeyServiceStub, "PublishKeyset", request)

@@ -9,7 +9,7 @@ from isthmus.cli.exit_code import CliError
 from isthmus.client.profile import Profile
 
 VARIABLE = "ISTHMUS_PASSPHRASE"
-ROOT_VARIABLE = "ISTHMUS_ROOT_PASSPHRASE"
+KEY_VARIABLE = "ISTHMUS_KEY_PASSPHRASE"
 
 
 def read_passphrase(
@@ -39,14 +39,15 @@ def read_passphrase(
     return found.encode()
 
 
-def read_root_passphrase(profile: Profile, environment: Mapping[str, str]) -> bytes:
-    """Return the passphrase of the root's own file: ISTHMUS_ROOT_PASSPHRASE, else as that of a keyring.
+def read_key_passphrase(profile: Profile, environment: Mapping[str, str], *, confirm: bool = False) -> bytes:
+    """Return the passphrase of a root's or signer's file: ISTHMUS_KEY_PASSPHRASE, else as of a keyring.
 
     Raises:
         CliError: as ``read_passphrase``.
     """
-    found = environment.get(ROOT_VARIABLE, "")
-    return found.encode() if found else read_passphrase(profile, environment, of="root's file")
+    found = environment.get(KEY_VARIABLE, "")
+    of = "root's or signer's file"
+    return found.encode() if found else read_passphrase(profile, environment, confirm=confirm, of=of)
 
 
 def read_passphrase_file(path: Path) -> bytes:

@@ -1,5 +1,7 @@
 """``isthmus trust``: whose keys this team believes, and which endpoint belongs to whom."""
 
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Trust: pin other teams by the fing
 COLUMNS = ("namespace", "fingerprint", "endpoints", "pinned_by", "keyset_version")
 _PREFIX = "SHA256:"
 _DIGITS = 64
+_VERIFIED = "verified"
 
 
 @app.command()
@@ -61,6 +64,46 @@ def remove(
     invocation(ctx).output.note(f"{namespace} is no longer trusted.")
 
 
+@app.command()
+def verify(
+    ctx: typer.Context,
+    namespace: Annotated[
+        list[str] | None, typer.Argument(help="Whose keysets; default: everybody's that is pinned.")
+    ] = None,
+) -> None:
+    """Fetch the keysets of those who are pinned and hold them to every rule, as a client does.
+
+    Exits with 1 when one of them is refused.
+    """
+    from isthmus.cli.connection import open_connection
+    from isthmus.cli.keyset_directory import GatewayKeysets
+    from isthmus.keys.directory import KeysetCache
+    from isthmus.keys.errors import KeysetRejectedError
+
+    store = _store(ctx)
+    wanted = namespace or [trusted.namespace for trusted in store.namespaces()]
+    found: list[dict[str, Any]] = []
+    with open_connection(ctx) as gateway:
+        directory = GatewayKeysets(gateway)
+        cache = KeysetCache(store, clock_ms=_now_ms)
+        for name in wanted:
+            verdict: dict[str, Any] = {"namespace": name, "verdict": "published nothing"}
+            found.append(verdict)
+            if (signed := directory.newest(name)) is None:
+                continue
+            try:
+                verified = cache.accept(name, signed)
+            except KeysetRejectedError as error:
+                verdict["verdict"] = str(error)
+            else:
+                expires_at = datetime.fromtimestamp(verified.expires_at_ms / 1000, tz=UTC)
+                verdict |= {"verdict": _VERIFIED, "keyset_version": verified.keyset.version}
+                verdict["expires_at"] = expires_at
+    invocation(ctx).output.rows(found, ("namespace", "verdict", "keyset_version", "expires_at"))
+    if any(verdict["verdict"] != _VERIFIED for verdict in found):
+        raise typer.Exit(ExitCode.FAILED)
+
+
 def parse_fingerprint(text: str) -> bytes:
     """Read ``SHA256:`` and 64 hexadecimal digits. Raises CliError."""
     digits = text.strip().removeprefix(_PREFIX).replace(":", "")
@@ -71,6 +114,10 @@ def parse_fingerprint(text: str) -> bytes:
     if len(digits) != _DIGITS or len(fingerprint) * 2 != _DIGITS:
         raise CliError(f"{text!r} is no fingerprint: it is {_PREFIX} and {_DIGITS} hexadecimal digits")
     return fingerprint
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _store(ctx: typer.Context) -> "TrustStore":
@@ -88,8 +135,8 @@ def _document(trusted: "TrustedNamespace") -> dict[str, Any]:
 
     return {
         "namespace": trusted.namespace,
-        "fingerprint": format_fingerprint(trusted.root_fingerprint),
+        "fingerprint": format_fingerprint(trusted.fingerprint),
         "endpoints": list(trusted.endpoints),
         "pinned_by": "the gateway, on first use" if trusted.on_first_use else "a person",
-        "keyset_version": None if trusted.seen is None else trusted.seen.version,
+        "keyset_version": None if trusted.seen is None else trusted.seen.keyset.version,
     }

@@ -14,7 +14,6 @@ from isthmus.envelope.key_material import SigningPublicKey
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.keyring_access import KeyringAccess
-from isthmus.keys.keyset import SignedKeyset
 from isthmus.keys.trust import TrustStore
 from isthmus.transport.channel import ChannelSettings
 from isthmus.transport.credentials import (
@@ -168,15 +167,6 @@ def make_caller(
         gateway_key=gateway_key,
         trust_on_first_use=parts.trust_on_first_use,
         claim_checks=ClaimChecks(parts.blobs),
-    )
-
-
-def signed_keyset(response: key_service_pb2.GetKeysetResponse) -> SignedKeyset:
-    """Return a keyset as the gateway relays it, still to be verified."""
-    return SignedKeyset(
-        keyset=response.keyset.keyset,
-        root_public_key=response.keyset.root_public_key,
-        signature=response.keyset.signature,
     )
 
 

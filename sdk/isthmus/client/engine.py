@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Sequence
 from contextlib import closing
 from typing import Any, Final, TypeVar, cast
 
-from isthmus.client.assembly import Parts, make_caller, signed_keyset
+from isthmus.client.assembly import Parts, make_caller
 from isthmus.client.flows import Ask, Clock, Effect, FetchKeys, FindOwner, Flow, Pause, PeerKeys, Send
 from isthmus.client.large_payloads import Block
 from isthmus.client.lockstep import run_together
+from isthmus.client.own_keyset import BlockingLook, look_after
 from isthmus.client.request import Caller
 from isthmus.envelope.errors import EnvelopeError
 from isthmus.keys.directory import AsyncKeyDirectory, KeyDirectory, KeysetCache
 from isthmus.keys.errors import DirectoryUnreachableError, KeysError
-from isthmus.keys.keyset import SignedKeyset
 from isthmus.transport.async_stubs import endpoint_stub_of, key_stub_of, namespace_stub_of
 from isthmus.transport.connection import Connection, SyncConnection
 from isthmus.transport.errors import GatewayError, IsthmusError
@@ -29,6 +29,7 @@ from isthmus.v1 import (
     namespace_service_pb2,
     namespace_service_pb2_grpc,
 )
+from isthmus.wire.trust_statement import SignedKeyset, signed_keyset_of
 
 CONNECT_SECONDS: Final = 10.0
 _LOOKUP_SECONDS: Final = 10.0
@@ -56,6 +57,7 @@ class AsyncEngine:
         self.clock = system_clock()
         self.directory = directory
         self._session = Session(connection)
+        self._looking = asyncio.create_task(look_after(connection, caller.keyring))
 
     @classmethod
     async def connect(cls, parts: Parts) -> "AsyncEngine":
@@ -86,7 +88,7 @@ class AsyncEngine:
                 )
             except GatewayError as error:
                 raise _unreachable(error) from error
-            return signed_keyset(response)
+            return signed_keyset_of(response.keyset)
 
         directory = AsyncKeyDirectory(KeysetCache(parts.trust, clock_ms=now_ms), fetch)
         return cls(connection, caller, directory)
@@ -113,6 +115,8 @@ class AsyncEngine:
 
     async def close(self) -> None:
         """Close session and connection. Operations go on."""
+        self._looking.cancel()
+        await asyncio.gather(self._looking, return_exceptions=True)
         await self._session.close()
         await self.connection.close()
 
@@ -157,6 +161,7 @@ class SyncEngine:
         self._session = UnarySession(connection)
         self._mark = ProcessMark()
         self._directory = self._new_directory()
+        self._look = BlockingLook(connection, parts.keyring)
 
     @classmethod
     def connect(cls, parts: Parts) -> "SyncEngine":
@@ -180,6 +185,7 @@ class SyncEngine:
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end and return what it returns. Raises what it raises."""
+        self._look.if_it_is_time()
         with closing(flow):
             result: Any = None
             error: Exception | None = None
@@ -196,6 +202,7 @@ class SyncEngine:
 
     def run_together(self, flows: Sequence[Flow[T]]) -> list[T | Exception]:
         """Run flows side by side, their starts in one call; return what each returns or raises."""
+        self._look.if_it_is_time()
         return run_together(flows, perform=self._perform, start_all=self._session.start_all)
 
     def close(self) -> None:
@@ -250,7 +257,7 @@ class SyncEngine:
             )
         except GatewayError as error:
             raise _unreachable(error) from error
-        return signed_keyset(response)
+        return signed_keyset_of(response.keyset)
 
 
 def _unreachable(error: GatewayError) -> Exception:

@@ -7,10 +7,9 @@ from typing import Any, Final
 
 import grpc
 
-from isthmus.client.assembly import channel_settings, signed_keyset, token_source
+from isthmus.client.assembly import channel_settings, token_source
 from isthmus.client.profile import load_profile
 from isthmus.demo.deployment import APP_TEAM, DATA_TEAM, PLATFORM, TEAMS, Deployment
-from isthmus.keys.keyset import SignedKeyset
 from isthmus.keys.publication import KeysetPublication
 from isthmus.transport.connection import SyncConnection
 from isthmus.transport.errors import AlreadyExistsError, ConflictError, NotFoundError
@@ -22,7 +21,7 @@ from isthmus.v1 import (
     namespace_service_pb2,
     namespace_service_pb2_grpc,
 )
-from isthmus.wire.keyset import root_fingerprint
+from isthmus.wire.trust_statement import SignedKeyset, signed_keyset_message, signed_keyset_of
 
 ROUTES: Final = "routes"
 DATASETS: Final = "datasets"
@@ -41,14 +40,14 @@ def provision(deployment: Deployment) -> None:
         with _connected(deployment, team) as gateway:
             keyring = deployment.keyring(team)
             KeysetPublication(
-                keyring=keyring, root=keyring.root_key(), directory=gateway, now_ms=_now_ms
+                keyring=keyring, signer=keyring.signer_key(), directory=gateway, now_ms=_now_ms
             ).publish()
             for endpoint, owner in OWNERS.items():
                 if owner == team:
                     gateway.create_endpoint(endpoint, allow=_other(team))
     for team in TEAMS:
         other = _other(team)
-        fingerprint = root_fingerprint(deployment.keyring(other).contents.root_public_key)
+        fingerprint = deployment.keyring(other).contents.fingerprint
         served = tuple(endpoint for endpoint, owner in OWNERS.items() if owner == other)
         deployment.trust(team).add(other, fingerprint, endpoints=served)
 
@@ -78,15 +77,13 @@ class _Gateway:
     def newest(self, namespace: str) -> SignedKeyset | None:
         request = key_service_pb2.GetKeysetRequest(namespace=namespace)
         try:
-            return signed_keyset(self._call(key_service_pb2_grpc.KeyServiceStub, "GetKeyset", request))
+            answer = self._call(key_service_pb2_grpc.KeyServiceStub, "GetKeyset", request)
         except NotFoundError:
             return None
+        return signed_keyset_of(answer.keyset)
 
     def publish(self, signed: SignedKeyset) -> None:
-        message = key_service_pb2.SignedKeyset(
-            keyset=signed.keyset, root_public_key=signed.root_public_key, signature=signed.signature
-        )
-        request = key_service_pb2.PublishKeysetRequest(keyset=message)
+        request = key_service_pb2.PublishKeysetRequest(keyset=signed_keyset_message(signed))
         self._call(key_service_pb2_grpc.KeyServiceStub, "PublishKeyset", request)
 
     def _call(self, stub: Callable[[grpc.Channel], Any], method: str, request: object) -> Any:  # noqa: ANN401

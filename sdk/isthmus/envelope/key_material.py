@@ -39,7 +39,7 @@ _EXPANDED_BYTES = 96
 _HPKE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
-class _Secret:
+class Secret:
     """A private key does not leave its process by accident."""
 
     __slots__ = ()
@@ -87,7 +87,7 @@ class SigningPublicKey:
         return f"SigningPublicKey({self.key_id.hex()})"
 
 
-class SigningPrivateKey(_Secret):
+class SigningPrivateKey(Secret):
     """An Ed25519 private key."""
 
     __slots__ = ("_key", "key_id", "public")
@@ -159,7 +159,7 @@ class EncryptionPublicKey:
         return f"EncryptionPublicKey({self.key_id.hex()})"
 
 
-class EncryptionPrivateKey(_Secret):
+class EncryptionPrivateKey(Secret):
     """An X-Wing private key."""
 
     __slots__ = ("_key", "_seed", "key_id", "public")

@@ -1,10 +1,15 @@
-"""What a keyring holds, as values: no file, no clock, no wrapping."""
+"""What a keyring holds, as values: no file, no clock, no wrapping.
+
+The private keys of root and signer are not among them: they are needed seldom, and elsewhere.
+"""
 
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKey
-from isthmus.keys.public_key import KeyKind, KeyState, PublicKeyRecord
+from isthmus.keys.errors import KeyringError
+from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
+from isthmus.wire.trust_statement import SignedStatement
 
 _NOT_PICKLED: Final = "what a keyring holds cannot be pickled or copied; open the keyring in each process"
 
@@ -24,14 +29,18 @@ class StoredKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyringContents:
-    """Everything that a keyring knows, except the root's private key."""
+    """Everything that a keyring knows."""
 
     namespace: str
     trust_domain: str
     id_key: bytes = field(repr=False)
     """32 bytes: keys operation ids and fingerprints of this namespace. Never rotated."""
-    root_public_key: bytes = field(repr=False)
-    """Raw Ed25519 key, 32 bytes; its fingerprint is what peers pin."""
+    roots: tuple[SignedStatement, ...] = ()
+    """Consecutive, the newest last: the hash of the newest is the fingerprint that peers pin."""
+    delegation: SignedStatement | None = None
+    """By the newest root; None until its keys signed one."""
+    renewer_secret: bytes | None = field(default=None, repr=False)
+    """Hybrid private key, 64 bytes, that keeps the keyset alive; None where something else does."""
     keys: tuple[StoredKey, ...]
     keyset_version: int = 0
     """Version of the keyset that was signed last; 0 before the first one."""
@@ -41,6 +50,13 @@ class KeyringContents:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse."""
         raise TypeError(_NOT_PICKLED)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What peers pin: the hash of the newest root, 32 bytes. Raises KeyringError: there is none yet."""
+        if not self.roots:
+            raise KeyringError(f"the root of {self.namespace} is not signed yet: see isthmus root --help")
+        return self.roots[-1].hash
 
     def in_state(self, kind: KeyKind, state: KeyState) -> tuple[StoredKey, ...]:
         """Return the keys of a kind that are in a state, oldest first."""

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from isthmus.envelope.errors import KeyUnavailableError, MissingKey
 from isthmus.envelope.expected import SigningKeyState
 from isthmus.keys.errors import DirectoryUnreachableError
-from isthmus.keys.keyset import SeenKeyset, SignedKeyset, VerifiedKeyset, verify_keyset
+from isthmus.keys.keyset import VerifiedKeyset, verify_keyset
 from isthmus.keys.trust import TrustStore
+from isthmus.wire.trust_statement import SignedKeyset
 
 DEFAULT_CACHE_SECONDS = 300.0
 DEFAULT_REFRESH_INTERVAL_SECONDS = 30.0
@@ -83,9 +84,9 @@ class KeysetCache:
 
         """
         now_ms = self._clock_ms()
-        pin = self._trust.pin(namespace, signed.root_public_key)
+        pin = self._trust.pin(namespace, signed.roots[-1].hash if signed.roots else None)
         known = self._cache.get(namespace, _Cached()).keyset
-        verified = verify_keyset(
+        verified, chain = verify_keyset(
             signed,
             pin=pin,
             seen=self._trust.seen(namespace),
@@ -93,7 +94,7 @@ class KeysetCache:
             known=None if known is None else known.keyset,
         )
         # Durable before it is used: a restart must not accept an older one.
-        self._trust.record_seen(pin, SeenKeyset(version=verified.keyset.version, hash=verified.hash))
+        self._trust.record_seen(pin, chain.marks)
         with self._lock:
             cached = self._cache.get(namespace, _Cached())
             self._cache[namespace] = self._confirmed(cached, verified, now_ms)
@@ -116,7 +117,7 @@ class KeysetCache:
         return cached.keyset
 
     def _confirmed(self, cached: _Cached, keyset: VerifiedKeyset, confirmed_at_ms: int) -> _Cached:
-        fresh_until_ms = min(confirmed_at_ms + self._cache_ms, keyset.keyset.expires_at_ms)
+        fresh_until_ms = min(confirmed_at_ms + self._cache_ms, keyset.expires_at_ms)
         return replace(cached, keyset=keyset, confirmed_at_ms=confirmed_at_ms, fresh_until_ms=fresh_until_ms)
 
 

@@ -1,15 +1,13 @@
 """The default keyring: one private file, unwrapped once, re-read when somebody rewrote it."""
 
-import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isthmus.envelope.errors import KeyUnavailableError, MissingKey
-from isthmus.envelope.identity import ID_KEY_BYTES
 from isthmus.envelope.key_material import EncryptionPrivateKey, EncryptionPublicKey, SigningPrivateKey
-from isthmus.keys.contents import KeyringContents, new_key
+from isthmus.keys.contents import KeyringContents
 from isthmus.keys.custody.provider import (
     DataKey,
     KeyContext,
@@ -18,22 +16,26 @@ from isthmus.keys.custody.provider import (
     new_keyring_id,
 )
 from isthmus.keys.errors import KeyringError
+from isthmus.keys.founding import found
+from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.keyring import OwnKeys
 from isthmus.keys.keyring_access import KeyringAccess, take_into_custody, unlock
 from isthmus.keys.keyring_format import (
     KdfParameters,
+    KeyFile,
+    KeyRole,
     Protection,
     WrappingKey,
+    decode_key,
     decode_keyring,
-    decode_root,
+    encode_key,
     encode_keyring,
-    encode_root,
     new_salt,
     read_protection,
 )
 from isthmus.keys.private_file import FileVersion, exclusive, read_private, replace_private, version_of
-from isthmus.keys.public_key import KeyKind, KeyState, PublicKeyRecord
-from isthmus.wire.names import check_namespace, check_trust_domain
+from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
+from isthmus.wire.trust_statement import Delegation, Root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,6 @@ class _Loaded:
     version: FileVersion
     contents: KeyringContents
     wrapping: WrappingKey
-    root: bytes | None = field(repr=False)
     signing: SigningPrivateKey | None
     decryption: dict[bytes, EncryptionPrivateKey]
     sealing: EncryptionPublicKey | None
@@ -57,15 +58,9 @@ class FileKeyring:
     stays in memory; so a file that another process rewrote (a rotation, for example) is re-read without them.
     """
 
-    __slots__ = ("_loaded", "_lock", "_path", "_root_passphrase", "_root_path")
+    __slots__ = ("_key_passphrase", "_loaded", "_lock", "_path")
 
-    def __init__(
-        self,
-        path: Path,
-        passphrase: bytes | KeyEncryptionProvider | KeyringAccess,
-        *,
-        root_path: Path | None = None,
-    ) -> None:
+    def __init__(self, path: Path, passphrase: bytes | KeyEncryptionProvider | KeyringAccess) -> None:
         """Open a keyring with its passphrase, with its provider, or with whichever of both the file asks for.
 
         Raises:
@@ -76,10 +71,8 @@ class FileKeyring:
         """
         data, version = read_private(path)
         self._path = path
-        self._root_path = root_path
         access = KeyringAccess.by(passphrase)
-        # Kept only by who signs with the root: its file can have a passphrase of its own.
-        self._root_passphrase = None if root_path is None else access.root_passphrase or access.passphrase
+        self._key_passphrase = access.key_passphrase
         self._lock = threading.RLock()
         self._loaded = _load(data, version, unlock(data, access))
 
@@ -93,52 +86,81 @@ class FileKeyring:
         trust_domain: str,
         now_ms: int,
         root_path: Path | None = None,
-        root_passphrase: bytes | None = None,
+        signer_path: Path | None = None,
+        key_passphrase: bytes | None = None,
         parameters: KdfParameters | None = None,
     ) -> "FileKeyring":
-        """Make the keyring of a namespace: id_key, root, one active key of each kind.
+        """Make the keyring of a namespace whose root is one key, with one active key of each kind.
 
-        The root's private key goes into the same file, or into ``root_path``, which can then be taken
-        offline; a passphrase protects that file, ``root_passphrase`` if the keyring itself has none.
+        Root and signer get files of their own, beside the keyring unless their places are given; the root's
+        belongs offline afterwards. A passphrase protects these files: ``key_passphrase``, or the keyring's.
 
         Raises:
-            KeyringError: there is a keyring or a root already, or the root's file has no passphrase.
+            KeyringError: one of the files is there already, or those of root and signer have no passphrase.
             CustodyError: the provider refuses, or cannot be asked (CustodyUnavailableError).
             WireFormatError: the namespace or the trust domain is not valid.
 
         """
-        check_namespace(namespace)
-        check_trust_domain(trust_domain)
-        root = SigningPrivateKey.generate()
-        contents = KeyringContents(
-            namespace=namespace,
-            trust_domain=trust_domain,
-            id_key=os.urandom(ID_KEY_BYTES),
-            root_public_key=root.public.raw,
-            keys=tuple(new_key(kind, state=KeyState.ACTIVE, now_ms=now_ms) for kind in KeyKind),
+        founded = found(namespace=namespace, trust_domain=trust_domain, now_ms=now_ms)
+        return cls.store(
+            path,
+            passphrase,
+            founded.contents,
+            keys={
+                root_path or beside(path, KeyRole.ROOT): (KeyRole.ROOT, founded.root),
+                signer_path or beside(path, KeyRole.SIGNER): (KeyRole.SIGNER, founded.signer),
+            },
+            key_passphrase=key_passphrase,
+            parameters=parameters,
         )
+
+    @classmethod
+    def store(
+        cls,
+        path: Path,
+        passphrase: bytes | KeyEncryptionProvider,
+        contents: KeyringContents,
+        *,
+        keys: Mapping[Path, tuple[KeyRole, HybridPrivateKey]],
+        key_passphrase: bytes | None = None,
+        parameters: KdfParameters | None = None,
+    ) -> "FileKeyring":
+        """Write a new keyring, last of all: the keys that go into files of their own are there before it.
+
+        Raises:
+            KeyringError: one of the files is there already, or those of the keys have no passphrase.
+            CustodyError: the provider refuses, or cannot be asked (CustodyUnavailableError).
+
+        """
         parameters = parameters or KdfParameters(salt=new_salt())
         if isinstance(passphrase, bytes):
             wrapping = WrappingKey.derive(passphrase, parameters)
         else:
-            wrapping = take_into_custody(
-                passphrase,
-                KeyContext(trust_domain=trust_domain, namespace=namespace, keyring_id=new_keyring_id()),
-            )
-        root_wrapping = wrapping
-        if root_path is not None and root_passphrase is not None:
-            root_wrapping = WrappingKey.derive(root_passphrase, replace(parameters, salt=new_salt()))
+            trust_domain, namespace = contents.trust_domain, contents.namespace
+            context = KeyContext(trust_domain=trust_domain, namespace=namespace, keyring_id=new_keyring_id())
+            wrapping = take_into_custody(passphrase, context)
+        key_wrapping = wrapping
+        if key_passphrase is not None:
+            key_wrapping = WrappingKey.derive(key_passphrase, replace(parameters, salt=new_salt()))
         with exclusive(path):
-            if path.exists() or (root_path is not None and root_path.exists()):
-                raise KeyringError(f"there is a keyring already: {path}")
-            if root_path is not None:
-                replace_private(root_path, encode_root(contents, root.to_bytes(), root_wrapping))
-            in_file = root.to_bytes() if root_path is None else None
-            replace_private(path, encode_keyring(contents, in_file, wrapping))
+            for there in (path, *keys):
+                if there.exists():
+                    raise KeyringError(f"there is one already: {there}")
+            encoded = {
+                key_path: encode_key(
+                    key,
+                    KeyFile(role=role, trust_domain=contents.trust_domain, namespace=contents.namespace),
+                    key_wrapping,
+                )
+                for key_path, (role, key) in keys.items()
+            }
+            for key_path, data in encoded.items():
+                replace_private(key_path, data)
+            replace_private(path, encode_keyring(contents, wrapping))
         access = KeyringAccess.by(passphrase)
-        if root_passphrase is not None:
-            access = replace(access, root_passphrase=lambda: root_passphrase)
-        return cls(path, access, root_path=root_path)
+        if key_passphrase is not None:
+            access = replace(access, key_passphrase=lambda: key_passphrase)
+        return cls(path, access)
 
     @property
     def namespace(self) -> str:
@@ -229,12 +251,15 @@ class FileKeyring:
         with self._lock, exclusive(self._path):
             current = _load(*read_private(self._path), self._loaded.wrapping)
             changed = change(current.contents)
-            identity = (changed.namespace, changed.trust_domain, changed.id_key, changed.root_public_key)
             before = current.contents
-            if identity != (before.namespace, before.trust_domain, before.id_key, before.root_public_key):
-                raise KeyringError("a keyring keeps its namespace, its id_key and its root")
+            identity = (changed.namespace, changed.trust_domain, changed.id_key)
+            if identity != (before.namespace, before.trust_domain, before.id_key):
+                raise KeyringError("a keyring keeps its namespace and its id_key")
+            kept = [root.hash for root in changed.roots[: len(before.roots)]]
+            if kept != [root.hash for root in before.roots]:
+                raise KeyringError("a keyring keeps its roots: a new one follows them")
             if changed != before:
-                replace_private(self._path, encode_keyring(changed, current.root, current.wrapping))
+                replace_private(self._path, encode_keyring(changed, current.wrapping))
                 current = _load(*read_private(self._path), current.wrapping)
             self._loaded = current
             return changed
@@ -281,7 +306,7 @@ class FileKeyring:
     def _rewrite(self, wrapping: WrappingKey) -> None:
         with self._lock, exclusive(self._path):
             current = _load(*read_private(self._path), self._loaded.wrapping)
-            data = encode_keyring(current.contents, current.root, wrapping)
+            data = encode_keyring(current.contents, wrapping)
             # What cannot be read back must not replace what can.
             decode_keyring(data, wrapping)
             replace_private(self._path, data)
@@ -291,48 +316,80 @@ class FileKeyring:
         """Remember the keyset that was signed last, so that the next one continues it."""
         self.update(lambda contents: replace(contents, keyset_version=version, keyset_hash=keyset_hash))
 
-    def root_key(self, passphrase: bytes | None = None) -> SigningPrivateKey:
-        """Return the root's private key, from this file or from the root's own.
+    def renewer_key(self) -> HybridPrivateKey | None:
+        """Return the key that keeps the namespace's keyset alive, None where something else does."""
+        secret = self._loaded.contents.renewer_secret
+        return None if secret is None else HybridPrivateKey.from_bytes(secret)
 
-        ``passphrase`` is needed only when the root's file has another one.
+    def root_key(self, path: Path | None = None, *, passphrase: bytes | None = None) -> HybridPrivateKey:
+        """Return a private key of the newest root, from its file; beside the keyring unless given.
+
+        ``passphrase`` is needed only when the file has another one than the keyring.
 
         Raises:
-            KeyringError: the root is not here: it was taken offline, as it should be; or the file that was
-                named for it is not there.
+            KeyringError: it is not here: it was taken offline, as it should be; or it is no key of the root.
 
         """
-        root = self._loaded.root
-        if root is None or self._root_path is not None:
-            # Whoever names a file means it, even if the keyring has a root of its own.
-            root = self._read_root(passphrase)
-        key = SigningPrivateKey.from_bytes(root)
-        if key.public.raw != self._loaded.contents.root_public_key:
-            raise KeyringError("the root key is not the one of this keyring")
+        key = self._key(KeyRole.ROOT, path, passphrase)
+        roots = self._loaded.contents.roots
+        if roots and Root.decode(roots[-1].statement).key(key.key_id) is None:
+            raise KeyringError(f"the root key is not one of {self.namespace}'s")
         return key
 
-    def _read_root(self, passphrase: bytes | None) -> bytes:
-        if self._root_path is None or not self._root_path.exists():
-            if self._loaded.root is not None:
-                raise KeyringError(
-                    f"there is no root key at {self._root_path}; it is in the keyring: leave --root away"
-                )
-            where = f"not at {self._root_path}" if self._root_path is not None else "not in its keyring"
+    def signer_key(self, path: Path | None = None, *, passphrase: bytes | None = None) -> HybridPrivateKey:
+        """Return the private key that signs keysets, from its file; beside the keyring unless given.
+
+        ``passphrase`` is needed only when the file has another one than the keyring.
+
+        Raises:
+            KeyringError: it is not here, or the root delegated to another one.
+
+        """
+        key = self.any_signer_key(path, passphrase=passphrase)
+        delegation = self._loaded.contents.delegation
+        if delegation is not None and Delegation.decode(delegation.statement).signer != key.public:
+            raise KeyringError(f"the root of {self.namespace} delegated to another signer than this one")
+        return key
+
+    def any_signer_key(
+        self, path: Path | None = None, *, passphrase: bytes | None = None
+    ) -> HybridPrivateKey:
+        """Return what signer_key would, although the root did not delegate to it, or not yet."""
+        return self._key(KeyRole.SIGNER, path, passphrase)
+
+    def _key(self, role: KeyRole, path: Path | None, passphrase: bytes | None) -> HybridPrivateKey:
+        where = path or beside(self._path, role)
+        try:
+            data, _ = read_private(where)
+        except FileNotFoundError:
             raise KeyringError(
-                f"the root key of {self.namespace} is {where}: say with --root where its file is"
-            )
-        data, _ = read_private(self._root_path)
-        protection, wrapping = read_protection(data), self._loaded.wrapping
-        if passphrase is None and protection != wrapping.protection and self._root_passphrase is not None:
-            passphrase = self._root_passphrase()
+                f"the {role.value} key of {self.namespace} is not at {where}: "
+                f"say with --{role.value} where its file is"
+            ) from None
+        wrapping = self._loaded.wrapping
+        if passphrase is None and read_protection(data) != wrapping.protection:
+            if self._key_passphrase is None:
+                raise KeyringError(f"{where} has a passphrase of its own: pass that, too")
+            passphrase = self._key_passphrase()
         if passphrase is not None:
             wrapping = unlock(data, KeyringAccess.by(passphrase))
-        return decode_root(data, self._loaded.contents, wrapping)
+        about, key = decode_key(data, wrapping)
+        if about != KeyFile(role=role, trust_domain=self.trust_domain, namespace=self.namespace):
+            raise KeyringError(
+                f"{where} holds the {about.role.value} key of {about.namespace} ({about.trust_domain})"
+            )
+        return key
+
+
+def beside(path: Path, role: KeyRole) -> Path:
+    """Return where the key of a role is unless somebody says otherwise: beside its keyring."""
+    return path.with_name(f"{path.name}.{role.value}")
 
 
 def _load(data: bytes, version: FileVersion, wrapping: WrappingKey) -> _Loaded:
     current = wrapping.follow(read_protection(data))
     try:
-        contents, root = decode_keyring(data, current)
+        contents = decode_keyring(data, current)
     except KeyringError:
         if current.protection == wrapping.protection:
             raise
@@ -349,7 +406,6 @@ def _load(data: bytes, version: FileVersion, wrapping: WrappingKey) -> _Loaded:
         version=version,
         contents=contents,
         wrapping=current,
-        root=root,
         signing=None if signing_secret is None else SigningPrivateKey.from_bytes(signing_secret),
         decryption={bytes(key_id): key for key_id, key in decryption.items()},
         sealing=EncryptionPublicKey(active_encryption[-1].record.public_key) if active_encryption else None,

@@ -9,7 +9,8 @@ from isthmus.envelope.key_material import (
     SigningPrivateKey,
     SigningPublicKey,
 )
-from isthmus.keys.public_key import KeyKind, KeyState, PublicKeyRecord
+from isthmus.keys.contents import KeyringContents
+from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
 
 SIGNING_STATES: dict[KeyState, SigningKeyState] = {
     KeyState.PRE_PUBLISHED: SigningKeyState.PRE_PUBLISHED,
@@ -32,6 +33,11 @@ class Keyring(Protocol):
     @property
     def trust_domain(self) -> str:
         """The deployment that the namespace belongs to."""
+        ...
+
+    @property
+    def contents(self) -> KeyringContents:
+        """Everything that the keyring knows, as it was read last. Contains secrets."""
         ...
 
     @property

@@ -33,8 +33,8 @@ class KeyringAccess:
 
     passphrase: Callable[[], bytes] = field(default=_no_passphrase, repr=False)
     provider: OpenProvider = field(default=_no_provider, repr=False)
-    root_passphrase: Callable[[], bytes] | None = field(default=None, repr=False)
-    """Of the root's own file; None: the same as the keyring's."""
+    key_passphrase: Callable[[], bytes] | None = field(default=None, repr=False)
+    """Of the files of root and signer, where it is another one than the keyring's."""
 
     @classmethod
     def by(cls, key: "bytes | KeyEncryptionProvider | KeyringAccess") -> "KeyringAccess":
@@ -53,7 +53,7 @@ class KeyringAccess:
 
 
 def unlock(data: bytes, access: KeyringAccess) -> WrappingKey:
-    """Return the key of a keyring or root file; asks a provider once.
+    """Return the key of a keyring or key file; asks a provider once.
 
     Raises:
         KeyringError: the file is damaged, or this is not what protects it.

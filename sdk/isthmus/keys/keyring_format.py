@@ -16,23 +16,29 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum, unique
 from typing import Any, Final, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from google.protobuf.message import DecodeError
 
 from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKey
 from isthmus.keys.contents import KeyringContents, StoredKey
 from isthmus.keys.custody.provider import KEYRING_ID_BYTES, MAX_WRAPPED_CHARS, KeyContext, WrappedKey
 from isthmus.keys.errors import KeyringError
-from isthmus.keys.public_key import KeyKind, KeyState, PublicKeyRecord
+from isthmus.keys.hybrid_key import HybridPrivateKey
+from isthmus.v1 import key_service_pb2
+from isthmus.wire.hybrid import HybridPublicKey
 from isthmus.wire.names import KeyId
 from isthmus.wire.pae import pae
+from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
+from isthmus.wire.trust_statement import SignedStatement, signed_statement_message, signed_statement_of
 
-FORMAT: Final = "isthmus-keyring/1"
-CUSTODY_FORMAT: Final = "isthmus-keyring/2"
-ROOT_FORMAT: Final = "isthmus-root/1"
+FORMAT: Final = "isthmus-keyring/3"
+KEY_FORMAT: Final = "isthmus-key/1"
+_FORMATS_BEFORE: Final = ("isthmus-keyring/1", "isthmus-keyring/2")
 _CONTEXT = "isthmus/keyring"
 _MAC_CONTEXT = "isthmus/keyring-mac"
 _NONCE_BYTES = 12
@@ -57,6 +63,23 @@ class KdfParameters:
         fits = 0 < self.memory_kib <= _MAX_MEMORY_KIB and 0 < self.iterations <= _MAX_ITERATIONS
         if not fits or not 0 < self.lanes <= _MAX_LANES or len(self.salt) != _SALT_BYTES:
             raise KeyringError("the key derivation parameters of the keyring are out of range")
+
+
+@unique
+class KeyRole(Enum):
+    """What a hybrid key in a file of its own is for."""
+
+    ROOT = "root"
+    SIGNER = "signer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFile:
+    """Whose key a file holds, and what for."""
+
+    role: KeyRole
+    trust_domain: str
+    namespace: str
 
 
 def new_salt() -> bytes:
@@ -112,10 +135,10 @@ Protection = KdfParameters | WrappedKey
 
 
 def read_protection(data: bytes) -> Protection:
-    """Return where the key of a keyring or root file comes from. Raises KeyringError."""
+    """Return where the key of a keyring or key file comes from. Raises KeyringError."""
     document = _load(data)
     try:
-        if document.get("format") == CUSTODY_FORMAT:
+        if "protection" in document:
             return _read_wrapped_key(document["protection"])
         kdf = document["kdf"]
         return KdfParameters(
@@ -141,16 +164,20 @@ def read_context(data: bytes) -> KeyContext:
         raise KeyringError("the keyring file is damaged") from None
 
 
-def encode_keyring(contents: KeyringContents, root: bytes | None, wrapping: WrappingKey) -> bytes:
-    """Serialize a keyring; ``root`` is the root's private key when it lives in the same file."""
+def encode_keyring(contents: KeyringContents, wrapping: WrappingKey) -> bytes:
+    """Serialize a keyring."""
     place = _Place(contents.trust_domain, contents.namespace, wrapping)
     document: dict[str, Any] = {
+        "format": FORMAT,
         **_protection(wrapping.protection),
         "trust_domain": contents.trust_domain,
         "namespace": contents.namespace,
         "id_key": place.wrap(contents.id_key, "id-key", b""),
-        "root_public_key": _b64(contents.root_public_key),
-        "root": None if root is None else place.wrap(root, "root", contents.root_public_key),
+        "roots": [*map(_encode_statement, contents.roots)],
+        "delegation": None if contents.delegation is None else _encode_statement(contents.delegation),
+        "renewer": None
+        if contents.renewer_secret is None
+        else place.wrap(contents.renewer_secret, "renewer", b""),
         "keyset_version": contents.keyset_version,
         "keyset_hash": _b64(contents.keyset_hash),
         "keys": [_encode_key(key, place) for key in contents.keys],
@@ -158,62 +185,75 @@ def encode_keyring(contents: KeyringContents, root: bytes | None, wrapping: Wrap
     return _seal_document(document, wrapping)
 
 
-def decode_keyring(data: bytes, wrapping: WrappingKey) -> tuple[KeyringContents, bytes | None]:
-    """Return the contents of a keyring and the root's private key if it is there.
+def decode_keyring(data: bytes, wrapping: WrappingKey) -> KeyringContents:
+    """Return the contents of a keyring.
 
     Raises:
         KeyringError: wrong passphrase or data key, damaged, or secrets that do not belong to the public keys
             beside them.
 
     """
-    document = _open_document(data, _format_of(wrapping.protection), wrapping)
+    document = _open_document(data, FORMAT, wrapping)
     try:
         place = _Place(document["trust_domain"], document["namespace"], wrapping)
-        root_public_key = _unb64(document["root_public_key"])
-        contents = KeyringContents(
+        delegation, renewer = document["delegation"], document["renewer"]
+        return KeyringContents(
             namespace=document["namespace"],
             trust_domain=document["trust_domain"],
             id_key=place.unwrap(document["id_key"], "id-key", b""),
-            root_public_key=root_public_key,
+            roots=tuple(map(_decode_statement, document["roots"])),
+            delegation=None if delegation is None else _decode_statement(delegation),
+            renewer_secret=None if renewer is None else place.unwrap(renewer, "renewer", b""),
             keys=tuple(_decode_key(key, place) for key in document["keys"]),
             keyset_version=document["keyset_version"],
             keyset_hash=_unb64(document["keyset_hash"]),
         )
-        wrapped_root = document["root"]
-        root = None if wrapped_root is None else place.unwrap(wrapped_root, "root", root_public_key)
-    except (KeyError, TypeError, ValueError, InvalidTag):
+    except (KeyError, TypeError, ValueError, InvalidTag, DecodeError):
         raise KeyringError("the keyring file is damaged") from None
-    return contents, root
 
 
-def encode_root(contents: KeyringContents, root: bytes, wrapping: WrappingKey) -> bytes:
-    """Serialize the root's private key for a file of its own.
+def encode_key(key: HybridPrivateKey, about: KeyFile, wrapping: WrappingKey) -> bytes:
+    """Serialize the private key of a root or a signer for a file of its own.
 
     Raises:
         KeyringError: it would not be protected by a passphrase.
 
     """
     if not isinstance(wrapping.protection, KdfParameters):
-        raise KeyringError("the root's own file needs a passphrase: it is kept where no provider is")
-    place = _Place(contents.trust_domain, contents.namespace, wrapping)
+        raise KeyringError(
+            "the files of root and signer need a passphrase: they are kept where no provider is"
+        )
+    place = _Place(about.trust_domain, about.namespace, wrapping)
     document: dict[str, Any] = {
-        "format": ROOT_FORMAT,
-        "trust_domain": contents.trust_domain,
-        "namespace": contents.namespace,
+        "format": KEY_FORMAT,
+        "role": about.role.value,
+        "trust_domain": about.trust_domain,
+        "namespace": about.namespace,
         "kdf": _kdf(wrapping.protection),
-        "root": place.wrap(root, "root", contents.root_public_key),
+        "ed25519": _b64(key.public.ed25519),
+        "ml_dsa_65": _b64(key.public.ml_dsa_65),
+        "secret": place.wrap(key.to_bytes(), about.role.value, key.key_id),
     }
     return _seal_document(document, wrapping)
 
 
-def decode_root(data: bytes, contents: KeyringContents, wrapping: WrappingKey) -> bytes:
-    """Return the root's private key of a file of its own. Raises KeyringError."""
-    document = _open_document(data, ROOT_FORMAT, wrapping)
-    place = _Place(contents.trust_domain, contents.namespace, wrapping)
+def decode_key(data: bytes, wrapping: WrappingKey) -> tuple[KeyFile, HybridPrivateKey]:
+    """Return a private key of a file of its own, and what it is for. Raises KeyringError."""
+    document = _open_document(data, KEY_FORMAT, wrapping)
     try:
-        return place.unwrap(document["root"], "root", contents.root_public_key)
+        about = KeyFile(
+            role=KeyRole(document["role"]),
+            trust_domain=document["trust_domain"],
+            namespace=document["namespace"],
+        )
+        public = HybridPublicKey(ed25519=_unb64(document["ed25519"]), ml_dsa_65=_unb64(document["ml_dsa_65"]))
+        place = _Place(about.trust_domain, about.namespace, wrapping)
+        key = HybridPrivateKey.from_bytes(place.unwrap(document["secret"], about.role.value, public.key_id))
     except (KeyError, TypeError, ValueError, InvalidTag):
-        raise KeyringError("the root file is damaged, or belongs to another keyring") from None
+        raise KeyringError("the key file is damaged") from None
+    if key.public != public:
+        raise KeyringError("the key file is damaged")
+    return about, key
 
 
 class _Place:
@@ -272,20 +312,24 @@ def _public_of(kind: KeyKind, secret: bytes) -> bytes:
     return SigningPrivateKey.from_bytes(secret).public.raw
 
 
-def _format_of(protection: Protection) -> str:
-    return FORMAT if isinstance(protection, KdfParameters) else CUSTODY_FORMAT
+def _encode_statement(signed: SignedStatement) -> str:
+    return _b64(signed_statement_message(signed).SerializeToString(deterministic=True))
+
+
+def _decode_statement(text: str) -> SignedStatement:
+    return signed_statement_of(key_service_pb2.SignedStatement.FromString(_unb64(text)))
 
 
 def _protection(protection: Protection) -> dict[str, Any]:
     if isinstance(protection, KdfParameters):
-        return {"format": FORMAT, "kdf": _kdf(protection)}
+        return {"kdf": _kdf(protection)}
     wrapped = {
         "provider": protection.provider,
         "key": protection.key,
         "wrapped": protection.wrapped,
         "keyring_id": protection.keyring_id.hex(),
     }
-    return {"format": CUSTODY_FORMAT, "protection": wrapped}
+    return {"protection": wrapped}
 
 
 def _read_wrapped_key(entry: Mapping[str, Any]) -> WrappedKey:
@@ -317,8 +361,9 @@ def _seal_document(document: dict[str, Any], wrapping: WrappingKey) -> bytes:
 def _open_document(data: bytes, format_: str, wrapping: WrappingKey) -> dict[str, Any]:
     document = _load(data)
     mac = document.pop("mac", "")
-    if document.get("format") != format_:
-        raise KeyringError(f"this is no file of the format {format_}")
+    if (found := document.get("format")) != format_:
+        old = " (made by an earlier version: make it anew)" if found in _FORMATS_BEFORE else ""
+        raise KeyringError(f"this is no file of the format {format_}{old}")
     if not isinstance(mac, str) or not hmac.compare_digest(mac, _mac(document, wrapping)):
         raise KeyringError(_not_its_key(wrapping.protection))
     return document

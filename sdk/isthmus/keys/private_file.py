@@ -72,9 +72,18 @@ def version_of(path: Path) -> FileVersion:
 
 def replace_private(path: Path, content: bytes) -> None:
     """Replace a private file: after a crash either the old or the new content is there, whole and durable."""
+    _replace(path, content, mode=0o600)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file that others may read, as durably."""
+    _replace(path, content, mode=0o644)
+
+
+def _replace(path: Path, content: bytes, *, mode: int) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -1,7 +1,8 @@
 """Publishes what a keyring says about its public keys: repeatable, whatever a killed process left behind.
 
 A keyset is recorded in the keyring after the gateway has it. A process that was killed in between left a
-keyset that the gateway knows and the keyring does not: it is adopted, because one's own root signed it.
+keyset that the gateway knows and the keyring does not: it is adopted, because one's own root vouches for it.
+So are a root and a delegation that another machine of the team published.
 
 A gateway that has no keyset at all lost its database, or is new. It gets the next one: peers who saw the last
 one find its hash in there, and what the gateway forgot is nothing that anybody took its word for.
@@ -11,25 +12,18 @@ a person to decide: one who knows of a restore says ``after_restore``, and it ge
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from isthmus.envelope.key_material import SigningPrivateKey
 from isthmus.keys.contents import KeyringContents
+from isthmus.keys.errors import KeysetRejectedError
 from isthmus.keys.file_keyring import FileKeyring
-from isthmus.keys.keyset import (
-    DEFAULT_LIFETIME_MS,
-    Keyset,
-    Pin,
-    SeenKeyset,
-    SignedKeyset,
-    next_keyset,
-    parse_keyset,
-    sign_keyset,
-    verify_keyset,
-)
-from isthmus.keys.public_key import PublicKeyRecord
-from isthmus.wire.keyset import root_fingerprint
+from isthmus.keys.hybrid_key import HybridPrivateKey
+from isthmus.keys.keyset import Pin, verify_keyset
+from isthmus.keys.statements import KEYSET_LIFETIME_MS, next_keyset, sign_keyset
+from isthmus.wire.chain import Chain, ChainProblem
+from isthmus.wire.public_key import PublicKeyRecord
+from isthmus.wire.trust_statement import Delegation, Keyset, SignedKeyset, SignedStatement
 
 
 class KeysetDirectory(Protocol):
@@ -40,8 +34,21 @@ class KeysetDirectory(Protocol):
         ...
 
     def publish(self, signed: SignedKeyset) -> None:
-        """Publish the next keyset; durable once this returns."""
+        """Publish a keyset; durable once this returns."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One's own keyset as the gateway has it, verified."""
+
+    signed: SignedKeyset
+    chain: Chain
+
+    @property
+    def keyset(self) -> Keyset:
+        """What it says."""
+        return self.chain.keyset
 
 
 class KeysetPublication:
@@ -51,73 +58,112 @@ class KeysetPublication:
         self,
         *,
         keyring: FileKeyring,
-        root: SigningPrivateKey,
+        signer: HybridPrivateKey,
         directory: KeysetDirectory,
         now_ms: Callable[[], int],
-        lifetime_ms: int = DEFAULT_LIFETIME_MS,
+        lifetime_ms: int = KEYSET_LIFETIME_MS,
         after_restore: bool = False,
     ) -> None:
         self._keyring = keyring
-        self._root = root
+        self._signer = signer
         self._directory = directory
         self._now_ms = now_ms
         self._lifetime_ms = lifetime_ms
         self._after_restore = after_restore
 
-    def newest(self) -> Keyset | None:
+    def newest(self) -> Published | None:
         """Return the newest keyset at the gateway, and make the keyring know it; None when it has none.
 
         An older one than the keyring's counts as none after a restore.
 
         Raises:
-            KeysetRejectedError: the gateway has another one than this keyring signed, or an older one.
+            KeysetRejectedError: the root of this keyring does not vouch for what the gateway has, or it is
+                older.
         """
-        contents = self._keyring.contents
-        seen = (
-            SeenKeyset(version=contents.keyset_version, hash=contents.keyset_hash)
-            if contents.keyset_version
-            else None
-        )
-        signed = self._directory.newest(contents.namespace)
+        signed = self._directory.newest(self._keyring.namespace)
         if signed is None:
             return None
-        keyset = parse_keyset(signed.keyset, contents.namespace)
-        pin = Pin(
-            namespace=contents.namespace,
-            trust_domain=contents.trust_domain,
-            root_fingerprint=root_fingerprint(contents.root_public_key),
-        )
-        # As of when it was signed: one's own keyset may have expired, and a new one is what mends that.
-        went_back = self._after_restore and keyset.version < contents.keyset_version
-        verify_keyset(signed, pin=pin, seen=None if went_back else seen, now_ms=keyset.issued_at_ms)
-        if went_back:
-            return None
-        if keyset.version != contents.keyset_version:
-            self._keyring.record_keyset(keyset.version, signed.hash)
-        return keyset
+        contents = self._keyring.contents
+        published = read_own(signed, contents)
+        if published.keyset.version < contents.keyset_version:
+            if self._after_restore:
+                return None
+            raise KeysetRejectedError(ChainProblem.ROLLBACK, contents.namespace)
+        if adopted(contents, published) != contents:
+            self._keyring.update(lambda now: adopted(now, published))
+        return published
 
     def publish(self, contents: KeyringContents | None = None) -> tuple[Keyset, bool]:
         """Publish the keys of these contents, the keyring's own unless others are given.
 
         Returns the keyset that says so, and whether it is a new one: none is made when the newest says the
-        same and has half of its life left.
+        same, under the same root and delegation, and has half of its life left.
         """
         newest = self.newest()
         now_ms = self._now_ms()
         known = self._keyring.contents
-        planned = replace(
-            contents or known, keyset_version=known.keyset_version, keyset_hash=known.keyset_hash
-        )
+        planned = replace(known, keys=(contents or known).keys)
         keyset = next_keyset(planned, now_ms=now_ms, lifetime_ms=self._lifetime_ms)
-        if newest is not None and _said(newest) == _said(keyset) and newest.suites == keyset.suites:
-            left_ms = newest.expires_at_ms - now_ms
-            if left_ms > self._lifetime_ms // 2:
-                return newest, False
-        signed = sign_keyset(keyset, self._root)
+        if newest is not None and _says(newest.keyset) == _says(keyset):
+            same = _authority(newest.signed.roots, newest.signed.delegation) == _authority(
+                known.roots, known.delegation
+            )
+            if same and newest.chain.expires_at_ms - now_ms > self._lifetime_ms // 2:
+                return newest.keyset, False
+        signed = sign_keyset(keyset, known, self._signer)
         self._directory.publish(signed)
         self._keyring.record_keyset(keyset.version, signed.hash)
         return keyset, True
 
 
-def _said(keyset: Keyset) -> set[PublicKeyRecord]:
-    return set(keyset.keys)
+def read_own(signed: SignedKeyset, contents: KeyringContents) -> Published:
+    """Verify one's own keyset as the gateway has it: expired ones, too, for a newer one is what mends that.
+
+    Raises:
+        KeysetRejectedError: the root of this keyring does not vouch for it, or it contradicts the keyring.
+    """
+    pin = Pin(
+        namespace=contents.namespace,
+        trust_domain=contents.trust_domain,
+        fingerprint=contents.roots[0].hash if contents.roots else contents.fingerprint,
+    )
+    _, chain = verify_keyset(signed, pin=pin, seen=None, now_ms=None)
+    problem = None
+    shared = min(len(signed.roots), len(contents.roots))
+    if [root.hash for root in signed.roots[:shared]] != [root.hash for root in contents.roots[:shared]]:
+        problem = ChainProblem.ROOT
+    if contents.delegation is not None:
+        version = Delegation.decode(contents.delegation.statement).version
+        if chain.delegation.version == version and signed.delegation.hash != contents.delegation.hash:
+            problem = ChainProblem.EQUIVOCATION
+    if chain.keyset.version == contents.keyset_version and signed.hash != contents.keyset_hash:
+        problem = ChainProblem.EQUIVOCATION
+    is_next = contents.keyset_version and chain.keyset.version == contents.keyset_version + 1
+    if is_next and chain.keyset.previous_hash != contents.keyset_hash:
+        problem = ChainProblem.CHAIN
+    if problem is not None:
+        raise KeysetRejectedError(problem, contents.namespace)
+    return Published(signed=signed, chain=chain)
+
+
+def adopted(contents: KeyringContents, published: Published) -> KeyringContents:
+    """Return the contents with whatever is newer at the gateway."""
+    signed, chain = published.signed, published.chain
+    if len(signed.roots) > len(contents.roots):
+        contents = replace(contents, roots=signed.roots)
+    known = contents.delegation
+    if known is None or Delegation.decode(known.statement).version < chain.delegation.version:
+        contents = replace(contents, delegation=signed.delegation)
+    if chain.keyset.version > contents.keyset_version:
+        contents = replace(contents, keyset_version=chain.keyset.version, keyset_hash=signed.hash)
+    return contents
+
+
+def _authority(
+    roots: tuple[SignedStatement, ...], delegation: SignedStatement | None
+) -> tuple[list[bytes], bytes]:
+    return [root.hash for root in roots], b"" if delegation is None else delegation.hash
+
+
+def _says(keyset: Keyset) -> tuple[set[PublicKeyRecord], tuple[str, ...]]:
+    return set(keyset.keys), keyset.suites

@@ -10,7 +10,7 @@ from enum import Enum, unique
 
 from isthmus.keys.contents import KeyringContents, StoredKey
 from isthmus.keys.errors import KeyringError
-from isthmus.keys.public_key import LIVES, KeyKind, KeyState
+from isthmus.wire.public_key import LIVES, KeyKind, KeyState
 
 
 @unique

@@ -3,8 +3,8 @@
 All of it comes from people, not from the gateway, and no answer of the gateway changes it. The one exception
 is trust on first use, for development: it must be switched on, and a pin that came from it says so for ever.
 
-The file also remembers the newest keyset version seen of each namespace, so that an older one is refused even
-after a restart.
+The file also remembers the newest root, delegation and keyset seen of each namespace, so that an older one is
+refused even after a restart.
 """
 
 import json
@@ -17,13 +17,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from isthmus.keys.errors import KeyringError, TrustError
-from isthmus.keys.keyset import Pin, SeenKeyset
+from isthmus.keys.keyset import Pin
 from isthmus.keys.private_file import FileVersion, exclusive, read_private, replace_private, version_of
+from isthmus.wire.chain import Mark, Marks
 from isthmus.wire.errors import WireFormatError
-from isthmus.wire.keyset import root_fingerprint
 from isthmus.wire.names import DIGEST_BYTES, check_endpoint, check_namespace, check_trust_domain
 
-FORMAT: Final = "isthmus-trust/1"
+FORMAT: Final = "isthmus-trust/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +31,12 @@ class TrustedNamespace:
     """What is pinned about one namespace, and what was seen of it."""
 
     namespace: str
-    root_fingerprint: bytes
+    fingerprint: bytes
     endpoints: tuple[str, ...] = ()
     """Endpoints that belong to it, sorted."""
     on_first_use: bool = False
     """Whether the fingerprint came from the gateway: fit for development only."""
-    seen: SeenKeyset | None = None
+    seen: Marks | None = None
 
 
 class TrustStore:
@@ -86,11 +86,11 @@ class TrustStore:
             self._reload()
         raise self._no_owner(endpoint)
 
-    def pin(self, namespace: str, root_public_key: bytes | None = None) -> Pin:
+    def pin(self, namespace: str, presented: bytes | None = None) -> Pin:
         """Return the pin of a namespace.
 
-        ``root_public_key`` is what the gateway presents. When nothing is known about the namespace and trust
-        on first use is on, the pin is made of it, and stored as soon as a keyset verified against it.
+        ``presented`` is the fingerprint of the newest root as the gateway has it. When nothing is known about
+        the namespace and trust on first use is on, it is the pin, stored as soon as a keyset verified.
 
         Raises:
             TrustError: the namespace is not pinned.
@@ -98,12 +98,12 @@ class TrustStore:
         """
         trusted = self.trusted(namespace)
         if trusted is not None:
-            fingerprint = trusted.root_fingerprint
-        elif root_public_key is not None and self._first_use:
-            fingerprint = root_fingerprint(root_public_key)
+            fingerprint = trusted.fingerprint
+        elif presented is not None and self._first_use:
+            fingerprint = presented
         else:
             raise self._not_trusted(namespace)
-        return Pin(namespace=namespace, trust_domain=self.trust_domain, root_fingerprint=fingerprint)
+        return Pin(namespace=namespace, trust_domain=self.trust_domain, fingerprint=fingerprint)
 
     def add(
         self,
@@ -125,15 +125,16 @@ class TrustStore:
         """
         with self._changing() as trusted:
             before = trusted.get(namespace)
-            if before is not None and before.root_fingerprint != fingerprint:
+            if before is not None and before.seen is not None and before.seen.root.hash == fingerprint:
+                # The root that is pinned vouched for this one: the team rotated its root.
+                trusted[namespace] = before = replace(before, fingerprint=fingerprint)
+            if before is not None and before.fingerprint != fingerprint:
                 raise TrustError(
                     f"another fingerprint is pinned for {namespace} in {self._name}: remove it first"
                 )
             if move_endpoints:
                 _release(trusted, endpoints)
-            known = trusted.get(namespace) or TrustedNamespace(
-                namespace=namespace, root_fingerprint=fingerprint
-            )
+            known = trusted.get(namespace) or TrustedNamespace(namespace=namespace, fingerprint=fingerprint)
             # A person confirmed the fingerprint now, wherever it came from before.
             known = replace(known, endpoints=_merge(known.endpoints, endpoints), on_first_use=False)
             trusted[namespace] = known
@@ -159,14 +160,14 @@ class TrustStore:
         with self._changing() as trusted:
             trusted.pop(namespace, None)
 
-    def seen(self, namespace: str) -> SeenKeyset | None:
-        """Return the newest keyset that was ever verified."""
+    def seen(self, namespace: str) -> Marks | None:
+        """Return the newest statements that were ever verified."""
         self._reload()
         trusted = self._trusted.get(namespace)
         return None if trusted is None else trusted.seen
 
-    def record_seen(self, pin: Pin, seen: SeenKeyset) -> None:
-        """Remember the newest keyset verified against a pin: durable before it returns, never an older one.
+    def record_seen(self, pin: Pin, seen: Marks) -> None:
+        """Remember the newest statements verified against a pin: durable before it returns, never older ones.
 
         Raises:
             TrustError: the pin is not (or no longer) that of the namespace, or another process saw another
@@ -179,17 +180,15 @@ class TrustStore:
         with self._changing() as trusted:
             known = trusted.get(namespace)
             if known is None and self._first_use:
-                known = TrustedNamespace(
-                    namespace=namespace, root_fingerprint=pin.root_fingerprint, on_first_use=True
-                )
-            if known is None or known.root_fingerprint != pin.root_fingerprint:
+                known = TrustedNamespace(namespace=namespace, fingerprint=pin.fingerprint, on_first_use=True)
+            if known is None or known.fingerprint != pin.fingerprint:
                 raise self._not_trusted(namespace)
-            if known.seen is not None and known.seen.version == seen.version and known.seen != seen:
+            newest = seen if known.seen is None else _newest(known.seen, seen)
+            if newest is None:
                 raise TrustError(
                     f"two keysets of {namespace} have the same version: {self._name} knows another one"
                 )
-            if known.seen is None or known.seen.version < seen.version:
-                trusted[namespace] = replace(known, seen=seen)
+            trusted[namespace] = replace(known, seen=newest)
 
     def _no_owner(self, endpoint: str) -> TrustError:
         return TrustError(f"no trusted namespace is pinned for the endpoint {endpoint} in {self._name}")
@@ -233,6 +232,15 @@ class TrustStore:
             self._trusted = MappingProxyType(_decode(data, self.trust_domain, self._name))
 
 
+def _newest(known: Marks, seen: Marks) -> Marks | None:
+    """Return the newer of each; None when two of the same version differ."""
+    pairs = ((known.root, seen.root), (known.delegation, seen.delegation), (known.keyset, seen.keyset))
+    if any(mark.version == other.version and mark != other for mark, other in pairs):
+        return None
+    root, delegation, keyset = (max(pair, key=lambda mark: mark.version) for pair in pairs)
+    return Marks(root=root, delegation=delegation, keyset=keyset)
+
+
 def _release(trusted: dict[str, TrustedNamespace], endpoints: tuple[str, ...]) -> None:
     """Take endpoints away from whom they are pinned to."""
     for namespace, entry in trusted.items():
@@ -253,7 +261,7 @@ def _check(trusted: dict[str, TrustedNamespace]) -> None:
                 check_endpoint(endpoint)
         except WireFormatError as error:
             raise TrustError(str(error)) from None
-        if len(entry.root_fingerprint) != DIGEST_BYTES:
+        if len(entry.fingerprint) != DIGEST_BYTES:
             raise TrustError(f"the fingerprint of {entry.namespace} is not {DIGEST_BYTES} bytes")
         for endpoint in entry.endpoints:
             owner = owners.setdefault(endpoint, entry.namespace)
@@ -265,12 +273,10 @@ def _encode(trust_domain: str, trusted: dict[str, TrustedNamespace]) -> bytes:
     entries = [
         {
             "namespace": entry.namespace,
-            "root_fingerprint": entry.root_fingerprint.hex(),
+            "fingerprint": entry.fingerprint.hex(),
             "endpoints": list(entry.endpoints),
             "on_first_use": entry.on_first_use,
-            "seen": None
-            if entry.seen is None
-            else {"version": entry.seen.version, "hash": entry.seen.hash.hex()},
+            "seen": None if entry.seen is None else _encode_seen(entry.seen),
         }
         for _, entry in sorted(trusted.items())
     ]
@@ -299,10 +305,21 @@ def _decode_entry(entry: dict[str, Any]) -> TrustedNamespace:
     seen = entry["seen"]
     return TrustedNamespace(
         namespace=entry["namespace"],
-        root_fingerprint=bytes.fromhex(entry["root_fingerprint"]),
+        fingerprint=bytes.fromhex(entry["fingerprint"]),
         endpoints=tuple(entry["endpoints"]),
         on_first_use=bool(entry["on_first_use"]),
-        seen=None
-        if seen is None
-        else SeenKeyset(version=int(seen["version"]), hash=bytes.fromhex(seen["hash"])),
+        seen=None if seen is None else _decode_seen(seen),
     )
+
+
+def _encode_seen(seen: Marks) -> dict[str, Any]:
+    named = {"root": seen.root, "delegation": seen.delegation, "keyset": seen.keyset}
+    return {name: {"version": mark.version, "hash": mark.hash.hex()} for name, mark in named.items()}
+
+
+def _decode_seen(entry: dict[str, Any]) -> Marks:
+    root, delegation, keyset = (
+        Mark(version=int(entry[name]["version"]), hash=bytes.fromhex(entry[name]["hash"]))
+        for name in ("root", "delegation", "keyset")
+    )
+    return Marks(root=root, delegation=delegation, keyset=keyset)

@@ -23,7 +23,6 @@ from isthmus.transport.channel import ChannelSettings
 from isthmus.transport.connection import Connection
 from isthmus.transport.credentials import TokenSource
 from isthmus.transport.errors import ConfigurationError
-from isthmus.wire.keyset import root_fingerprint
 from isthmus.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class LocalNamespace:
     @property
     def fingerprint(self) -> bytes:
         """What others pin of it."""
-        return root_fingerprint(self.keyring.contents.root_public_key)
+        return self.keyring.contents.fingerprint
 
 
 class LocalGateway:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from isthmus.keys.file_keyring import FileKeyring
-from isthmus.keys.keyset import next_keyset, sign_keyset
+from isthmus.keys.statements import next_keyset, sign_keyset
 from isthmus.transport.connection import Connection
 from isthmus.v1 import (
     endpoint_service_pb2,
@@ -15,6 +15,7 @@ from isthmus.v1 import (
     namespace_service_pb2,
     namespace_service_pb2_grpc,
 )
+from isthmus.wire.trust_statement import signed_keyset_message
 
 _CALL_SECONDS = 10.0
 
@@ -32,14 +33,11 @@ async def create_namespace(platform: Connection, name: str) -> None:
 async def publish_keys(connection: Connection, keyring: FileKeyring) -> None:
     """Publish the keys of a fresh keyring, as its namespace. Raises GatewayError."""
     keyset = next_keyset(keyring.contents, now_ms=time.time_ns() // 1_000_000)
-    signed = sign_keyset(keyset, keyring.root_key())
+    signed = sign_keyset(keyset, keyring.contents, keyring.signer_key())
     stub: Any = key_service_pb2_grpc.KeyServiceStub(connection.channel)
-    message = key_service_pb2.SignedKeyset(
-        keyset=signed.keyset, root_public_key=signed.root_public_key, signature=signed.signature
-    )
     await connection.call(
         stub.PublishKeyset,
-        key_service_pb2.PublishKeysetRequest(keyset=message),
+        key_service_pb2.PublishKeysetRequest(keyset=signed_keyset_message(signed)),
         timeout_seconds=_CALL_SECONDS,
     )
     keyring.record_keyset(keyset.version, signed.hash)

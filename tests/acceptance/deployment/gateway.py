@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.acceptance.deployment.process import RunningProcess
 from tests.acceptance.deployment.team import AUDIENCE, PLATFORM, TRUST_DOMAIN, Team
 
-from isthmus.keys.keyset import next_keyset, sign_keyset
+from isthmus.keys.statements import next_keyset, sign_keyset
 from isthmus.transport.channel import ChannelSettings
 from isthmus.transport.connection import SyncConnection
 from isthmus.v1 import (
@@ -20,6 +20,7 @@ from isthmus.v1 import (
     namespace_service_pb2,
     namespace_service_pb2_grpc,
 )
+from isthmus.wire.trust_statement import signed_keyset_message
 
 PROGRAM = "tests.acceptance.deployment.gateway_program"
 CALL_SECONDS = 30.0
@@ -129,14 +130,11 @@ def create_endpoint(
 def _publish(site: GatewaySite, team: Team) -> None:
     keyring = team.open_keyring()
     keyset = next_keyset(keyring.contents, now_ms=time.time_ns() // 1_000_000)
-    signed = sign_keyset(keyset, keyring.root_key())
-    message = key_service_pb2.SignedKeyset(
-        keyset=signed.keyset, root_public_key=signed.root_public_key, signature=signed.signature
-    )
+    signed = sign_keyset(keyset, keyring.contents, keyring.signer_key())
     connection = _connect(site, team)
     connection.call_retrying(
         lambda channel: key_service_pb2_grpc.KeyServiceStub(channel).PublishKeyset,
-        key_service_pb2.PublishKeysetRequest(keyset=message),
+        key_service_pb2.PublishKeysetRequest(keyset=signed_keyset_message(signed)),
         timeout_seconds=CALL_SECONDS,
     )
     connection.close()

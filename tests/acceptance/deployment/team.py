@@ -17,7 +17,6 @@ from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_format import KdfParameters, new_salt
 from isthmus.keys.trust import TrustStore
 from isthmus.transport.credentials import SigningKeyToken, load_signing_key
-from isthmus.wire.keyset import root_fingerprint
 
 TRUST_DOMAIN = "deployment.test"
 AUDIENCE = "isthmus"
@@ -58,7 +57,7 @@ class Team:
 
     def pin(self, other: "Team", *endpoints: str) -> None:
         """Trust another team's root, and that these endpoints are its."""
-        fingerprint = root_fingerprint(other.open_keyring().contents.root_public_key)
+        fingerprint = other.open_keyring().contents.fingerprint
         TrustStore(self.trust_file, trust_domain=TRUST_DOMAIN).add(
             other.namespace, fingerprint, endpoints=endpoints
         )

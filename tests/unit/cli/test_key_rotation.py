@@ -9,9 +9,9 @@ from isthmus.cli.key_rotation import KeyRotation, Rotated
 from isthmus.keys.errors import KeysError
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_format import KdfParameters, new_salt
-from isthmus.keys.keyset import Keyset, SignedKeyset, parse_keyset
-from isthmus.keys.public_key import KeyKind, KeyState
 from isthmus.keys.publication import KeysetPublication
+from isthmus.wire.public_key import KeyKind, KeyState
+from isthmus.wire.trust_statement import Keyset, SignedKeyset
 
 NAMESPACE = "app-team"
 PASSPHRASE = b"correct horse"
@@ -34,13 +34,13 @@ class Directory:
 
     def publish(self, signed: SignedKeyset) -> None:
         """Take the next version only."""
-        keyset = parse_keyset(signed.keyset, NAMESPACE)
+        keyset = Keyset.decode(signed.keyset.statement)
         assert keyset.version == len(self.published) + 1
         self.published.append(signed)
 
     def keysets(self) -> list[Keyset]:
         """Return everything that was published, oldest first."""
-        return [parse_keyset(signed.keyset, NAMESPACE) for signed in self.published]
+        return [Keyset.decode(signed.keyset.statement) for signed in self.published]
 
 
 class World:
@@ -82,7 +82,7 @@ class World:
     def publication(self, keyring: FileKeyring) -> KeysetPublication:
         """Return what publishes the keysets of a keyring."""
         return KeysetPublication(
-            keyring=keyring, root=keyring.root_key(), directory=_Watched(self), now_ms=lambda: self.now_ms
+            keyring=keyring, signer=keyring.signer_key(), directory=_Watched(self), now_ms=lambda: self.now_ms
         )
 
     def rotate(self, *, wait_seconds: float = 10.0) -> Rotated:

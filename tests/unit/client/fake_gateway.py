@@ -21,7 +21,6 @@ from isthmus.envelope.identity import random_message_id
 from isthmus.envelope.key_material import SigningPrivateKey
 from isthmus.envelope.open import Opened, open_envelope
 from isthmus.envelope.seal import seal
-from isthmus.keys.keyset import SignedKeyset
 from isthmus.payload import DefaultPayloadConverter, failure_payload
 from isthmus.v1 import (
     key_service_pb2,
@@ -36,6 +35,7 @@ from isthmus.wire.envelope import parse_envelope
 from isthmus.wire.header import Direction, Header
 from isthmus.wire.names import NamespaceName
 from isthmus.wire.statement import statement_signed_bytes
+from isthmus.wire.trust_statement import SignedKeyset, signed_keyset_message
 
 Handler = Callable[[Any], object]
 WAIT_SECONDS = 5.0
@@ -287,11 +287,11 @@ class FakeServices(  # pyright: ignore[reportImplicitAbstractClass]
         return key_service_pb2.GetGatewayKeyResponse(public_key=public, trust_domain=TRUST_DOMAIN)
 
     def GetKeyset(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
-        signed = self.gateway.keysets[request.namespace]
-        keyset = key_service_pb2.SignedKeyset(
-            keyset=signed.keyset, root_public_key=signed.root_public_key, signature=signed.signature
-        )
-        return key_service_pb2.GetKeysetResponse(keyset=keyset)
+        signed = self.gateway.keysets.get(request.namespace)
+        if signed is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, "no keyset")
+            raise AssertionError
+        return key_service_pb2.GetKeysetResponse(keyset=signed_keyset_message(signed))
 
     def StartOperation(self, request: Any, context: Any) -> Any:  # noqa: N802, D102
         return self._unary(context, operation_service_pb2.SessionCall(start=request)).start

@@ -6,11 +6,13 @@ from pathlib import Path
 from isthmus.envelope.key_material import EncryptionPrivateKey, EncryptionPublicKey, SigningPrivateKey
 from isthmus.envelope.seal import RecipientKey
 from isthmus.keys.contents import KeyringContents, StoredKey, new_key
+from isthmus.keys.founding import found
+from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.keyring import OwnKeys
-from isthmus.keys.keyset import SignedKeyset, next_keyset, sign_keyset
-from isthmus.keys.public_key import KeyKind, KeyState, PublicKeyRecord
+from isthmus.keys.statements import next_keyset, sign_keyset
 from isthmus.keys.trust import TrustStore
-from isthmus.wire.keyset import root_fingerprint
+from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
+from isthmus.wire.trust_statement import SignedKeyset
 
 TRUST_DOMAIN = "acme"
 ENDPOINT = "payments"
@@ -19,24 +21,17 @@ NOW_MS = 1_790_000_000_000
 
 @dataclass(slots=True)
 class Team:
-    """A namespace with its keys: a keyring in memory, whose root is at hand."""
+    """A namespace with its keys: a keyring in memory, whose signer is at hand."""
 
     contents: KeyringContents
-    root: SigningPrivateKey
+    signer: HybridPrivateKey
     refreshed: int = 0
 
     @classmethod
     def create(cls, namespace: str) -> "Team":
         """Make a team with one active key of each kind."""
-        root = SigningPrivateKey.generate()
-        contents = KeyringContents(
-            namespace=namespace,
-            trust_domain=TRUST_DOMAIN,
-            id_key=bytes(32),
-            root_public_key=root.public.raw,
-            keys=tuple(new_key(kind, state=KeyState.ACTIVE, now_ms=NOW_MS) for kind in KeyKind),
-        )
-        return cls(contents, root)
+        founded = found(namespace=namespace, trust_domain=TRUST_DOMAIN, now_ms=NOW_MS)
+        return cls(replace(founded.contents, id_key=bytes(32)), founded.signer)
 
     @property
     def namespace(self) -> str:
@@ -102,7 +97,7 @@ class Team:
 
     def publish(self, now_ms: int) -> SignedKeyset:
         """Sign the next keyset."""
-        signed = sign_keyset(next_keyset(self.contents, now_ms=now_ms), self.root)
+        signed = sign_keyset(next_keyset(self.contents, now_ms=now_ms), self.contents, self.signer)
         self.contents = replace(
             self.contents, keyset_version=self.contents.keyset_version + 1, keyset_hash=signed.hash
         )
@@ -115,5 +110,5 @@ class Team:
 def trust_in(team: Team, path: Path | None = None) -> TrustStore:
     """Return a trust store that pins a team and the endpoint to it."""
     store = TrustStore(path, trust_domain=TRUST_DOMAIN)
-    store.add(team.namespace, root_fingerprint(team.root.public.raw), endpoints=(ENDPOINT,))
+    store.add(team.namespace, team.contents.fingerprint, endpoints=(ENDPOINT,))
     return store

@@ -36,10 +36,10 @@ from isthmus.client.errors import (
     UnverifiedAnswerError,
 )
 from isthmus.keys.errors import TrustError
-from isthmus.keys.public_key import KeyKind
 from isthmus.v1 import operation_pb2
 from isthmus.wire.limits import MAX_BODY_BYTES
 from isthmus.wire.names import parse_operation_id
+from isthmus.wire.public_key import KeyKind
 
 ORDER = Charge(order="42", cents=300)
 PAID = Receipt(order="42", paid=300)

@@ -15,11 +15,11 @@ from isthmus.envelope.inner import encode_inner
 from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKey
 from isthmus.envelope.open import Opened, open_envelope
 from isthmus.keys.keyring import OwnKeys
-from isthmus.keys.public_key import KeyKind, KeyState, PublicKeyRecord
 from isthmus.wire.envelope import parse_envelope, signed_bytes
 from isthmus.wire.header import Direction, Header, encode_header
 from isthmus.wire.names import format_operation_id, parse_operation_id
 from isthmus.wire.pae import pae
+from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
 
 FOLDER = Path(__file__).parents[2] / "vectors" / "ise1"
 NAMES = [*(direction.name.lower() for direction in Direction), "request_later"]

@@ -12,12 +12,12 @@ from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKe
 from isthmus.envelope.open import Opened, ReplayGuard, open_envelope
 from isthmus.envelope.seal import RecipientKey, Sealed, seal, seal_body
 from isthmus.keys.keyring import OwnKeys
-from isthmus.keys.public_key import KeyKind, KeyState, PublicKeyRecord
 from isthmus.payload.payload import Payload
 from isthmus.v1 import envelope_pb2
 from isthmus.wire.envelope import SealedEnvelope, SealedWrap, encode_envelope, header_hash, signed_bytes
 from isthmus.wire.header import OUTCOMES, Direction, Header, encode_header
 from isthmus.wire.names import NamespaceName, OperationId
+from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
 
 NOW_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000

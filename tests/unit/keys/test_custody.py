@@ -48,7 +48,7 @@ def create(path: Path, box: BoxProvider, **options: object) -> FileKeyring:
         trust_domain=TRUST_DOMAIN,
         now_ms=NOW_MS,
         parameters=FAST,
-        **options,  # type: ignore[arg-type]
+        **{"key_passphrase": PASSPHRASE, **options},  # type: ignore[arg-type]
     )
 
 
@@ -68,7 +68,6 @@ def test_provider_is_asked_once_when_the_keyring_is_opened_and_followed(file: Pa
     assert found is not None
     assert found.key_id == key_id
     assert reader.contents == writer.contents
-    assert reader.root_key().public == writer.root_key().public
     assert box.calls == ["unwrap", "unwrap"]
 
 
@@ -76,7 +75,7 @@ def test_file_says_who_has_it_in_custody_when_it_is_read(file: Path, box: BoxPro
     """Provider and key, an id of the keyring's own, and no key in clear."""
     keyring = FileKeyring(file, box)
     document = json.loads(file.read_text())
-    assert document["format"] == "isthmus-keyring/2"
+    assert document["format"] == "isthmus-keyring/3"
     assert "kdf" not in document
     protection = keyring.protection
     assert isinstance(protection, WrappedKey)
@@ -129,7 +128,7 @@ def test_wrapped_key_is_of_its_keyring_alone_when_it_is_moved(
     ("path", "value"),
     [
         (("format",), "isthmus-keyring/1"),
-        (("format",), "isthmus-keyring/3"),
+        (("format",), "isthmus-keyring/9"),
         (("namespace",), "mallory"),
         (("trust_domain",), "evil"),
         (("keys", 1, "state"), "revoked"),
@@ -175,16 +174,13 @@ def test_message_says_what_is_needed_when_a_keyring_is_opened_the_wrong_way(
             FileKeyring(path, key)
 
 
-def test_old_file_opens_and_stays_what_it_is_when_it_is_changed(tmp_path: Path) -> None:
-    """A file of the first format, made by the code before there was custody."""
+def test_old_file_is_refused_with_advice_when_it_is_of_an_earlier_version(tmp_path: Path) -> None:
+    """A file of the first format, whose root was one key that signed keysets itself."""
     path = tmp_path / "keys.json"
     path.write_bytes(OLD_FILE.read_bytes())
     path.chmod(0o600)
-    keyring = FileKeyring(path, PASSPHRASE)
-    assert keyring.namespace == "app-team"
-    keyring.record_keyset(3, bytes(32))
-    assert json.loads(path.read_text())["format"] == "isthmus-keyring/1"
-    assert FileKeyring(path, PASSPHRASE).contents.keyset_version == 3
+    with pytest.raises(KeyringError, match="made by an earlier version: make it anew"):
+        FileKeyring(path, PASSPHRASE)
 
 
 def test_keyring_keeps_its_contents_when_it_moves_through_every_custody(
@@ -197,11 +193,9 @@ def test_keyring_keeps_its_contents_when_it_moves_through_every_custody(
     used = set()
     for before, after in itertools.pairwise(ways):
         keyring = FileKeyring(path, before)
-        root = keyring.root_key().to_bytes()
         keyring.protect(after, parameters=KdfParameters(salt=os.urandom(16), memory_kib=64, iterations=1))
         opened = FileKeyring(path, after)
         assert opened.contents == keyring.contents == contents
-        assert opened.root_key().to_bytes() == root
         assert path.stat().st_mode & 0o777 == 0o600
         used.add(opened._loaded.wrapping.key)
         with pytest.raises(KeyringError):
@@ -281,34 +275,35 @@ def test_keyring_opens_when_moving_it_breaks_off(
     assert FileKeyring(path, box).contents == contents
 
 
-def test_root_has_a_passphrase_of_its_own_when_the_keyring_is_in_custody(
+def test_root_and_signer_have_a_passphrase_when_the_keyring_is_in_custody(
     tmp_path: Path, box: BoxProvider
 ) -> None:
-    """It is kept where no provider is; without a passphrase nothing is made."""
-    path, root = tmp_path / "keys.json", tmp_path / "root.json"
-    with pytest.raises(KeyringError, match="needs a passphrase"):
-        create(path, box, root_path=root)
-    assert not path.exists()
-    assert not root.exists()
-    made = create(path, box, root_path=root, root_passphrase=b"for the root")
-    public = made.root_key().public
-    access = KeyringAccess(provider=lambda _: box, root_passphrase=lambda: b"for the root")
-    assert FileKeyring(path, access, root_path=root).root_key().public == public
-    assert FileKeyring(path, box, root_path=root).root_key(b"for the root").public == public
-    for passphrase in (b"wrong", b""):
-        access = KeyringAccess(provider=lambda _: box, root_passphrase=lambda found=passphrase: found)  # type: ignore[misc]
+    """They are kept where no provider is; without a passphrase nothing is made."""
+    path = tmp_path / "keys.json"
+    with pytest.raises(KeyringError, match="need a passphrase"):
+        create(path, box, key_passphrase=None)
+    assert not list(tmp_path.glob("keys.json*"))
+    made = create(path, box, key_passphrase=b"for these")
+    root, signer = made.root_key().public, made.signer_key().public
+    opened = FileKeyring(path, KeyringAccess(provider=lambda _: box, key_passphrase=lambda: b"for these"))
+    assert (opened.root_key().public, opened.signer_key().public) == (root, signer)
+    without = FileKeyring(path, box)
+    assert without.root_key(passphrase=b"for these").public == root
+    with pytest.raises(KeyringError, match="passphrase of its own"):
+        without.signer_key()
+    for wrong in (b"wrong", b""):
         with pytest.raises(KeyringError):
-            FileKeyring(path, access, root_path=root).root_key()
+            without.root_key(passphrase=wrong)
 
 
 def test_root_file_keeps_its_passphrase_when_the_keyring_gets_another(tmp_path: Path) -> None:
     """It is offline, and nobody can rewrite it from here."""
-    path, root = tmp_path / "keys.json", tmp_path / "root.json"
-    keyring = make_keyring(path, root_path=root)
+    path = tmp_path / "keys.json"
+    keyring = make_keyring(path)
     public = keyring.root_key().public
     keyring.protect(b"new", parameters=replace(FAST, salt=bytes(15) + b"1"))
-    access = KeyringAccess(passphrase=lambda: b"new", root_passphrase=lambda: PASSPHRASE)
-    assert FileKeyring(path, access, root_path=root).root_key().public == public
+    access = KeyringAccess(passphrase=lambda: b"new", key_passphrase=lambda: PASSPHRASE)
+    assert FileKeyring(path, access).root_key().public == public
 
 
 def test_data_key_shows_nothing_when_it_is_printed_or_pickled() -> None:

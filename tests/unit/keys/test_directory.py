@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,12 @@ from isthmus.envelope.errors import KeyUnavailableError
 from isthmus.keys import rotation
 from isthmus.keys.contents import new_key
 from isthmus.keys.directory import AsyncKeyDirectory, KeyDirectory, KeysetCache
-from isthmus.keys.errors import DirectoryUnreachableError, KeysetProblem, KeysetRejectedError, TrustError
+from isthmus.keys.errors import DirectoryUnreachableError, KeysetRejectedError, TrustError
 from isthmus.keys.file_keyring import FileKeyring
-from isthmus.keys.keyset import SignedKeyset
-from isthmus.keys.public_key import KeyKind, KeyState
 from isthmus.keys.trust import TrustStore
-from isthmus.wire.keyset import root_fingerprint
+from isthmus.wire.chain import ChainProblem
+from isthmus.wire.public_key import KeyKind, KeyState
+from isthmus.wire.trust_statement import SignedKeyset
 
 
 class Gateway:
@@ -51,7 +52,7 @@ class Setting:
         self.gateway = Gateway(publish(self.keyring))
         self.restart()
         if pinned:
-            self.trust.add("app-team", root_fingerprint(self.keyring.contents.root_public_key))
+            self.trust.add("app-team", self.keyring.contents.fingerprint)
 
     def restart(self) -> None:
         """Forget everything that is not in the trust store."""
@@ -130,7 +131,7 @@ def test_older_keyset_is_refused_when_the_process_restarted(setting: Setting) ->
     setting.restart()
     with pytest.raises(KeysetRejectedError) as caught:
         setting.directory.keyset("app-team")
-    assert caught.value.problem is KeysetProblem.ROLLBACK
+    assert caught.value.problem is ChainProblem.ROLLBACK
 
 
 def test_keyset_is_refused_when_the_namespace_is_not_pinned(tmp_path: Path) -> None:
@@ -152,16 +153,14 @@ def test_first_keyset_is_pinned_when_trust_on_first_use_is_on(tmp_path: Path) ->
     setting.now_ms += DAY_MS
     with pytest.raises(KeysetRejectedError) as caught:
         setting.directory.keyset("app-team")
-    assert caught.value.problem is KeysetProblem.ROOT
+    assert caught.value.problem is ChainProblem.PIN
 
 
 def test_nothing_is_pinned_on_first_use_when_the_keyset_is_not_authentic(tmp_path: Path) -> None:
-    """A root key alone is no proof that somebody holds it."""
+    """A root alone is no proof that somebody holds its keys."""
     setting = Setting(tmp_path, pinned=False, first_use=True)
     genuine = setting.gateway.published
-    setting.gateway.published = SignedKeyset(
-        keyset=genuine.keyset, root_public_key=genuine.root_public_key, signature=bytes(64)
-    )
+    setting.gateway.published = replace(genuine, keyset=replace(genuine.keyset, signatures=()))
     with pytest.raises(KeysetRejectedError):
         setting.directory.keyset("app-team")
     assert setting.trust.namespaces() == ()

@@ -17,7 +17,8 @@ from isthmus.keys.contents import KeyringContents, new_key
 from isthmus.keys.errors import KeyringError
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_format import KdfParameters
-from isthmus.keys.public_key import KeyKind, KeyState
+from isthmus.wire.public_key import KeyKind, KeyState
+from isthmus.wire.trust_statement import Root
 
 
 def add_encryption_key(keyring: FileKeyring) -> bytes:
@@ -76,9 +77,13 @@ def test_no_secret_is_in_clear_when_the_file_is_read(tmp_path: Path) -> None:
     """Neither raw nor in the encodings that the file uses."""
     keyring = make_keyring(tmp_path / "keys.json")
     text = (tmp_path / "keys.json").read_text()
-    secrets = [keyring.id_key, keyring.root_key().to_bytes()]
+    for name in ("keys.json.root", "keys.json.signer"):
+        text += (tmp_path / name).read_text()
+    assert keyring.contents.renewer_secret is not None
+    hybrid = [keyring.root_key().to_bytes(), keyring.signer_key().to_bytes(), keyring.contents.renewer_secret]
+    secrets = [keyring.id_key, *hybrid, *(secret[:32] for secret in hybrid)]
     secrets += [key.secret for key in keyring.contents.keys if key.secret]
-    assert len(secrets) == 4
+    assert len(secrets) == 9
     for secret in secrets:
         assert secret.hex() not in text
         assert json.dumps(list(secret)) not in text
@@ -94,8 +99,7 @@ def test_no_secret_is_shown_when_objects_are_printed_or_pickled(tmp_path: Path) 
         assert repr(key.secret) not in shown
     assert repr(keyring.id_key) not in shown
     assert repr(wrapping.key) not in shown
-    assert keyring._loaded.root is not None
-    assert repr(keyring._loaded.root) not in shown
+    assert repr(keyring.contents.renewer_secret) not in shown
     decryption = keyring.decryption_key(keyring.sealing_key().key_id)
     for private in (keyring.signing_key(), decryption):
         with pytest.raises(TypeError):
@@ -113,9 +117,11 @@ def test_no_secret_is_shown_when_objects_are_printed_or_pickled(tmp_path: Path) 
         (("keyset_version",), 7),
         (("namespace",), "mallory"),
         (("trust_domain",), "evil"),
-        (("root_public_key",), "AAAA"),
+        (("roots",), []),
+        (("delegation",), None),
+        (("renewer",), None),
         (("id_key", "ciphertext"), "AAAA"),
-        (("format",), "isthmus-keyring/2"),
+        (("format",), "isthmus-keyring/9"),
         (("mac",), ""),
         (("mac",), None),
         (("kdf", "iterations"), 2),
@@ -222,35 +228,46 @@ def test_root_is_apart_when_it_has_a_file_of_its_own(tmp_path: Path) -> None:
     root_path = tmp_path / "root.json"
     keyring = make_keyring(tmp_path / "keys.json", root_path=root_path)
     assert root_path.stat().st_mode & 0o777 == 0o600
-    assert keyring.root_key().public.raw == keyring.contents.root_public_key
-    with pytest.raises(KeyringError, match=r"not in its keyring.*--root"):
-        FileKeyring(tmp_path / "keys.json", PASSPHRASE).root_key()
+    root = Root.decode(keyring.contents.roots[-1].statement)
+    assert root.keys == (keyring.root_key(root_path).public,)
+    with pytest.raises(KeyringError, match=r"not at .*keys.json.root.*--root"):
+        keyring.root_key()
     root_path.unlink()
-    with pytest.raises(KeyringError, match=r"not at .*--root"):
-        keyring.root_key()
+    with pytest.raises(KeyringError, match=r"not at .*root.json.*--root"):
+        keyring.root_key(root_path)
 
 
-def test_root_is_missed_when_a_file_is_named_that_is_not_there(tmp_path: Path) -> None:
-    """Though the keyring has it: whoever named the file thinks that it is elsewhere."""
-    make_keyring(tmp_path / "keys.json")
-    keyring = FileKeyring(tmp_path / "keys.json", PASSPHRASE, root_path=tmp_path / "nosuch")
-    with pytest.raises(KeyringError, match=r"no root key at .*nosuch; it is in the keyring"):
-        keyring.root_key()
+def test_nothing_is_overwritten_when_one_of_the_files_is_there(tmp_path: Path) -> None:
+    """A root that is lost is lost for good."""
+    (tmp_path / "keys.json.root").write_text("somebody's root")
+    with pytest.raises(KeyringError, match="there is one already"):
+        make_keyring(tmp_path / "keys.json")
+    assert (tmp_path / "keys.json.root").read_text() == "somebody's root"
+    assert not (tmp_path / "keys.json").exists()
 
 
 def test_root_is_refused_when_it_is_another_keyrings(tmp_path: Path) -> None:
     """Bound to its namespace and public key."""
     make_keyring(tmp_path / "a.json", root_path=tmp_path / "a-root.json")
     make_keyring(tmp_path / "b.json", namespace="other", root_path=tmp_path / "b-root.json")
-    mixed = FileKeyring(tmp_path / "a.json", PASSPHRASE, root_path=tmp_path / "b-root.json")
-    with pytest.raises(KeyringError):
-        mixed.root_key()
+    mixed = FileKeyring(tmp_path / "a.json", PASSPHRASE)
+    with pytest.raises(KeyringError, match="the root key of other"):
+        mixed.root_key(tmp_path / "b-root.json")
+    with pytest.raises(KeyringError, match="the signer key of app-team"):
+        mixed.root_key(tmp_path / "a.json.signer")
+    (tmp_path / "c").mkdir()
+    make_keyring(tmp_path / "c" / "a.json")
+    with pytest.raises(KeyringError, match="not one of"):
+        mixed.root_key(tmp_path / "c" / "a.json.root")
+    with pytest.raises(KeyringError, match="another signer"):
+        mixed.signer_key(tmp_path / "c" / "a.json.signer")
 
 
 def test_keyring_is_opened_anew_when_its_passphrase_changed(tmp_path: Path) -> None:
     """What was stretched before does not fit any more; the old keys stay in use."""
     keyring = make_keyring(tmp_path / "keys.json")
-    (tmp_path / "keys.json").unlink()
+    for path in tmp_path.glob("keys.json*"):
+        path.unlink()
     FileKeyring.create(
         tmp_path / "keys.json",
         b"new",

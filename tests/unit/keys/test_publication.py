@@ -4,21 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.envelope.key_material import SigningPrivateKey
-from isthmus.keys.errors import KeysetProblem, KeysetRejectedError
+from isthmus.keys.errors import KeysetRejectedError
 from isthmus.keys.file_keyring import FileKeyring
+from isthmus.keys.founding import found
 from isthmus.keys.keyring_format import KdfParameters, new_salt
-from isthmus.keys.keyset import (
-    DEFAULT_LIFETIME_MS,
-    Pin,
-    SeenKeyset,
-    SignedKeyset,
-    next_keyset,
-    sign_keyset,
-    verify_keyset,
-)
+from isthmus.keys.keyset import Pin, verify_keyset
 from isthmus.keys.publication import KeysetPublication
-from isthmus.wire.keyset import root_fingerprint
+from isthmus.keys.statements import KEYSET_LIFETIME_MS, next_keyset, sign_keyset
+from isthmus.wire.chain import ChainProblem
+from isthmus.wire.trust_statement import SignedKeyset
 
 NOW_MS = 1_800_000_000_000
 
@@ -58,13 +52,18 @@ def directory() -> Directory:
     return Directory()
 
 
+def pin_of(keyring: FileKeyring) -> Pin:
+    """Pin the root of a keyring."""
+    return Pin(namespace="app-team", trust_domain="example.com", fingerprint=keyring.contents.fingerprint)
+
+
 def publication(
     keyring: FileKeyring, directory: Directory, *, now_ms: int = NOW_MS, after_restore: bool = False
 ) -> KeysetPublication:
     """Return what publishes for the keyring."""
     return KeysetPublication(
         keyring=keyring,
-        root=keyring.root_key(),
+        signer=keyring.signer_key(),
         directory=directory,
         now_ms=lambda: now_ms,
         after_restore=after_restore,
@@ -84,7 +83,7 @@ def test_keyset_is_renewed_when_half_of_its_life_is_over(keyring: FileKeyring, d
     """So that a monthly run of the command suffices, and an expired one is mended."""
     publication(keyring, directory).publish()
     published = [
-        publication(keyring, directory, now_ms=NOW_MS + lives * DEFAULT_LIFETIME_MS).publish()
+        publication(keyring, directory, now_ms=NOW_MS + lives * KEYSET_LIFETIME_MS).publish()
         for lives in (1, 3)
     ]
     assert [(keyset.version, is_new) for keyset, is_new in published] == [(2, True), (3, True)]
@@ -95,7 +94,7 @@ def test_keyset_is_adopted_when_the_process_died_before_recording_it(
 ) -> None:
     """The gateway has it, the keyring does not know: one's own root signed it."""
     keyset = next_keyset(keyring.contents, now_ms=NOW_MS)
-    directory.publish(sign_keyset(keyset, keyring.root_key()))
+    directory.publish(sign_keyset(keyset, keyring.contents, keyring.signer_key()))
     adopted, is_new = publication(keyring, directory).publish()
     assert (adopted, is_new) == (keyset, False)
     assert keyring.contents.keyset_version == 1
@@ -104,10 +103,11 @@ def test_keyset_is_adopted_when_the_process_died_before_recording_it(
 def test_keyset_is_refused_when_another_root_signed_it(keyring: FileKeyring, directory: Directory) -> None:
     """A gateway cannot make a namespace adopt keys."""
     keyset = next_keyset(keyring.contents, now_ms=NOW_MS)
-    directory.publish(sign_keyset(keyset, SigningPrivateKey.generate()))
+    stranger = found(namespace="app-team", trust_domain="example.com", now_ms=NOW_MS)
+    directory.publish(sign_keyset(keyset, stranger.contents, stranger.signer))
     with pytest.raises(KeysetRejectedError) as refused:
         publication(keyring, directory).publish()
-    assert refused.value.problem is KeysetProblem.ROOT
+    assert refused.value.problem is ChainProblem.PIN
 
 
 def test_next_keyset_is_published_when_the_gateway_lost_the_others(
@@ -115,18 +115,14 @@ def test_next_keyset_is_published_when_the_gateway_lost_the_others(
 ) -> None:
     """Peers who saw the last one believe it, because it names its hash; repeated, nothing changes."""
     lost, _ = publication(keyring, directory).publish()
-    seen = SeenKeyset(version=lost.version, hash=directory.published[0].hash)
+    _, before = verify_keyset(directory.published[0], pin=pin_of(keyring), seen=None, now_ms=NOW_MS)
     directory.published.clear()
     keyset, is_new = publication(keyring, directory).publish()
     assert (keyset.version, keyset.keys, is_new) == (2, lost.keys, True)
     (signed,) = directory.published
-    pin = Pin(
-        namespace="app-team",
-        trust_domain="example.com",
-        root_fingerprint=root_fingerprint(keyring.contents.root_public_key),
-    )
-    for known in (seen, None):
-        assert verify_keyset(signed, pin=pin, seen=known, now_ms=NOW_MS).keyset == keyset
+    for known in (before.marks, None):
+        verified, _ = verify_keyset(signed, pin=pin_of(keyring), seen=known, now_ms=NOW_MS)
+        assert verified.keyset == keyset
     assert publication(keyring, directory).publish() == (keyset, False)
 
 
@@ -135,11 +131,11 @@ def test_publishing_is_refused_when_the_gateway_has_an_older_keyset(
 ) -> None:
     """A gateway that was set back to an old backup is a person's matter."""
     publication(keyring, directory).publish()
-    publication(keyring, directory, now_ms=NOW_MS + DEFAULT_LIFETIME_MS).publish()
+    publication(keyring, directory, now_ms=NOW_MS + KEYSET_LIFETIME_MS).publish()
     directory.published.pop()
     with pytest.raises(KeysetRejectedError) as refused:
         publication(keyring, directory).publish()
-    assert refused.value.problem is KeysetProblem.ROLLBACK
+    assert refused.value.problem is ChainProblem.ROLLBACK
 
 
 def test_next_keyset_is_published_when_a_person_says_that_the_gateway_was_restored(
@@ -147,9 +143,9 @@ def test_next_keyset_is_published_when_a_person_says_that_the_gateway_was_restor
 ) -> None:
     """Its own chain goes on, over what the gateway forgot; peers who saw the forgotten one believe it."""
     publication(keyring, directory).publish()
-    publication(keyring, directory, now_ms=NOW_MS + DEFAULT_LIFETIME_MS).publish()
+    publication(keyring, directory, now_ms=NOW_MS + KEYSET_LIFETIME_MS).publish()
     forgotten = directory.published.pop()
-    restored = publication(keyring, directory, now_ms=NOW_MS + DEFAULT_LIFETIME_MS, after_restore=True)
+    restored = publication(keyring, directory, now_ms=NOW_MS + KEYSET_LIFETIME_MS, after_restore=True)
     keyset, is_new = restored.publish()
     assert (keyset.version, keyset.previous_hash, is_new) == (3, forgotten.hash, True)
     assert restored.publish() == (keyset, False)
@@ -161,9 +157,10 @@ def test_keyset_of_another_root_is_refused_when_the_gateway_was_restored(
     """A restore explains an older keyset, not somebody else's."""
     publication(keyring, directory).publish()
     older = next_keyset(keyring.contents, now_ms=NOW_MS)
-    publication(keyring, directory, now_ms=NOW_MS + DEFAULT_LIFETIME_MS).publish()
-    publication(keyring, directory, now_ms=NOW_MS + 2 * DEFAULT_LIFETIME_MS).publish()
-    directory.published.append(sign_keyset(older, SigningPrivateKey.generate()))
+    publication(keyring, directory, now_ms=NOW_MS + KEYSET_LIFETIME_MS).publish()
+    publication(keyring, directory, now_ms=NOW_MS + 2 * KEYSET_LIFETIME_MS).publish()
+    stranger = found(namespace="app-team", trust_domain="example.com", now_ms=NOW_MS)
+    directory.published.append(sign_keyset(older, stranger.contents, stranger.signer))
     with pytest.raises(KeysetRejectedError) as refused:
         publication(keyring, directory, after_restore=True).publish()
-    assert refused.value.problem is KeysetProblem.ROOT
+    assert refused.value.problem is ChainProblem.PIN

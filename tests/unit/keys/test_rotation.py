@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from isthmus.keys import rotation
 from isthmus.keys.contents import KeyringContents, StoredKey, new_key
 from isthmus.keys.errors import KeyringError
-from isthmus.keys.public_key import LIVES, KeyKind, KeyState
 from isthmus.keys.rotation import RotationStep
+from isthmus.wire.public_key import LIVES, KeyKind, KeyState
 
 KEYS = {
     kind: [new_key(kind, state=KeyState.ACTIVE, now_ms=number) for number in range(1, 9)] for kind in KeyKind
@@ -17,9 +17,7 @@ KEYS = {
 
 def contents(*keys: StoredKey) -> KeyringContents:
     """Return a keyring with these keys."""
-    return KeyringContents(
-        namespace="app-team", trust_domain="acme", id_key=bytes(32), root_public_key=bytes(32), keys=keys
-    )
+    return KeyringContents(namespace="app-team", trust_domain="acme", id_key=bytes(32), keys=keys)
 
 
 def initial() -> KeyringContents:

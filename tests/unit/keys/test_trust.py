@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.unit.keys.world import marks
 
 from isthmus.keys.errors import TrustError
-from isthmus.keys.keyset import Pin, SeenKeyset
+from isthmus.keys.keyset import Pin
 from isthmus.keys.private_file import replace_private
 from isthmus.keys.trust import TrustStore
 
@@ -26,7 +27,7 @@ def trust(request: pytest.FixtureRequest, tmp_path: Path) -> TrustStore:
 
 def pin(fingerprint: bytes = FINGERPRINT) -> Pin:
     """Return the pin of app-team."""
-    return Pin(namespace="app-team", trust_domain="acme", root_fingerprint=fingerprint)
+    return Pin(namespace="app-team", trust_domain="acme", fingerprint=fingerprint)
 
 
 def test_pin_comes_back_when_the_store_is_opened_again(tmp_path: Path) -> None:
@@ -34,10 +35,10 @@ def test_pin_comes_back_when_the_store_is_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "trust.json"
     trust = store(path)
     trust.add("app-team", FINGERPRINT, endpoints=("payments", "invoices"))
-    trust.record_seen(pin(), SeenKeyset(version=3, hash=bytes(32)))
+    trust.record_seen(pin(), marks(3, bytes(32)))
     (trusted,) = store(path).namespaces()
     assert trusted.endpoints == ("invoices", "payments")
-    assert trusted.seen == SeenKeyset(version=3, hash=bytes(32))
+    assert trusted.seen == marks(3, bytes(32))
     assert not trusted.on_first_use
     assert store(path).pin("app-team") == pin()
     assert path.stat().st_mode & 0o777 == 0o600
@@ -65,28 +66,41 @@ def test_fingerprint_is_refused_when_another_one_is_pinned(trust: TrustStore) ->
     trust.add("app-team", FINGERPRINT)
     with pytest.raises(TrustError):
         trust.add("app-team", bytes(32))
-    assert trust.pin("app-team").root_fingerprint == FINGERPRINT
+    assert trust.pin("app-team").fingerprint == FINGERPRINT
     trust.remove("app-team")
     trust.add("app-team", bytes(32))
-    assert trust.pin("app-team").root_fingerprint == bytes(32)
+    assert trust.pin("app-team").fingerprint == bytes(32)
+
+
+def test_pin_moves_when_the_pinned_root_vouched_for_the_new_one(trust: TrustStore) -> None:
+    """The team rotated its root: the new fingerprint is that of the newest root seen."""
+    trust.add("app-team", FINGERPRINT, endpoints=("payments",))
+    seen = marks()
+    trust.record_seen(pin(), seen)
+    with pytest.raises(TrustError):
+        trust.add("app-team", bytes(32))
+    trust.add("app-team", seen.root.hash)
+    assert trust.pin("app-team").fingerprint == seen.root.hash
+    assert trust.namespace_of_endpoint("payments") == "app-team"
+    assert trust.seen("app-team") == seen
 
 
 def test_version_never_goes_back_when_an_older_one_is_recorded(trust: TrustStore) -> None:
     """Two processes record in any order."""
     trust.add("app-team", FINGERPRINT)
-    newer = SeenKeyset(version=5, hash=bytes(32))
+    newer = marks(5, bytes(32))
     trust.record_seen(pin(), newer)
-    trust.record_seen(pin(), SeenKeyset(version=4, hash=bytes(32)))
+    trust.record_seen(pin(), marks(4, bytes(32)))
     assert trust.seen("app-team") == newer
     with pytest.raises(TrustError, match="same version"):
-        trust.record_seen(pin(), SeenKeyset(version=5, hash=bytes(31) + b"x"))
+        trust.record_seen(pin(), marks(5, bytes(31) + b"x"))
 
 
 def test_nothing_is_recorded_when_the_pin_changed_meanwhile(trust: TrustStore) -> None:
     """A keyset that was verified against a pin that is gone."""
     trust.add("app-team", FINGERPRINT)
     with pytest.raises(TrustError):
-        trust.record_seen(pin(bytes(32)), SeenKeyset(version=1, hash=bytes(32)))
+        trust.record_seen(pin(bytes(32)), marks(1, bytes(32)))
 
 
 def test_other_processes_pins_are_seen_when_they_wrote_the_file(tmp_path: Path) -> None:
@@ -119,12 +133,12 @@ def test_endpoint_is_learned_only_when_trust_on_first_use_is_on(tmp_path: Path) 
     [
         b"{",
         b"[]",
-        b'{"format": "isthmus-trust/2", "trust_domain": "acme", "namespaces": []}',
-        b'{"format": "isthmus-trust/1", "trust_domain": "other", "namespaces": []}',
-        b'{"format": "isthmus-trust/1", "trust_domain": "acme", "namespaces": [{}]}',
+        b'{"format": "isthmus-trust/9", "trust_domain": "acme", "namespaces": []}',
+        b'{"format": "isthmus-trust/2", "trust_domain": "other", "namespaces": []}',
+        b'{"format": "isthmus-trust/2", "trust_domain": "acme", "namespaces": [{}]}',
         (
-            b'{"format": "isthmus-trust/1", "trust_domain": "acme", "namespaces": [{"namespace": "a",'
-            b' "root_fingerprint": "00", "endpoints": [], "on_first_use": false, "seen": null}]}'
+            b'{"format": "isthmus-trust/2", "trust_domain": "acme", "namespaces": [{"namespace": "a",'
+            b' "fingerprint": "00", "endpoints": [], "on_first_use": false, "seen": null}]}'
         ),
     ],
 )

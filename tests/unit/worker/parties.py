@@ -12,14 +12,15 @@ from isthmus.envelope.seal import Sealed, seal
 from isthmus.keys.contents import KeyringContents, new_key
 from isthmus.keys.errors import TrustError
 from isthmus.keys.keyring import OwnKeys
-from isthmus.keys.keyset import VerifiedKeyset, next_keyset
-from isthmus.keys.public_key import KeyKind, KeyState, PublicKeyRecord
+from isthmus.keys.keyset import VerifiedKeyset
+from isthmus.keys.statements import next_keyset
 from isthmus.payload.converter import DefaultPayloadConverter
 from isthmus.payload.payload import Payload
 from isthmus.transport.channel import ChannelSettings
 from isthmus.transport.connection import Connection
 from isthmus.wire.header import Direction, Header
 from isthmus.wire.names import NamespaceName, OperationId
+from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
 
 TRUST_DOMAIN = "test.example"
 ENDPOINT = "payments"
@@ -48,7 +49,6 @@ class MemoryKeyring:
             namespace=namespace,
             trust_domain=TRUST_DOMAIN,
             id_key=self.id_key,
-            root_public_key=os.urandom(32),
             keys=(encryption, signing),
         )
         self._own = OwnKeys(namespace=namespace, trust_domain=TRUST_DOMAIN, public_keys=self.public_keys())
@@ -79,7 +79,7 @@ class MemoryKeyring:
 
     def keyset(self) -> VerifiedKeyset:
         """What a peer that pinned this namespace has verified."""
-        return VerifiedKeyset(next_keyset(self.contents, now_ms=now_ms()), b"")
+        return VerifiedKeyset(next_keyset(self.contents, now_ms=now_ms()))
 
 
 class MemoryDirectory:

@@ -39,7 +39,7 @@ class KeyService(pb_grpc.KeyServiceServicer):
     async def PublishKeyset(
         self, request: pb.PublishKeysetRequest, context: object
     ) -> pb.PublishKeysetResponse:
-        """Append a keyset to the chain of the caller's namespace."""
+        """Replace the keyset of the caller's namespace by a newer one, or renew it."""
         principal, now = current_principal(), self._clock.now()
         signed = read_signed_keyset(request.keyset, trust_domain=self._trust_domain, now=now)
         try:
@@ -60,13 +60,7 @@ class KeyService(pb_grpc.KeyServiceServicer):
                 reason="KEYSET_NOT_FOUND",
                 fix=f"The team of {namespace} publishes one with: isthmus keys publish",
             )
-        return pb.GetKeysetResponse(
-            keyset=pb.SignedKeyset(
-                keyset=stored.keyset,
-                root_public_key=stored.root_public_key,
-                signature=stored.signature,
-            )
-        )
+        return pb.GetKeysetResponse(keyset=pb.SignedKeyset.FromString(stored.message))
 
     async def GetGatewayKey(
         self, request: pb.GetGatewayKeyRequest, context: object

@@ -220,11 +220,11 @@ class RegistryUnit(Protocol):
         """Return the newest keyset of a namespace."""
         ...
 
-    def insert_keyset(self, keyset: StoredKeyset) -> None:
-        """Add a keyset; older versions are kept.
+    def put_keyset(self, keyset: StoredKeyset) -> None:
+        """Add a keyset, or what vouches for it anew; older versions are kept.
 
         Raises:
-            PreconditionError: its version is not higher than that of the newest.
+            PreconditionError: its version is lower than that of the newest.
         """
         ...
 

@@ -76,11 +76,12 @@ class Namespace(Value):
 
 
 class StoredKeyset(Value):
-    """A signed keyset as its namespace published it; the gateway checked version, root and signature."""
+    """A keyset as its namespace published it, with what vouches for it; the gateway checked all of it."""
 
     namespace: NamespaceName
     version: int
     keyset: bytes
-    root_public_key: bytes
-    signature: bytes
+    """The serialized keyset itself."""
+    message: bytes
+    """All of it as relayed: a serialized ``isthmus.v1.SignedKeyset``."""
     published_at: datetime

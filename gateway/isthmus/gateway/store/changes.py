@@ -129,7 +129,7 @@ class Changes:
         self.events: dict[str, PublishedEvent | None] = {}
         self.namespaces: dict[str, Namespace] = {}
         self.endpoints: dict[str, Endpoint] = {}
-        self.keysets: list[StoredKeyset] = []
+        self.keysets: dict[tuple[str, int], StoredKeyset] = {}
         self.newest_keysets: dict[str, StoredKeyset] = {}
         self.audit: list[PendingEvent] = []
 
@@ -178,5 +178,5 @@ class Changes:
         if later.is_registry_changed:
             self.namespaces.update(later.namespaces)
             self.endpoints.update(later.endpoints)
-            self.keysets += later.keysets
+            self.keysets.update(later.keysets)
             self.newest_keysets.update(later.newest_keysets)

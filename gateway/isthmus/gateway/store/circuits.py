@@ -8,7 +8,7 @@ from isthmus.gateway.store.operations import key_from_row
 from isthmus.gateway.store.schema import circuits
 from isthmus.gateway.store.statements import FROM_THE_FIRST, Row, compile_query, delete_many, insert_many
 
-PUT = insert_many(circuits, replace_by="circuit_id")
+PUT = insert_many(circuits, replace_by=("circuit_id",))
 REMOVE = delete_many(circuits, "circuit_id")
 SELECT = compile_query(select(circuits).where(circuits.c.circuit_id == bindparam("circuit_id")), "circuit_id")
 LIST = compile_query(

@@ -27,7 +27,7 @@ _PUBLISHED: Final = TYPES[EventPublished]
 _KINDS: Final = {kind.value: kind for kind in FeedKind}
 _SEPARATOR: Final = ","
 
-PUT = insert_many(cursors, replace_by="cursor_id")
+PUT = insert_many(cursors, replace_by=("cursor_id",))
 REMOVE = delete_many(cursors, "cursor_id")
 SELECT = compile_query(select(cursors).where(cursors.c.cursor_id == bindparam("cursor_id")), "cursor_id")
 LIST = compile_query(
@@ -63,7 +63,7 @@ SELECT_RECORDS = compile_query(
     "most",
 )
 
-PUT_EVENT = insert_many(published_events, replace_by="event_key")
+PUT_EVENT = insert_many(published_events, replace_by=("event_key",))
 REMOVE_EVENT = delete_many(published_events, "event_key")
 SELECT_EVENT = compile_query(
     select(published_events).where(published_events.c.event_key == bindparam("event_key")), "event_key"

@@ -131,7 +131,7 @@ def _write_events(connection: Connection, changes: Changes) -> None:
 def _write_registry(connection: Connection, changes: Changes) -> None:
     registry.INSERT_NAMESPACE.run(connection, [*map(registry.namespace_row, changes.namespaces.values())])
     registry.PUT_ENDPOINT.run(connection, [*map(registry.endpoint_row, changes.endpoints.values())])
-    registry.INSERT_KEYSET.run(connection, [*map(registry.keyset_row, changes.keysets)])
+    registry.PUT_KEYSET.run(connection, [*map(registry.keyset_row, changes.keysets.values())])
 
 
 def _find_operation(

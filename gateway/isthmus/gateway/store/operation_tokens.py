@@ -7,7 +7,7 @@ from isthmus.gateway.store.statements import FROM_THE_FIRST, compile_query, dele
 
 MOST_FOUND = 2
 
-PUT = insert_many(operation_tokens, replace_by="position")
+PUT = insert_many(operation_tokens, replace_by=("position",))
 DELETE = delete_many(operation_tokens, "position")
 SELECT_OPERATIONS = compile_query(
     select(operations)

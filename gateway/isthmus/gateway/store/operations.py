@@ -94,7 +94,7 @@ _DIRECTION_NAMES = {direction: name for name, direction in _DIRECTIONS.items()}
 
 INSERT = insert_many(operations)
 UPDATE = update_many(operations, "position", _CHANGING)
-PUT_ENVELOPE = insert_many(envelopes, replace_by="envelope_id")
+PUT_ENVELOPE = insert_many(envelopes, replace_by=("envelope_id",))
 LAST_POSITION = compile_query(select(func.max(operations.c.position)))
 _BY_KEY = select(operations).where(
     operations.c.operation_id == bindparam("operation_id"), operations.c.caller == bindparam("caller")

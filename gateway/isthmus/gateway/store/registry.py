@@ -3,7 +3,7 @@
 import json
 from datetime import timedelta
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, literal_column, select
 
 from isthmus.endpoints.endpoint import AllowRule, CircuitSettings, Endpoint, FairWeight, RetrySettings
 from isthmus.endpoints.versions import VersionSettings, VersionShare
@@ -31,7 +31,7 @@ LIST_NAMESPACES = compile_query(
     "most",
 )
 
-PUT_ENDPOINT = insert_many(endpoints, replace_by="name")
+PUT_ENDPOINT = insert_many(endpoints, replace_by=("name",))
 SELECT_ENDPOINT = compile_query(select(endpoints).where(endpoints.c.name == bindparam("name")), "name")
 _CURRENT = (
     select(endpoints)
@@ -73,10 +73,12 @@ LIST_ENDPOINTS_OF_NAMESPACE = compile_query(
     _CURRENT.where(endpoints.c.namespace == bindparam("namespace")), "after", "namespace", "most"
 )
 
-INSERT_KEYSET = insert_many(keysets)
+PUT_KEYSET = insert_many(keysets, replace_by=("namespace", "version"))
 SELECT_KEYSET = compile_query(
     select(keysets)
     .where(keysets.c.namespace == bindparam("namespace"))
+    # Peers believe nothing of the time before there was more than one signature.
+    .where(func.length(keysets.c.message) > literal_column("0"))
     .order_by(keysets.c.version.desc())
     .limit(bindparam("most"))
     .offset(FROM_THE_FIRST),
@@ -214,20 +216,20 @@ def keyset_row(keyset: StoredKeyset) -> Row:
         keyset.namespace,
         keyset.version,
         keyset.keyset,
-        keyset.root_public_key,
-        keyset.signature,
+        b"",
+        b"",
         to_microseconds(keyset.published_at),
+        keyset.message,
     )
 
 
 def keyset_from_row(row: Row) -> StoredKeyset:
     """Return the keyset of a row of all columns."""
-    namespace, version, keyset, root_public_key, signature, published_at = row
+    namespace, version, keyset, _, _, published_at, message = row
     return StoredKeyset(
         namespace=NamespaceName(namespace),
         version=version,
         keyset=keyset,
-        root_public_key=root_public_key,
-        signature=signature,
+        message=message,
         published_at=from_microseconds(published_at),
     )

@@ -88,7 +88,7 @@ SELECT_FORGOTTEN = compile_query(
 SELECT_MARK = compile_query(
     select(retention_marks.c.position).where(retention_marks.c.endpoint == bindparam("endpoint")), "endpoint"
 )
-PUT_MARK = insert_many(retention_marks, replace_by="endpoint")
+PUT_MARK = insert_many(retention_marks, replace_by=("endpoint",))
 # The time of the log never runs backwards: everything before this place is as old or older.
 SELECT_FIRST_AFTER = compile_query(
     select(audit_events.c.position)

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     and_,
     literal_column,
+    text,
 )
 
 metadata = MetaData()
@@ -293,9 +294,12 @@ keysets = Table(
     Column("namespace", Text, primary_key=True),
     Column("version", Number, primary_key=True, autoincrement=False),
     Column("keyset", LargeBinary, nullable=False),
+    # Of the time when one key signed all keysets of a namespace: empty now, removed in a later release.
     Column("root_public_key", LargeBinary, nullable=False),
     Column("signature", LargeBinary, nullable=False),
     Column("published_at", Number, nullable=False),
+    # Everything that vouches for it; empty in what was written before there was more than a signature.
+    Column("message", LargeBinary, nullable=False, server_default=text("''")),
 )
 
 audit_events = Table(

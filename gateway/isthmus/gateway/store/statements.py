@@ -157,12 +157,12 @@ class ManyRows:
         return text
 
 
-def insert_many(table: Table, *, replace_by: str = "", without: Sequence[str] = ()) -> ManyRows:
+def insert_many(table: Table, *, replace_by: Sequence[str] = (), without: Sequence[str] = ()) -> ManyRows:
     """Return an INSERT of rows in the order of the table's columns.
 
     Args:
         table: the table.
-        replace_by: the primary key, if a row that exists is to be replaced.
+        replace_by: the columns of the primary key, if a row that exists is to be replaced.
         without: columns that the database fills in.
     """
     names = column_list(table, without=without)
@@ -170,8 +170,8 @@ def insert_many(table: Table, *, replace_by: str = "", without: Sequence[str] = 
     for insert, dialect in ((sqlite.insert, _SQLITE), (postgresql.insert, _POSTGRESQL)):
         statement = insert(table)
         if replace_by:
-            replaced = {name: statement.excluded[name] for name in names if name != replace_by}
-            statement = statement.on_conflict_do_update(index_elements=[replace_by], set_=replaced)
+            replaced = {name: statement.excluded[name] for name in names if name not in replace_by}
+            statement = statement.on_conflict_do_update(index_elements=[*replace_by], set_=replaced)
         # Inline: nothing is to be returned of what the database fills in.
         text = str(statement.inline().compile(dialect=dialect, column_keys=list(names)))
         before, _, rest = text.partition("VALUES (")

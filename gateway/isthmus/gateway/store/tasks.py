@@ -32,7 +32,7 @@ _IN_QUEUE = (
 # Tasks that became ready at the same moment go out in the order in which their operations were started.
 _ORDER = (_COLUMN.ready_at, _COLUMN.task_id)
 
-PUT = insert_many(tasks, replace_by="task_id")
+PUT = insert_many(tasks, replace_by=("task_id",))
 REMOVE = delete_many(tasks, "task_id")
 SELECT = compile_query(select(tasks).where(_COLUMN.task_id == bindparam("task_id")), "task_id")
 SELECT_READY = compile_query(
@@ -128,7 +128,7 @@ SELECT_OF_SESSION = compile_query(
     "session_id",
 )
 
-PUT_SESSION = insert_many(worker_sessions, replace_by="session_id")
+PUT_SESSION = insert_many(worker_sessions, replace_by=("session_id",))
 REMOVE_SESSION = delete_many(worker_sessions, "session_id")
 SELECT_SESSION = compile_query(
     select(worker_sessions).where(worker_sessions.c.session_id == bindparam("session_id")), "session_id"

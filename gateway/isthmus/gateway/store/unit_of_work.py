@@ -421,18 +421,18 @@ class BufferedUnitOfWork:
             own, pending, known, namespace, registry.SELECT_KEYSET, parameters, registry.keyset_from_row
         )
 
-    def insert_keyset(self, keyset: StoredKeyset) -> None:
-        """Add a keyset; older versions are kept.
+    def put_keyset(self, keyset: StoredKeyset) -> None:
+        """Add a keyset, or what vouches for it anew; older versions are kept.
 
         Raises:
-            PreconditionError: its version is not higher than that of the newest.
+            PreconditionError: its version is lower than that of the newest.
         """
         newest = self.keyset(keyset.namespace)
-        if newest is not None and newest.version >= keyset.version:
+        if newest is not None and newest.version > keyset.version:
             raise PreconditionError(
-                f"keyset {keyset.version} of {keyset.namespace} is not newer than {newest.version}"
+                f"keyset {keyset.version} of {keyset.namespace} is older than {newest.version}"
             )
-        self._buffer.changes.keysets.append(keyset)
+        self._buffer.changes.keysets[keyset.namespace, keyset.version] = keyset
         self._buffer.changes.newest_keysets[keyset.namespace] = keyset
 
     # --- cursors --------------------------------------------------------------------------------------------

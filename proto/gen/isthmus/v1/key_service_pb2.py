@@ -14,35 +14,47 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cisthmus/v1/key_service.proto\x12\nisthmus.v1\"\x8e\x01\n\tPublicKey\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.isthmus.v1.KeyKind\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.isthmus.v1.KeyState\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\x12\x15\n\rcreated_at_ms\x18\x05 \x01(\x03\"\xbb\x01\n\x06Keyset\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x15\n\rprevious_hash\x18\x04 \x01(\x0c\x12\x14\n\x0cissued_at_ms\x18\x05 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x06 \x01(\x03\x12\x0e\n\x06suites\x18\x07 \x03(\t\x12#\n\x04keys\x18\x08 \x03(\x0b\x32\x15.isthmus.v1.PublicKey\"J\n\x0cSignedKeyset\x12\x0e\n\x06keyset\x18\x01 \x01(\x0c\x12\x17\n\x0froot_public_key\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"@\n\x14PublishKeysetRequest\x12(\n\x06keyset\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.SignedKeyset\"\x17\n\x15PublishKeysetResponse\"%\n\x10GetKeysetRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"=\n\x11GetKeysetResponse\x12(\n\x06keyset\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.SignedKeyset\"\x16\n\x14GetGatewayKeyRequest\"R\n\x15GetGatewayKeyResponse\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\x14\n\x0ctrust_domain\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t*R\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13KEY_KIND_ENCRYPTION\x10\x01\x12\x14\n\x10KEY_KIND_SIGNING\x10\x02*\xd6\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17KEY_STATE_PRE_PUBLISHED\x10\x01\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x02\x12\x1a\n\x16KEY_STATE_DECRYPT_ONLY\x10\x03\x12\x19\n\x15KEY_STATE_VERIFY_ONLY\x10\x04\x12\x15\n\x11KEY_STATE_RETIRED\x10\x05\x12\x17\n\x13KEY_STATE_DESTROYED\x10\x06\x12\x15\n\x11KEY_STATE_REVOKED\x10\x07\x32\x82\x02\n\nKeyService\x12T\n\rPublishKeyset\x12 .isthmus.v1.PublishKeysetRequest\x1a!.isthmus.v1.PublishKeysetResponse\x12H\n\tGetKeyset\x12\x1c.isthmus.v1.GetKeysetRequest\x1a\x1d.isthmus.v1.GetKeysetResponse\x12T\n\rGetGatewayKey\x12 .isthmus.v1.GetGatewayKeyRequest\x1a!.isthmus.v1.GetGatewayKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cisthmus/v1/key_service.proto\x12\nisthmus.v1\"\x8e\x01\n\tPublicKey\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.isthmus.v1.KeyKind\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.isthmus.v1.KeyState\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\x12\x15\n\rcreated_at_ms\x18\x05 \x01(\x03\"\xbb\x01\n\x06Keyset\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x15\n\rprevious_hash\x18\x04 \x01(\x0c\x12\x14\n\x0cissued_at_ms\x18\x05 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x06 \x01(\x03\x12\x0e\n\x06suites\x18\x07 \x03(\t\x12#\n\x04keys\x18\x08 \x03(\x0b\x32\x15.isthmus.v1.PublicKey\"5\n\x0fHybridPublicKey\x12\x0f\n\x07\x65\x64\x32\x35\x35\x31\x39\x18\x01 \x01(\x0c\x12\x11\n\tml_dsa_65\x18\x02 \x01(\x0c\"E\n\x0fHybridSignature\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x65\x64\x32\x35\x35\x31\x39\x18\x02 \x01(\x0c\x12\x11\n\tml_dsa_65\x18\x03 \x01(\x0c\"U\n\x0fSignedStatement\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12/\n\nsignatures\x18\x02 \x03(\x0b\x32\x1b.isthmus.v1.HybridSignature\"\xab\x01\n\x04Root\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x15\n\rprevious_hash\x18\x04 \x01(\x0c\x12\x14\n\x0cissued_at_ms\x18\x05 \x01(\x03\x12\x11\n\tthreshold\x18\x06 \x01(\r\x12)\n\x04keys\x18\x07 \x03(\x0b\x32\x1b.isthmus.v1.HybridPublicKey\"\xf9\x01\n\nDelegation\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x11\n\troot_hash\x18\x04 \x01(\x0c\x12\x14\n\x0cissued_at_ms\x18\x05 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x06 \x01(\x03\x12+\n\x06signer\x18\x07 \x01(\x0b\x32\x1b.isthmus.v1.HybridPublicKey\x12,\n\x07renewer\x18\x08 \x01(\x0b\x32\x1b.isthmus.v1.HybridPublicKey\x12\x16\n\x0emax_renewal_ms\x18\t \x01(\x03\"z\n\rKeysetRenewal\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x13\n\x0bkeyset_hash\x18\x03 \x01(\x0c\x12\x14\n\x0cissued_at_ms\x18\x04 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x05 \x01(\x03\"\xf4\x01\n\x0cSignedKeyset\x12*\n\x05roots\x18\x04 \x03(\x0b\x32\x1b.isthmus.v1.SignedStatement\x12/\n\ndelegation\x18\x05 \x01(\x0b\x32\x1b.isthmus.v1.SignedStatement\x12+\n\x06keyset\x18\x06 \x01(\x0b\x32\x1b.isthmus.v1.SignedStatement\x12,\n\x07renewal\x18\x07 \x01(\x0b\x32\x1b.isthmus.v1.SignedStatementJ\x04\x08\x01\x10\x02J\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04R\x0froot_public_keyR\tsignature\"@\n\x14PublishKeysetRequest\x12(\n\x06keyset\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.SignedKeyset\"\x17\n\x15PublishKeysetResponse\"%\n\x10GetKeysetRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"=\n\x11GetKeysetResponse\x12(\n\x06keyset\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.SignedKeyset\"\x16\n\x14GetGatewayKeyRequest\"R\n\x15GetGatewayKeyResponse\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\x14\n\x0ctrust_domain\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t*R\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13KEY_KIND_ENCRYPTION\x10\x01\x12\x14\n\x10KEY_KIND_SIGNING\x10\x02*\xd6\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17KEY_STATE_PRE_PUBLISHED\x10\x01\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x02\x12\x1a\n\x16KEY_STATE_DECRYPT_ONLY\x10\x03\x12\x19\n\x15KEY_STATE_VERIFY_ONLY\x10\x04\x12\x15\n\x11KEY_STATE_RETIRED\x10\x05\x12\x17\n\x13KEY_STATE_DESTROYED\x10\x06\x12\x15\n\x11KEY_STATE_REVOKED\x10\x07\x32\x82\x02\n\nKeyService\x12T\n\rPublishKeyset\x12 .isthmus.v1.PublishKeysetRequest\x1a!.isthmus.v1.PublishKeysetResponse\x12H\n\tGetKeyset\x12\x1c.isthmus.v1.GetKeysetRequest\x1a\x1d.isthmus.v1.GetKeysetResponse\x12T\n\rGetGatewayKey\x12 .isthmus.v1.GetGatewayKeyRequest\x1a!.isthmus.v1.GetGatewayKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'isthmus.v1.key_service_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_KEYKIND']._serialized_start=756
-  _globals['_KEYKIND']._serialized_end=838
-  _globals['_KEYSTATE']._serialized_start=841
-  _globals['_KEYSTATE']._serialized_end=1055
+  _globals['_KEYKIND']._serialized_start=1690
+  _globals['_KEYKIND']._serialized_end=1772
+  _globals['_KEYSTATE']._serialized_start=1775
+  _globals['_KEYSTATE']._serialized_end=1989
   _globals['_PUBLICKEY']._serialized_start=45
   _globals['_PUBLICKEY']._serialized_end=187
   _globals['_KEYSET']._serialized_start=190
   _globals['_KEYSET']._serialized_end=377
-  _globals['_SIGNEDKEYSET']._serialized_start=379
-  _globals['_SIGNEDKEYSET']._serialized_end=453
-  _globals['_PUBLISHKEYSETREQUEST']._serialized_start=455
-  _globals['_PUBLISHKEYSETREQUEST']._serialized_end=519
-  _globals['_PUBLISHKEYSETRESPONSE']._serialized_start=521
-  _globals['_PUBLISHKEYSETRESPONSE']._serialized_end=544
-  _globals['_GETKEYSETREQUEST']._serialized_start=546
-  _globals['_GETKEYSETREQUEST']._serialized_end=583
-  _globals['_GETKEYSETRESPONSE']._serialized_start=585
-  _globals['_GETKEYSETRESPONSE']._serialized_end=646
-  _globals['_GETGATEWAYKEYREQUEST']._serialized_start=648
-  _globals['_GETGATEWAYKEYREQUEST']._serialized_end=670
-  _globals['_GETGATEWAYKEYRESPONSE']._serialized_start=672
-  _globals['_GETGATEWAYKEYRESPONSE']._serialized_end=754
-  _globals['_KEYSERVICE']._serialized_start=1058
-  _globals['_KEYSERVICE']._serialized_end=1316
+  _globals['_HYBRIDPUBLICKEY']._serialized_start=379
+  _globals['_HYBRIDPUBLICKEY']._serialized_end=432
+  _globals['_HYBRIDSIGNATURE']._serialized_start=434
+  _globals['_HYBRIDSIGNATURE']._serialized_end=503
+  _globals['_SIGNEDSTATEMENT']._serialized_start=505
+  _globals['_SIGNEDSTATEMENT']._serialized_end=590
+  _globals['_ROOT']._serialized_start=593
+  _globals['_ROOT']._serialized_end=764
+  _globals['_DELEGATION']._serialized_start=767
+  _globals['_DELEGATION']._serialized_end=1016
+  _globals['_KEYSETRENEWAL']._serialized_start=1018
+  _globals['_KEYSETRENEWAL']._serialized_end=1140
+  _globals['_SIGNEDKEYSET']._serialized_start=1143
+  _globals['_SIGNEDKEYSET']._serialized_end=1387
+  _globals['_PUBLISHKEYSETREQUEST']._serialized_start=1389
+  _globals['_PUBLISHKEYSETREQUEST']._serialized_end=1453
+  _globals['_PUBLISHKEYSETRESPONSE']._serialized_start=1455
+  _globals['_PUBLISHKEYSETRESPONSE']._serialized_end=1478
+  _globals['_GETKEYSETREQUEST']._serialized_start=1480
+  _globals['_GETKEYSETREQUEST']._serialized_end=1517
+  _globals['_GETKEYSETRESPONSE']._serialized_start=1519
+  _globals['_GETKEYSETRESPONSE']._serialized_end=1580
+  _globals['_GETGATEWAYKEYREQUEST']._serialized_start=1582
+  _globals['_GETGATEWAYKEYREQUEST']._serialized_end=1604
+  _globals['_GETGATEWAYKEYRESPONSE']._serialized_start=1606
+  _globals['_GETGATEWAYKEYRESPONSE']._serialized_end=1688
+  _globals['_KEYSERVICE']._serialized_start=1992
+  _globals['_KEYSERVICE']._serialized_end=2250
 # @@protoc_insertion_point(module_scope)

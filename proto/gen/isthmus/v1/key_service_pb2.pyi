@@ -172,28 +172,250 @@ class Keyset(google.protobuf.message.Message):
 global___Keyset = Keyset
 
 @typing.final
-class SignedKeyset(google.protobuf.message.Message):
-    """A keyset with the signature of its namespace's root key."""
+class HybridPublicKey(google.protobuf.message.Message):
+    """A hybrid public key: whoever verifies requires both halves."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    KEYSET_FIELD_NUMBER: builtins.int
-    ROOT_PUBLIC_KEY_FIELD_NUMBER: builtins.int
-    SIGNATURE_FIELD_NUMBER: builtins.int
-    keyset: builtins.bytes
-    """Serialized Keyset."""
-    root_public_key: builtins.bytes
-    """The root's public key, 32 bytes Ed25519; its fingerprint is what peers pin."""
-    signature: builtins.bytes
-    """Ed25519 signature by the root over PAE("isthmus/keyset", keyset)."""
+    ED25519_FIELD_NUMBER: builtins.int
+    ML_DSA_65_FIELD_NUMBER: builtins.int
+    ed25519: builtins.bytes
+    """Raw Ed25519 public key, 32 bytes."""
+    ml_dsa_65: builtins.bytes
+    """Raw ML-DSA-65 public key, 1952 bytes."""
     def __init__(
         self,
         *,
-        keyset: builtins.bytes = ...,
-        root_public_key: builtins.bytes = ...,
-        signature: builtins.bytes = ...,
+        ed25519: builtins.bytes = ...,
+        ml_dsa_65: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["keyset", b"keyset", "root_public_key", b"root_public_key", "signature", b"signature"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ed25519", b"ed25519", "ml_dsa_65", b"ml_dsa_65"]) -> None: ...
+
+global___HybridPublicKey = HybridPublicKey
+
+@typing.final
+class HybridSignature(google.protobuf.message.Message):
+    """A hybrid signature over PAE(context, statement); the context is that of the statement's kind."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: builtins.int
+    ED25519_FIELD_NUMBER: builtins.int
+    ML_DSA_65_FIELD_NUMBER: builtins.int
+    key_id: builtins.bytes
+    """SHA-256 of "isthmus-hybrid" and both public halves, first 16 bytes."""
+    ed25519: builtins.bytes
+    """64 bytes."""
+    ml_dsa_65: builtins.bytes
+    """3309 bytes."""
+    def __init__(
+        self,
+        *,
+        key_id: builtins.bytes = ...,
+        ed25519: builtins.bytes = ...,
+        ml_dsa_65: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ed25519", b"ed25519", "key_id", b"key_id", "ml_dsa_65", b"ml_dsa_65"]) -> None: ...
+
+global___HybridSignature = HybridSignature
+
+@typing.final
+class SignedStatement(google.protobuf.message.Message):
+    """A serialized statement with its signatures."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: builtins.int
+    SIGNATURES_FIELD_NUMBER: builtins.int
+    statement: builtins.bytes
+    """Serialized Root, Delegation, Keyset or KeysetRenewal: signed and hashed as transmitted."""
+    @property
+    def signatures(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___HybridSignature]:
+        """Sorted by key id, each key once."""
+
+    def __init__(
+        self,
+        *,
+        statement: builtins.bytes = ...,
+        signatures: collections.abc.Iterable[global___HybridSignature] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["signatures", b"signatures", "statement", b"statement"]) -> None: ...
+
+global___SignedStatement = SignedStatement
+
+@typing.final
+class Root(google.protobuf.message.Message):
+    """The keys that a namespace stands for; its SHA-256 is the fingerprint that peers pin. Signed in the context "isthmus/root"
+    by the threshold of its own keys, and by the threshold of the root before unless it is the first.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TRUST_DOMAIN_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    PREVIOUS_HASH_FIELD_NUMBER: builtins.int
+    ISSUED_AT_MS_FIELD_NUMBER: builtins.int
+    THRESHOLD_FIELD_NUMBER: builtins.int
+    KEYS_FIELD_NUMBER: builtins.int
+    trust_domain: builtins.str
+    """The deployment."""
+    namespace: builtins.str
+    """Whose root."""
+    version: builtins.int
+    """From 1, each root one more than the one before."""
+    previous_hash: builtins.bytes
+    """SHA-256 of the serialized root before, empty for version 1."""
+    issued_at_ms: builtins.int
+    """When it was made, Unix milliseconds."""
+    threshold: builtins.int
+    """How many of the keys have to sign."""
+    @property
+    def keys(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___HybridPublicKey]:
+        """1 to 16 keys, sorted by key id."""
+
+    def __init__(
+        self,
+        *,
+        trust_domain: builtins.str = ...,
+        namespace: builtins.str = ...,
+        version: builtins.int = ...,
+        previous_hash: builtins.bytes = ...,
+        issued_at_ms: builtins.int = ...,
+        threshold: builtins.int = ...,
+        keys: collections.abc.Iterable[global___HybridPublicKey] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["issued_at_ms", b"issued_at_ms", "keys", b"keys", "namespace", b"namespace", "previous_hash", b"previous_hash", "threshold", b"threshold", "trust_domain", b"trust_domain", "version", b"version"]) -> None: ...
+
+global___Root = Root
+
+@typing.final
+class Delegation(google.protobuf.message.Message):
+    """Lets one key sign keysets, and another one keep them alive. Signed in the context "isthmus/delegation" by the threshold
+    of the newest root.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TRUST_DOMAIN_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    ROOT_HASH_FIELD_NUMBER: builtins.int
+    ISSUED_AT_MS_FIELD_NUMBER: builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: builtins.int
+    SIGNER_FIELD_NUMBER: builtins.int
+    RENEWER_FIELD_NUMBER: builtins.int
+    MAX_RENEWAL_MS_FIELD_NUMBER: builtins.int
+    trust_domain: builtins.str
+    """The deployment."""
+    namespace: builtins.str
+    """Whose delegation."""
+    version: builtins.int
+    """Strictly increasing, from 1."""
+    root_hash: builtins.bytes
+    """SHA-256 of the serialized root that delegates."""
+    issued_at_ms: builtins.int
+    """When it was made, Unix milliseconds."""
+    expires_at_ms: builtins.int
+    """When nothing signed under it must be used any more, Unix milliseconds."""
+    max_renewal_ms: builtins.int
+    """The longest life that a renewal gives, milliseconds."""
+    @property
+    def signer(self) -> global___HybridPublicKey:
+        """Signs keysets, and renewals."""
+
+    @property
+    def renewer(self) -> global___HybridPublicKey:
+        """Signs renewals only; absent when there is none."""
+
+    def __init__(
+        self,
+        *,
+        trust_domain: builtins.str = ...,
+        namespace: builtins.str = ...,
+        version: builtins.int = ...,
+        root_hash: builtins.bytes = ...,
+        issued_at_ms: builtins.int = ...,
+        expires_at_ms: builtins.int = ...,
+        signer: global___HybridPublicKey | None = ...,
+        renewer: global___HybridPublicKey | None = ...,
+        max_renewal_ms: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["renewer", b"renewer", "signer", b"signer"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["expires_at_ms", b"expires_at_ms", "issued_at_ms", b"issued_at_ms", "max_renewal_ms", b"max_renewal_ms", "namespace", b"namespace", "renewer", b"renewer", "root_hash", b"root_hash", "signer", b"signer", "trust_domain", b"trust_domain", "version", b"version"]) -> None: ...
+
+global___Delegation = Delegation
+
+@typing.final
+class KeysetRenewal(google.protobuf.message.Message):
+    """A later end for one keyset. Signed in the context "isthmus/keyset-renewal" by the renewer or the signer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TRUST_DOMAIN_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    KEYSET_HASH_FIELD_NUMBER: builtins.int
+    ISSUED_AT_MS_FIELD_NUMBER: builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: builtins.int
+    trust_domain: builtins.str
+    """The deployment."""
+    namespace: builtins.str
+    """Whose keyset."""
+    keyset_hash: builtins.bytes
+    """SHA-256 of the serialized keyset."""
+    issued_at_ms: builtins.int
+    """When it was signed, Unix milliseconds."""
+    expires_at_ms: builtins.int
+    """When the keyset must no longer be used, Unix milliseconds."""
+    def __init__(
+        self,
+        *,
+        trust_domain: builtins.str = ...,
+        namespace: builtins.str = ...,
+        keyset_hash: builtins.bytes = ...,
+        issued_at_ms: builtins.int = ...,
+        expires_at_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["expires_at_ms", b"expires_at_ms", "issued_at_ms", b"issued_at_ms", "keyset_hash", b"keyset_hash", "namespace", b"namespace", "trust_domain", b"trust_domain"]) -> None: ...
+
+global___KeysetRenewal = KeysetRenewal
+
+@typing.final
+class SignedKeyset(google.protobuf.message.Message):
+    """A keyset and everything that vouches for it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROOTS_FIELD_NUMBER: builtins.int
+    DELEGATION_FIELD_NUMBER: builtins.int
+    KEYSET_FIELD_NUMBER: builtins.int
+    RENEWAL_FIELD_NUMBER: builtins.int
+    @property
+    def roots(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SignedStatement]:
+        """All roots of the namespace, consecutive, the newest last; at most 32."""
+
+    @property
+    def delegation(self) -> global___SignedStatement:
+        """The delegation."""
+
+    @property
+    def keyset(self) -> global___SignedStatement:
+        """The keyset. Signed in the context "isthmus/keyset" by the signer."""
+
+    @property
+    def renewal(self) -> global___SignedStatement:
+        """The renewal; absent when the keyset's own expiry holds."""
+
+    def __init__(
+        self,
+        *,
+        roots: collections.abc.Iterable[global___SignedStatement] | None = ...,
+        delegation: global___SignedStatement | None = ...,
+        keyset: global___SignedStatement | None = ...,
+        renewal: global___SignedStatement | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["delegation", b"delegation", "keyset", b"keyset", "renewal", b"renewal"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["delegation", b"delegation", "keyset", b"keyset", "renewal", b"renewal", "roots", b"roots"]) -> None: ...
 
 global___SignedKeyset = SignedKeyset
 

@@ -37,7 +37,7 @@ class KeyServiceServicer(object):
     """
 
     def PublishKeyset(self, request, context):
-        """Publishes a keyset of the credential's namespace; its version must be later than the newest here, and the one after it names it.
+        """Publishes a keyset of the credential's namespace with what vouches for it; nothing in it may be older than what is here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

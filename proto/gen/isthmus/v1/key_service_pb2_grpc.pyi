@@ -25,7 +25,7 @@ class KeyServiceStub:
         isthmus.v1.key_service_pb2.PublishKeysetRequest,
         isthmus.v1.key_service_pb2.PublishKeysetResponse,
     ]
-    """Publishes a keyset of the credential's namespace; its version must be later than the newest here, and the one after it names it."""
+    """Publishes a keyset of the credential's namespace with what vouches for it; nothing in it may be older than what is here."""
 
     GetKeyset: grpc.UnaryUnaryMultiCallable[
         isthmus.v1.key_service_pb2.GetKeysetRequest,
@@ -46,7 +46,7 @@ class KeyServiceAsyncStub:
         isthmus.v1.key_service_pb2.PublishKeysetRequest,
         isthmus.v1.key_service_pb2.PublishKeysetResponse,
     ]
-    """Publishes a keyset of the credential's namespace; its version must be later than the newest here, and the one after it names it."""
+    """Publishes a keyset of the credential's namespace with what vouches for it; nothing in it may be older than what is here."""
 
     GetKeyset: grpc.aio.UnaryUnaryMultiCallable[
         isthmus.v1.key_service_pb2.GetKeysetRequest,
@@ -69,7 +69,7 @@ class KeyServiceServicer(metaclass=abc.ABCMeta):
         request: isthmus.v1.key_service_pb2.PublishKeysetRequest,
         context: _ServicerContext,
     ) -> typing.Union[isthmus.v1.key_service_pb2.PublishKeysetResponse, collections.abc.Awaitable[isthmus.v1.key_service_pb2.PublishKeysetResponse]]:
-        """Publishes a keyset of the credential's namespace; its version must be later than the newest here, and the one after it names it."""
+        """Publishes a keyset of the credential's namespace with what vouches for it; nothing in it may be older than what is here."""
 
     @abc.abstractmethod
     def GetKeyset(

@@ -1,6 +1,7 @@
 """What happens between lease and delivery when something goes wrong, on a real store."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -161,11 +162,15 @@ async def test_task_goes_elsewhere_when_session_leaves_before_delivery(world: Wo
 async def test_task_follows_session_when_it_reconnects_before_delivery(world: World) -> None:
     """The newer connection of the session gets what was leased over the older one."""
     live, _ = await world.connect(1, 1)
+    reconnected = threading.Event()
+    # The writer is busy until then, so the start is not committed before the session is back.
+    busy = asyncio.create_task(world.store.transact(lambda _: reconnected.wait()))
     starting = asyncio.create_task(world.dispatcher.start(world.start_of()))
-    await asyncio.wait({starting}, timeout=0)
+    await asyncio.wait({busy, starting}, timeout=0)
     newer = MemoryOutlet()
     world.dispatcher.connect(LiveSession(live.session, newer))
-    await starting
+    reconnected.set()
+    await asyncio.gather(busy, starting)
     assert newer.tasks.qsize() == 1
 
 

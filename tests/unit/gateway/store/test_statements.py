@@ -51,7 +51,7 @@ def test_all_rows_are_written_when_there_are_so_many(connection: sqlite3.Connect
 
 def test_row_is_replaced_when_its_key_exists(connection: sqlite3.Connection) -> None:
     """All columns are those of the new row."""
-    put = insert_many(THINGS, replace_by="number")
+    put = insert_many(THINGS, replace_by=("number",))
     put.run(connection, [(1, "a", 1), (2, "b", 2)])
     put.run(connection, [(2, "c", 3), (3, "d", 4)])
     assert stored(connection) == [(1, "a", 1), (2, "c", 3), (3, "d", 4)]

@@ -39,6 +39,9 @@ LIVES: dict[KeyKind, tuple[KeyState, ...]] = {
 }
 """The states of each kind, in their order. REVOKED can be reached from any of them."""
 
+KEY_BYTES: dict[KeyKind, int] = {KeyKind.ENCRYPTION: 1216, KeyKind.SIGNING: 32}
+"""How long a public key of each kind is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicKeyRecord:

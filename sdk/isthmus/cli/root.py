@@ -1,0 +1,146 @@
+"""``isthmus root``: a root that several people hold, and what they sign together."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from isthmus.cli.exit_code import CliError, ExitCode
+from isthmus.cli.invocation import invocation
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""Root: what other teams pin. Several people can hold it together.
+
+Each holder makes a key (new) and hands its public line to whoever has the keyring. That person drafts a root
+of these keys (draft), each holder signs the draft (sign), and the keyring adopts it once enough have (adopt).
+The same way leads to the next root, and to a delegation for another 90 days (draft without keys).""",
+)
+DraftFile = Annotated[Path, typer.Argument(help="The draft; public, pass it on as you like.", dir_okay=False)]
+
+
+@app.command()
+def new(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Where to put the private key.", dir_okay=False)],
+    namespace: Annotated[str, typer.Option(help="Whose root it will be a key of.")],
+    trust_domain: Annotated[str, typer.Option(help="The deployment, as `isthmus keys show` prints it.")],
+    signer: Annotated[
+        bool, typer.Option("--signer", help="Make a signer key instead: the root delegates to it.")
+    ] = False,
+) -> None:
+    """Make a private key of a root, and print its public line. Needs no gateway and no keyring."""
+    from isthmus.cli.passphrase import read_passphrase
+    from isthmus.keys.hybrid_key import HybridPrivateKey
+    from isthmus.keys.key_file import write_key
+    from isthmus.keys.keyring_format import KeyFile, KeyRole
+    from isthmus.keys.root_draft import encode_public
+    from isthmus.wire.names import check_namespace, check_trust_domain
+
+    chosen = invocation(ctx)
+    about = KeyFile(
+        role=KeyRole.SIGNER if signer else KeyRole.ROOT,
+        trust_domain=check_trust_domain(trust_domain),
+        namespace=check_namespace(namespace),
+    )
+    passphrase = read_passphrase(chosen.load_profile(), chosen.environment, confirm=True)
+    key = HybridPrivateKey.generate()
+    write_key(file, key, about, passphrase)
+    chosen.output.note(f"Made {file}. Hand this line to whoever drafts the root:")
+    chosen.output.document({"key_id": key.key_id.hex(), "public": encode_public(key.public)})
+
+
+@app.command()
+def draft(
+    ctx: typer.Context,
+    file: DraftFile,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(help="File with the public line of a holder. Repeatable. None: only delegate anew."),
+    ] = None,
+    threshold: Annotated[int, typer.Option(help="How many of the keys have to sign.", min=1)] = 1,
+    signer: Annotated[
+        Path | None, typer.Option(help="File of the signer key; default: beside the keyring.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Draft the first or the next root, or another delegation by the root that is."""
+    from isthmus.cli.keyring_file import open_keyring
+    from isthmus.keys import root_draft
+
+    if file.exists():
+        raise CliError(f"there is one already: {file}", code=ExitCode.CONFLICT)
+    keyring = open_keyring(ctx)
+    made = root_draft.draft(
+        keyring.contents,
+        keys=[root_draft.decode_public(one.read_text(encoding="utf-8")) for one in key or ()],
+        threshold=threshold,
+        signer=keyring.any_signer_key(signer).public,
+        now_ms=time.time_ns() // 1_000_000,
+    )
+    file.write_bytes(root_draft.encode_draft(made))
+    _show(ctx, made)
+
+
+@app.command()
+def sign(
+    ctx: typer.Context,
+    file: DraftFile,
+    root: Annotated[Path, typer.Option(help="File of your private key.", dir_okay=False)],
+) -> None:
+    """Sign a draft with one's own key. Look at it first: isthmus root show."""
+    from isthmus.cli.passphrase import read_passphrase
+    from isthmus.keys import root_draft
+    from isthmus.keys.key_file import read_key
+    from isthmus.keys.private_file import replace_file
+
+    chosen = invocation(ctx)
+    passphrase = read_passphrase(chosen.load_profile(), chosen.environment)
+    _, key = read_key(root, passphrase)
+    signed = root_draft.sign_draft(root_draft.decode_draft(file.read_bytes()), key)
+    replace_file(file, root_draft.encode_draft(signed))
+    _show(ctx, signed)
+
+
+@app.command()
+def show(ctx: typer.Context, file: DraftFile) -> None:
+    """Show what a draft says, and whose signatures are missing."""
+    from isthmus.keys import root_draft
+
+    _show(ctx, root_draft.decode_draft(file.read_bytes()))
+
+
+@app.command()
+def adopt(ctx: typer.Context, file: DraftFile) -> None:
+    """Take a draft that enough have signed into the keyring. Then publish."""
+    from isthmus.cli.keyring_file import open_keyring
+    from isthmus.keys import root_draft
+
+    signed = root_draft.decode_draft(file.read_bytes())
+    open_keyring(ctx).update(lambda contents: root_draft.adopt(contents, signed))
+    invocation(ctx).output.note("Adopted. Next: isthmus keys publish.")
+
+
+def _show(ctx: typer.Context, made: Any) -> None:  # noqa: ANN401 - a RootDraft, imported when it is needed
+    from datetime import UTC, datetime
+
+    from isthmus.wire.keyset import format_fingerprint
+    from isthmus.wire.trust_statement import Delegation, Root
+
+    root = Root.decode(made.authority.statement)
+    delegation = Delegation.decode(made.delegation.statement)
+    missing = made.missing()
+    invocation(ctx).output.document(
+        {
+            "namespace": root.namespace,
+            "trust_domain": root.trust_domain,
+            "root_version": root.version,
+            "new_root": made.root is not None,
+            "fingerprint": format_fingerprint(made.authority.hash),
+            "threshold": root.threshold,
+            "keys": [key.key_id.hex() for key in root.keys],
+            "signer": delegation.signer.key_id.hex(),
+            "delegation_expires_at": datetime.fromtimestamp(delegation.expires_at_ms / 1000, tz=UTC),
+            "missing_signatures": [f"{count} of the {what}" for what, count in missing.items()],
+        }
+    )

@@ -1,0 +1,68 @@
+"""Keeps one's own keyset alive: a later end for what one's own keyring knows, and for nothing else.
+
+A keyset lives for days, so that a gateway which hides a newer one cannot do so for long. Every process that
+holds the namespace's keyring moves the end of its keyset in time; the renewer in there can do nothing else.
+"""
+
+from dataclasses import dataclass
+
+from isthmus.keys.contents import KeyringContents
+from isthmus.keys.hybrid_key import HybridPrivateKey
+from isthmus.keys.publication import read_own
+from isthmus.keys.statements import renew_keyset
+from isthmus.wire.public_key import KeyState
+from isthmus.wire.trust_statement import SignedKeyset
+
+_USED = (KeyState.PRE_PUBLISHED, KeyState.ACTIVE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnKeyset:
+    """One's own keyset at the gateway, beside one's own keyring."""
+
+    version: int
+    expires_at_ms: int
+    delegation_expires_at_ms: int
+    unknown: tuple[bytes, ...]
+    """Ids of keys that it lists for use now or soon and the keyring does not have."""
+    renewed: SignedKeyset | None
+    """What to publish to keep it alive; None when it is not due, or not to be renewed from here."""
+
+
+def look_at_own(
+    signed: SignedKeyset, contents: KeyringContents, *, now_ms: int, at_once: bool = False
+) -> OwnKeyset:
+    """Compare one's own keyset at the gateway with the keyring, and renew it when half of its time is over.
+
+    A keyset that lists keys which the keyring does not have is not renewed: the keyring is an old copy, or
+    somebody else published. ``at_once`` renews it whatever time is left.
+
+    Raises:
+        KeysetRejectedError: the root of this keyring does not vouch for it.
+    """
+    published = read_own(signed, contents)
+    chain = published.chain
+    held = {bytes(key.record.key_id) for key in contents.keys}
+    unknown = tuple(
+        bytes(key.key_id) for key in chain.keyset.keys if key.state in _USED and bytes(key.key_id) not in held
+    )
+    renewed = None
+    if (
+        contents.renewer_secret is not None
+        and not unknown
+        and chain.keyset.version >= contents.keyset_version
+    ):
+        renewer = HybridPrivateKey.from_bytes(contents.renewer_secret)
+        given_ms = chain.delegation.max_renewal_ms
+        is_due = at_once or chain.expires_at_ms - now_ms < given_ms // 2
+        end_ms = chain.delegation.expires_at_ms
+        gains = now_ms < end_ms and min(now_ms + given_ms, end_ms) > chain.expires_at_ms
+        if chain.delegation.renewer == renewer.public and is_due and gains:
+            renewed = renew_keyset(signed, renewer, now_ms=now_ms)
+    return OwnKeyset(
+        version=chain.keyset.version,
+        expires_at_ms=chain.expires_at_ms,
+        delegation_expires_at_ms=chain.delegation.expires_at_ms,
+        unknown=unknown,
+        renewed=renewed,
+    )

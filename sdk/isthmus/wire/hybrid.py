@@ -1,0 +1,74 @@
+"""Hybrid signatures: Ed25519 and ML-DSA-65 over the same bytes, and both must verify.
+
+Whoever breaks one of the two gains nothing. They sign what vouches for keys (roots, delegations, keysets),
+seldom and at leisure: an ML-DSA signature is 3,309 bytes and takes a millisecond.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
+
+from isthmus.wire.ed25519 import is_weak
+from isthmus.wire.names import KEY_ID_BYTES, KeyId
+
+ED25519_KEY_BYTES = 32
+ED25519_SIGNATURE_BYTES = 64
+ML_DSA_65_KEY_BYTES = 1952
+ML_DSA_65_SIGNATURE_BYTES = 3309
+_PREFIX = b"isthmus-hybrid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HybridSignature:
+    """Two signatures over the same bytes, by the two halves of one key."""
+
+    key_id: KeyId
+    ed25519: bytes = field(repr=False)
+    """64 bytes."""
+    ml_dsa_65: bytes = field(repr=False)
+    """3,309 bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HybridPublicKey:
+    """The public halves. Equality compares the full key, never the id alone."""
+
+    ed25519: bytes = field(repr=False)
+    """32 bytes."""
+    ml_dsa_65: bytes = field(repr=False)
+    """1,952 bytes."""
+
+    @property
+    def key_id(self) -> KeyId:
+        """The first 16 bytes of the SHA-256 of both halves under a prefix."""
+        return KeyId(hashlib.sha256(_PREFIX + self.ed25519 + self.ml_dsa_65).digest()[:KEY_ID_BYTES])
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether both halves can be loaded, and the first is no key that proves nothing."""
+        try:
+            self._load()
+        except ValueError:
+            return False
+        return not is_weak(self.ed25519)
+
+    def verifies(self, signature: HybridSignature, data: bytes) -> bool:
+        """Tell whether both halves of the signature over the data are by this key."""
+        if signature.key_id != self.key_id or not self.is_sound:
+            return False
+        classical, post_quantum = self._load()
+        try:
+            classical.verify(signature.ed25519, data)
+            post_quantum.verify(signature.ml_dsa_65, data)
+        except InvalidSignature:
+            return False
+        return True
+
+    def _load(self) -> tuple[Ed25519PublicKey, MLDSA65PublicKey]:
+        return (
+            Ed25519PublicKey.from_public_bytes(self.ed25519),
+            MLDSA65PublicKey.from_public_bytes(self.ml_dsa_65),
+        )

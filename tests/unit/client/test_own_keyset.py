@@ -1,0 +1,74 @@
+"""Processes that look after their namespace's keyset, and say each thing once."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+from tests.unit.client.teams import NOW_MS, Team
+
+from isthmus.client.own_keyset import OwnKeyset
+from isthmus.keys.contents import new_key
+from isthmus.keys.statements import next_keyset, sign_keyset
+from isthmus.wire.chain import DAY_MS
+from isthmus.wire.public_key import KeyKind, KeyState
+from isthmus.wire.trust_statement import SignedKeyset
+
+
+@pytest.fixture
+def team() -> Team:
+    """A team whose keyset is published."""
+    return Team.create("data-team")
+
+
+def with_a_foreign_key(team: Team) -> SignedKeyset:
+    """Return a keyset that the team's signer signed and its keyring knows nothing of."""
+    key = new_key(KeyKind.SIGNING, state=KeyState.ACTIVE, now_ms=NOW_MS)
+    foreign = replace(team.contents, keys=(*team.contents.keys, key))
+    return sign_keyset(next_keyset(foreign, now_ms=NOW_MS), foreign, team.signer)
+
+
+def test_keyset_is_renewed_in_silence_when_it_is_ones_own(
+    team: Team, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In time, and not before."""
+    signed = team.publish(NOW_MS)
+    own = OwnKeyset(team)
+    assert own.consider(signed, now_ms=NOW_MS) is None
+    assert own.consider(signed, now_ms=NOW_MS + 4 * DAY_MS) is not None
+    assert not caplog.records
+
+
+def test_alarm_is_raised_once_when_somebody_else_published(
+    team: Team, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the keyring was read again; nothing is renewed."""
+    team.publish(NOW_MS)
+    foreign = with_a_foreign_key(team)
+    own = OwnKeyset(team)
+    for _ in range(3):
+        assert own.consider(foreign, now_ms=NOW_MS + 5 * DAY_MS) is None
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "ALARM: keyset 2 of data-team lists keys that this keyring does not have" in record.message
+    assert team.refreshed == 3
+
+
+def test_alarm_is_raised_when_another_root_vouches(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    """The gateway shows others a keyset in this namespace's name."""
+    stranger = Team.create("data-team")
+    assert OwnKeyset(team).consider(stranger.publish(NOW_MS), now_ms=NOW_MS) is None
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "ALARM" in record.message
+
+
+def test_warning_is_given_when_the_root_has_to_delegate_anew(
+    team: Team, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two weeks before everything stops; the keyset still lives on."""
+    signed = team.publish(NOW_MS)
+    assert OwnKeyset(team).consider(signed, now_ms=NOW_MS + 80 * DAY_MS) is not None
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "within 10 days" in record.message
+    assert "keys delegate" in record.message

@@ -1,0 +1,92 @@
+"""One's own keyset is kept alive, and looked at with suspicion."""
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.keys.world import DAY_MS, NOW_MS, keyset_of, sign, signing_record, team
+
+from isthmus.envelope.key_material import SigningPrivateKey
+from isthmus.keys.contents import KeyringContents
+from isthmus.keys.errors import KeysetRejectedError
+from isthmus.keys.founding import found
+from isthmus.keys.renewal import OwnKeyset, look_at_own
+from isthmus.keys.statements import next_keyset
+from isthmus.wire.chain import ChainProblem
+from isthmus.wire.public_key import KeyState
+from isthmus.wire.trust_statement import Keyset
+
+CONTENTS = team().contents
+KEYSET = next_keyset(CONTENTS, now_ms=NOW_MS)
+SIGNED = sign(KEYSET)
+PUBLISHED = replace(CONTENTS, keyset_version=1, keyset_hash=SIGNED.hash)
+
+
+def look(at_ms: int, *, contents: KeyringContents = PUBLISHED, keyset: Keyset = KEYSET) -> OwnKeyset:
+    """Look at a keyset that the signer signed."""
+    return look_at_own(sign(keyset), contents, now_ms=at_ms)
+
+
+def test_keyset_is_renewed_when_half_of_its_time_is_over() -> None:
+    """Not before; and expired ones, too: that is what a renewal mends."""
+    assert look(NOW_MS + 3 * DAY_MS).renewed is None
+    for days in (4, 8, 30):
+        own = look(NOW_MS + days * DAY_MS)
+        assert own.renewed is not None
+        again = look_at_own(own.renewed, PUBLISHED, now_ms=NOW_MS + days * DAY_MS)
+        assert again.expires_at_ms == NOW_MS + (days + 7) * DAY_MS
+        assert again.renewed is None
+    assert look_at_own(SIGNED, PUBLISHED, now_ms=NOW_MS + 1, at_once=True).renewed is not None
+
+
+def test_keyset_is_not_renewed_when_its_delegation_ends_anyway() -> None:
+    """Nothing would be gained."""
+    own = look(NOW_MS + 91 * DAY_MS)
+    assert own.renewed is None
+    assert own.delegation_expires_at_ms == NOW_MS + 90 * DAY_MS
+
+
+def test_keyset_is_not_renewed_when_this_keyring_may_not() -> None:
+    """Without a renewer, or with another one than the root named."""
+    late_ms = NOW_MS + 5 * DAY_MS
+    other = found(namespace="app-team", trust_domain="acme", now_ms=NOW_MS).contents.renewer_secret
+    for renewer in (None, other):
+        assert look(late_ms, contents=replace(PUBLISHED, renewer_secret=renewer)).renewed is None
+
+
+@pytest.mark.parametrize("state", [KeyState.PRE_PUBLISHED, KeyState.ACTIVE])
+def test_keyset_is_not_renewed_when_it_lists_keys_that_the_keyring_lacks(state: KeyState) -> None:
+    """A stolen signer's keyset dies in its time, and its owners hear of it."""
+    stranger = SigningPrivateKey.generate()
+    listed = (*KEYSET.keys, signing_record(stranger, state))
+    foreign = keyset_of(*listed, version=2, previous_hash=SIGNED.hash)
+    own = look(NOW_MS + 5 * DAY_MS, keyset=foreign)
+    assert own.unknown == (stranger.key_id,)
+    assert own.renewed is None
+
+
+def test_old_keys_are_not_missed_when_the_keyring_forgot_them() -> None:
+    """Retired keys are nobody's concern."""
+    stranger = signing_record(SigningPrivateKey.generate(), KeyState.RETIRED)
+    own = look(
+        NOW_MS + 5 * DAY_MS, keyset=keyset_of(*KEYSET.keys, stranger, version=2, previous_hash=SIGNED.hash)
+    )
+    assert own.unknown == ()
+    assert own.renewed is not None
+
+
+def test_keyset_is_not_renewed_when_a_newer_one_is_known() -> None:
+    """A gateway that hides the newest one gets no help."""
+    newer = replace(PUBLISHED, keyset_version=2, keyset_hash=bytes(32))
+    assert look(NOW_MS + 5 * DAY_MS, contents=newer).renewed is None
+
+
+def test_keyset_is_refused_when_it_is_not_ones_own() -> None:
+    """Another root, or another keyset of the version that was signed last."""
+    stranger = found(namespace="app-team", trust_domain="acme", now_ms=NOW_MS)
+    with pytest.raises(KeysetRejectedError) as caught:
+        look_at_own(sign(KEYSET, stranger), PUBLISHED, now_ms=NOW_MS)
+    assert caught.value.problem is ChainProblem.PIN
+    other = keyset_of(signing_record(SigningPrivateKey.generate()))
+    with pytest.raises(KeysetRejectedError) as caught:
+        look(NOW_MS, keyset=other)
+    assert caught.value.problem is ChainProblem.EQUIVOCATION
