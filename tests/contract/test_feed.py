@@ -228,7 +228,7 @@ def inserting_events(*events: PublishedEvent) -> Command[None]:
 
     def command(unit: UnitOfWork) -> None:
         for entry in events:
-            unit.insert_event(entry)
+            unit.put_event(entry)
 
     return command
 
@@ -244,7 +244,7 @@ async def test_event_is_returned_to_its_reader_when_it_was_inserted(
     """In the command itself, afterwards and after a restart; not under another reader, publisher or id."""
 
     def command(unit: UnitOfWork) -> PublishedEvent | None:
-        unit.insert_event(event())
+        unit.put_event(event())
         return unit.published_event(CALLER, HANDLER, event().event_id)
 
     assert await store.transact(command) == event()

@@ -352,20 +352,20 @@ async def test_contexts_come_back_in_their_order_when_they_were_appended(store: 
 
     def command(unit: UnitOfWork) -> Sequence[bytes]:
         unit.insert_operation(operation(1), b"sealed request")
-        unit.append_context(key(1), b"first")
-        unit.append_context(key(1), b"second")
+        unit.put_context(key(1), 0, b"first")
+        unit.put_context(key(1), 1, b"second")
         return unit.contexts(key(1))
 
     assert list(await store.transact(command)) == [b"first", b"second"]
     await store.transact(inserting(operation(2)))
-    await store.transact(lambda unit: unit.append_context(key(1), b"third"))
+    await store.transact(lambda unit: unit.put_context(key(1), 2, b"third"))
     expected = [b"first", b"second", b"third"]
     assert list(await store.transact(lambda unit: unit.contexts(key(1)))) == expected
     assert list(await store.read(lambda reader: reader.contexts(key(1)))) == expected
     assert not await store.transact(lambda unit: [*unit.contexts(key(2)), *unit.contexts(key(9))])
     assert not await store.read(lambda reader: reader.contexts(key(9)))
     with pytest.raises(NotFoundError):
-        await store.transact(lambda unit: unit.append_context(key(9), b"first"))
+        await store.transact(lambda unit: unit.put_context(key(9), 0, b"first"))
 
 
 async def test_signals_are_kept_apart_when_there_are_many(store: Store) -> None:

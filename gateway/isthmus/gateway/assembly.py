@@ -35,6 +35,7 @@ from isthmus.gateway.api.operation_views import OperationViews
 from isthmus.gateway.api.registry_cache import RegistryCache
 from isthmus.gateway.api.running_tasks import RunningTasks
 from isthmus.gateway.api.sealed_answers import SealedAnswers
+from isthmus.gateway.api.sealed_messages import SealedMessages
 from isthmus.gateway.api.signal_reads import SignalReads
 from isthmus.gateway.api.task_outcomes import TaskOutcomes
 from isthmus.gateway.api.task_reports import TaskReports
@@ -156,6 +157,7 @@ def assemble(
         clock=surroundings.wall_clock,
         signer=signer,
         denials=denials,
+        sealed=SealedMessages(store, registry, clock=clock),
         trust_domain=config.trust_domain,
         version=own_version(),
     )

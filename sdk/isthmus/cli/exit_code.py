@@ -83,6 +83,7 @@ _BY_NAME = {
     "UnauthenticatedError": ExitCode.DENIED,
     "UnavailableError": ExitCode.UNAVAILABLE,
     "UnprovenOutcomeError": ExitCode.UNPROVEN,
+    "KeyDestroyedError": ExitCode.FAILED,
     "UnverifiedAnswerError": ExitCode.UNPROVEN,
     "WireFormatError": ExitCode.USAGE,
     "WorkerError": ExitCode.FAILED,

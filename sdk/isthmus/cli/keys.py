@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli import key_disposal
 from isthmus.cli.invocation import invocation
 from isthmus.cli.key_custody import Custody, CustodyKey, protect
+from isthmus.cli.key_disposal import Signer
 from isthmus.cli.moment import parse_duration
 
 if TYPE_CHECKING:
@@ -23,9 +25,11 @@ COLUMNS = ("key_id", "kind", "state", "created_at")
 Root = Annotated[
     Path | None, typer.Option(help="File of the root key; default: beside the keyring.", dir_okay=False)
 ]
-Signer = Annotated[
-    Path | None, typer.Option(help="File of the signer key; default: beside the keyring.", dir_okay=False)
-]
+
+
+app.command()(key_disposal.revoke)
+app.command()(key_disposal.rewrap)
+app.command()(key_disposal.destroy)
 
 
 @app.command()
@@ -210,15 +214,37 @@ def renew(ctx: typer.Context) -> None:
 
 @app.command()
 def status(ctx: typer.Context) -> None:
-    """Show one's own keyset at the gateway: when it ends, and whether it is what the keyring says."""
+    """Show until when the published keyset is good, and for each key what would be lost without it.
+
+    Goes through everything that the gateway keeps for the namespace. The count of a key that was replaced is
+    exact: nothing that is sealed to it is taken any more. That of an active key grows.
+    """
     from isthmus.cli.connection import open_connection
+    from isthmus.cli.kept_messages import GatewayMessages
     from isthmus.cli.keyring_file import open_keyring
     from isthmus.cli.keyset_directory import GatewayKeysets
+    from isthmus.keys.needed import Need, needs
 
+    output = invocation(ctx).output
     keyring = open_keyring(ctx)
     with open_connection(ctx) as gateway:
         own = _look_at_own(GatewayKeysets(gateway), keyring)
-    invocation(ctx).output.document(_about_own(keyring, own))
+        needed = needs(GatewayMessages(gateway))
+    keys = _keys(keyring)
+    for key in keys:
+        need = needed.pop(bytes.fromhex(key["key_id"]), Need())
+        if key["kind"] == "encryption":
+            key.update(messages=need.messages, open=need.open)
+    keys += [
+        {"key_id": key_id.hex(), "kind": "encryption", "state": "unknown", "messages": need.messages}
+        for key_id, need in needed.items()
+    ]
+    about = _about_own(keyring, own)
+    if output.is_json:
+        output.json(about | {"keys": keys})
+    else:
+        output.document(about)
+        output.rows(keys, (*COLUMNS, "messages", "open"))
 
 
 @app.command()
@@ -295,15 +321,7 @@ def _show(ctx: typer.Context, keyring: "FileKeyring") -> None:
 
     output = invocation(ctx).output
     contents = keyring.contents
-    keys: list[dict[str, Any]] = [
-        {
-            "key_id": record.key_id.hex(),
-            "kind": record.kind.name.lower(),
-            "state": record.state.name.lower().replace("_", "-"),
-            "created_at": _moment(record.created_at_ms),
-        }
-        for record in sorted(keyring.public_keys(), key=lambda record: (record.kind, record.created_at_ms))
-    ]
+    keys = _keys(keyring)
     about = {
         "namespace": keyring.namespace,
         "trust_domain": keyring.trust_domain,
@@ -316,6 +334,18 @@ def _show(ctx: typer.Context, keyring: "FileKeyring") -> None:
     else:
         output.document(about)
         output.rows(keys, COLUMNS)
+
+
+def _keys(keyring: "FileKeyring") -> list[dict[str, Any]]:
+    return [
+        {
+            "key_id": record.key_id.hex(),
+            "kind": record.kind.name.lower(),
+            "state": record.state.name.lower().replace("_", "-"),
+            "created_at": _moment(record.created_at_ms),
+        }
+        for record in sorted(keyring.public_keys(), key=lambda record: (record.kind, record.created_at_ms))
+    ]
 
 
 def _now_ms() -> int:

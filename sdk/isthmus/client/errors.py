@@ -154,3 +154,15 @@ class UnverifiedAnswerError(IsthmusError):
             " to date, and report it to whoever operates the gateway"
         )
         self.operation_id = operation_id
+
+
+class KeyDestroyedError(IsthmusError):
+    """What was asked for is sealed to a key of one's own that was destroyed: nobody can open it any more."""
+
+    def __init__(self, operation_id: str, what: str, key_id: str) -> None:
+        super().__init__(
+            f"{what} of {operation_id} is lost: it is sealed to the key {key_id} of this namespace, which was"
+            " destroyed (isthmus keys destroy); start the operation again under another id"
+        )
+        self.operation_id = operation_id
+        self.key_id = key_id

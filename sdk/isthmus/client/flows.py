@@ -16,14 +16,14 @@ from isthmus.client.answer import (
     verify_ending,
     verify_proof,
 )
-from isthmus.client.errors import KeyRetiredError, UnverifiedAnswerError
+from isthmus.client.errors import KeyDestroyedError, KeyRetiredError, UnverifiedAnswerError
 from isthmus.client.large_payloads import Block
 from isthmus.client.request import (
     Caller,
     Prepared,
     seal_cancel,
 )
-from isthmus.envelope.errors import KeyUnavailableError
+from isthmus.envelope.errors import KeyUnavailableError, MissingKey
 from isthmus.envelope.expected import VerifiedKeys
 from isthmus.envelope.seal import RecipientKey
 from isthmus.keys.errors import TrustError
@@ -290,6 +290,8 @@ def verified_with_newest_keys(
             return verify(keys)
         except KeyUnavailableError as error:
             if error.permanent or pause_seconds is None:
+                if error.permanent and error.which is MissingKey.RECIPIENT_ENCRYPTION:
+                    raise KeyDestroyedError(shown, what, error.key_id.hex()) from error
                 raise UnverifiedAnswerError(shown, what) from error
             yield from _look_for_new_keys(caller, namespace, pause_seconds, error.key_id)
     raise AssertionError

@@ -65,17 +65,17 @@ def activate(contents: KeyringContents, kind: KeyKind) -> KeyringContents:
 
 
 def retire(contents: KeyringContents, key_id: bytes) -> KeyringContents:
-    """Forget the secret of a key that only decrypts or verifies. Nothing changes when that happened before.
+    """Forget the secret of a key that was replaced or revoked. Nothing changes when that happened before.
 
     Raises:
         KeyringError: there is no such key, or it is still in use.
 
     """
-    key = _find(contents, key_id)
+    key = find_key(contents, key_id)
     end = LIVES[key.record.kind][-1]
     if key.record.state is end:
         return contents
-    if key.record.state is not _passive(key.record.kind):
+    if key.record.state not in {_passive(key.record.kind), KeyState.REVOKED}:
         raise KeyringError(f"the key {key_id.hex()} is {key.record.state.name}: only a replaced key retires")
     return _with(contents, StoredKey(record=replace(key.record, state=end), secret=None))
 
@@ -89,7 +89,7 @@ def revoke(contents: KeyringContents, key_id: bytes) -> KeyringContents:
         KeyringError: there is no such key.
 
     """
-    return _with(contents, _in_state(_find(contents, key_id), KeyState.REVOKED))
+    return _with(contents, _in_state(find_key(contents, key_id), KeyState.REVOKED))
 
 
 def _passive(kind: KeyKind) -> KeyState:
@@ -100,7 +100,8 @@ def _in_state(key: StoredKey, state: KeyState) -> StoredKey:
     return replace(key, record=replace(key.record, state=state))
 
 
-def _find(contents: KeyringContents, key_id: bytes) -> StoredKey:
+def find_key(contents: KeyringContents, key_id: bytes) -> StoredKey:
+    """Return the key of an id. Raises KeyringError when there is none."""
     for key in contents.keys:
         if key.record.key_id == key_id:
             return key

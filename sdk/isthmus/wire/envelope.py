@@ -94,6 +94,16 @@ def parse_envelope(data: bytes) -> SealedEnvelope:
     return envelope
 
 
+def parse_head(data: bytes) -> tuple[bytes, tuple[SealedWrap, ...]]:
+    """Return header and wraps of an envelope of which only the beginning is there. Raises WireFormatError."""
+    header_bytes, at = read(data, 0, _HEADER)
+    wraps: list[SealedWrap] = []
+    while data[at : at + 1] == _WRAPS:
+        wrap, at = read(data, at, _WRAPS)
+        wraps.append(_read_wrap(wrap))
+    return header_bytes, tuple(wraps)
+
+
 def _check_wraps(envelope: SealedEnvelope) -> None:
     if tuple([wrap.namespace for wrap in envelope.wraps]) != envelope.header.recipients:
         raise WireFormatError("the wraps are not those of the recipients, in their order")

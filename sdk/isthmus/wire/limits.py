@@ -10,6 +10,8 @@ MAX_HEADER_BYTES = 64 * 1024
 """Largest serialized EnvelopeHeader."""
 
 MAX_RECIPIENTS = 16
+# Header and wraps, which come before the body.
+MAX_SEALED_HEAD_BYTES = MAX_HEADER_BYTES + MAX_RECIPIENTS * (4096 + 128)
 """Most recipients of one envelope."""
 
 MAX_LABELS = 64

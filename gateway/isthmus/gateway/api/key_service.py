@@ -6,6 +6,7 @@ from functools import partial
 from isthmus.gateway.api.caller import current_principal
 from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.api.keyset_message import read_signed_keyset
+from isthmus.gateway.api.sealed_messages import SealedMessages
 from isthmus.gateway.commands.publish_keyset import publish_keyset
 from isthmus.gateway.core.audit_record import RequestDenied
 from isthmus.gateway.core.errors import AccessDeniedError, NotFoundError
@@ -26,12 +27,14 @@ class KeyService(pb_grpc.KeyServiceServicer):
         clock: Clock,
         signer: StatementKey,
         denials: DenialLog,
+        sealed: SealedMessages,
         trust_domain: str,
         version: str,
     ) -> None:
         self._store = store
         self._clock = clock
         self._denials = denials
+        self._sealed = sealed
         self._signer = signer
         self._trust_domain = trust_domain
         self._version = version
@@ -61,6 +64,18 @@ class KeyService(pb_grpc.KeyServiceServicer):
                 fix=f"The team of {namespace} publishes one with: isthmus keys publish",
             )
         return pb.GetKeysetResponse(keyset=pb.SignedKeyset.FromString(stored.message))
+
+    async def ListSealedMessages(
+        self, request: pb.ListSealedMessagesRequest, context: object
+    ) -> pb.ListSealedMessagesResponse:
+        """Show a page of what is sealed to the caller's namespace."""
+        return await self._sealed.page(current_principal(), request)
+
+    async def RewrapMessages(
+        self, request: pb.RewrapMessagesRequest, context: object
+    ) -> pb.RewrapMessagesResponse:
+        """Seal what is kept for the caller's namespace to another of its keys."""
+        return await self._sealed.rewrap(current_principal(), request)
 
     async def GetGatewayKey(
         self, request: pb.GetGatewayKeyRequest, context: object

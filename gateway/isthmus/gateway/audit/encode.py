@@ -24,6 +24,7 @@ from isthmus.gateway.core.audit_record import (
     Happening,
     KeysetPublished,
     LateOutcomeRefused,
+    MessagesRewrapped,
     NamespaceCreated,
     OperationEnded,
     OperationRedriven,
@@ -233,6 +234,13 @@ def _keyset_published(event: AuditEvent, happening: KeysetPublished) -> None:
     message.root_fingerprint = happening.root_fingerprint
 
 
+def _messages_rewrapped(event: AuditEvent, happening: MessagesRewrapped) -> None:
+    message = event.messages_rewrapped
+    message.namespace = happening.namespace
+    message.messages = happening.messages
+    message.key_id = happening.key_id
+
+
 def _authentication_failed(event: AuditEvent, happening: AuthenticationFailed) -> None:
     message = event.authentication_failed
     message.reason = happening.reason
@@ -268,6 +276,7 @@ _FILL: Mapping[type[Happening], Callable[[AuditEvent, Any], None]] = {
     CursorChanged: _cursor_changed,
     EventPublished: _event_published,
     KeysetPublished: _keyset_published,
+    MessagesRewrapped: _messages_rewrapped,
     AuthenticationFailed: _authentication_failed,
     StoreRestored: _store_restored,
 }

@@ -15,6 +15,7 @@ from isthmus.gateway.core.audit_record import (
     HandlerStarted,
     KeysetPublished,
     LateOutcomeRefused,
+    MessagesRewrapped,
     NamespaceCreated,
     OperationEnded,
     OperationRedriven,
@@ -48,6 +49,7 @@ TYPES = {
     CursorChanged: "cursor_changed",
     EventPublished: "event_published",
     KeysetPublished: "keyset_published",
+    MessagesRewrapped: "messages_rewrapped",
     AuthenticationFailed: "authentication_failed",
     StoreRestored: "store_restored",
 }
@@ -119,7 +121,7 @@ def index_audit_record(record: AuditRecord) -> AuditIndex:
             )
         case OperationsExpired():
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor, endpoint=happening.endpoint)
-        case NamespaceCreated() | KeysetPublished() | StoreRestored() | CursorChanged():
+        case NamespaceCreated() | KeysetPublished() | MessagesRewrapped() | StoreRestored() | CursorChanged():
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor)
         case EventPublished():
             return AuditIndex(

@@ -27,7 +27,7 @@ def publish_event(uow: UnitOfWork, publish: PublishEvent, *, now: datetime) -> b
     reader, publisher = header.recipient_namespace, header.sender_namespace
     if uow.published_event(reader, publisher, header.operation_id) is not None:
         return False
-    uow.insert_event(
+    uow.put_event(
         PublishedEvent(
             reader=reader,
             publisher=publisher,

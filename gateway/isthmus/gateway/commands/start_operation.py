@@ -104,7 +104,7 @@ def start_operation(
     )
     uow.insert_operation(operation, request.envelope)
     if request.context:
-        uow.append_context(key, request.context)
+        uow.put_context(key, 0, request.context)
     uow.append_audit(
         AuditRecord(
             occurred_at=now,
@@ -195,7 +195,7 @@ def _add_context(uow: UnitOfWork, key: OperationKey, context: bytes) -> None:
             reason="TOO_MANY_CONTEXTS",
             fix="attach to it without one",
         )
-    uow.append_context(key, context)
+    uow.put_context(key, len(known), context)
 
 
 def _check_open(endpoint: Endpoint) -> None:

@@ -214,6 +214,14 @@ class KeysetPublished(Value):
     root_fingerprint: bytes
 
 
+class MessagesRewrapped(Value):
+    """A namespace moved messages that are kept for it to another of its keys."""
+
+    namespace: str
+    messages: int
+    key_id: bytes
+
+
 class AuthenticationFailed(Value):
     """Credentials were refused, counted per source, reason and second."""
 
@@ -252,6 +260,7 @@ Happening = (
     | CursorChanged
     | EventPublished
     | KeysetPublished
+    | MessagesRewrapped
     | AuthenticationFailed
     | StoreRestored
 )

@@ -42,8 +42,11 @@ from isthmus.gateway.ports.unit_of_work import (
 )
 from isthmus.gateway.ports.values import (
     EnvelopeSlot,
+    MessagePlace,
     Namespace,
     QueueKey,
+    SealedHead,
+    SealedPage,
     StoredKeyset,
     Task,
     TaskKind,
@@ -70,6 +73,7 @@ __all__ = [
     "HandlerAccepted",
     "ListedOperation",
     "Listener",
+    "MessagePlace",
     "Namespace",
     "OperationClosed",
     "OperationFilter",
@@ -82,6 +86,8 @@ __all__ = [
     "RegistryUnit",
     "RetentionUnit",
     "Retired",
+    "SealedHead",
+    "SealedPage",
     "Signal",
     "SignalRecorded",
     "Store",

@@ -45,7 +45,7 @@ class FeedUnit(Protocol):
         """Return an event that a namespace published for another one."""
         ...
 
-    def insert_event(self, event: PublishedEvent) -> None:
+    def put_event(self, event: PublishedEvent) -> None:
         """Add an event that does not exist."""
         ...
 

@@ -13,7 +13,14 @@ from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports.backlog import WaitingGroup
 from isthmus.gateway.ports.evidence import Evidence
 from isthmus.gateway.ports.feed import FeedRecord
-from isthmus.gateway.ports.values import EnvelopeSlot, Namespace, QueueKey, StoredKeyset, WorkerSession
+from isthmus.gateway.ports.values import (
+    EnvelopeSlot,
+    Namespace,
+    QueueKey,
+    SealedPage,
+    StoredKeyset,
+    WorkerSession,
+)
 
 
 class OperationFilter(Value):
@@ -179,6 +186,13 @@ class Reader(Protocol):
 
     def keyset(self, namespace: str) -> StoredKeyset | None:
         """Return the newest keyset of a namespace."""
+        ...
+
+    def sealed_messages(self, namespace: str, after: str, most: int) -> SealedPage:
+        """Return the beginnings of what belongs to so many operations and events of a namespace.
+
+        ``after`` is what the page before said. Raises ValueError when no page said so.
+        """
         ...
 
     def cursor(self, namespace: str, name: str) -> Cursor | None:

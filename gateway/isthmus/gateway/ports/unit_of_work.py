@@ -64,8 +64,8 @@ class OperationUnit(Protocol):
         """Return what the caller sealed to itself at its starts, as they came; at most ten."""
         ...
 
-    def append_context(self, key: OperationKey, context: bytes) -> None:
-        """Keep one more context of an operation; the command sees to it that there are not too many.
+    def put_context(self, key: OperationKey, number: int, context: bytes) -> None:
+        """Write the n-th context of an operation, from 0.
 
         Raises:
             NotFoundError: the operation does not exist.

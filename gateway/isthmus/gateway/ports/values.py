@@ -1,11 +1,13 @@
 """What the store keeps besides operations, and audit records."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
+from typing import ClassVar
 
 from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.core.value import Value
-from isthmus.wire.names import NamespaceName
+from isthmus.wire.names import NamespaceName, OperationId
 
 
 class EnvelopeSlot(Enum):
@@ -73,6 +75,40 @@ class Namespace(Value):
     name: NamespaceName
     description: str
     created_at: datetime
+
+
+class MessagePlace(Value):
+    """Where a sealed message is kept: which part of which operation, or which event."""
+
+    CONTEXT: ClassVar[str] = "context"
+    SIGNAL: ClassVar[str] = "signal"
+    EVENT: ClassVar[str] = "event"
+
+    namespace: NamespaceName
+    """The caller of the operation, or the publisher of the event."""
+    ident: OperationId
+    """Of the operation, or the event."""
+    part: str
+    """A slot's value, or one of the above."""
+    number: int
+    """Contexts count from 0, signals from 1."""
+
+
+class SealedHead(Value):
+    """The beginning of a message that is kept: header and wraps."""
+
+    place: MessagePlace
+    head: bytes
+    is_open: bool
+    """Whether its operation has not ended."""
+
+
+class SealedPage(Value):
+    """Some of what is kept for a namespace."""
+
+    heads: Sequence[SealedHead]
+    next: str
+    """Where to go on, empty at the end."""
 
 
 class StoredKeyset(Value):

@@ -17,6 +17,7 @@ from isthmus.gateway.ports import (
     Namespace,
     OperationFilter,
     QueueKey,
+    SealedPage,
     StoredAuditEvent,
     StoredKeyset,
     WaitingGroup,
@@ -32,6 +33,7 @@ from isthmus.gateway.store import (
     operations,
     registry,
     retention,
+    sealed_messages,
     tasks,
 )
 from isthmus.gateway.store.driver import Connection
@@ -200,6 +202,13 @@ class SnapshotReader:
         """Return the newest keyset of a namespace: that of the highest version."""
         row = self._one(registry.SELECT_KEYSET, (namespace, 1))
         return None if row is None else registry.keyset_from_row(row)
+
+    def sealed_messages(self, namespace: str, after: str, most: int) -> SealedPage:
+        """Return the beginnings of what belongs to so many operations and events of a namespace."""
+        connection = self._connection
+        return sealed_messages.page(
+            self._all, lambda query, rows: query.select(connection, rows), namespace, after, most
+        )
 
     def cursor(self, namespace: str, name: str) -> Cursor | None:
         """Return a cursor of a namespace's feed."""

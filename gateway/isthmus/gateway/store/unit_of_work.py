@@ -163,15 +163,14 @@ class BufferedUnitOfWork:
             found.append(context)
         return found
 
-    def append_context(self, key: OperationKey, context: bytes) -> None:
-        """Keep one more context of an operation.
+    def put_context(self, key: OperationKey, number: int, context: bytes) -> None:
+        """Write the n-th context of an operation, from 0.
 
         Raises:
             NotFoundError: the operation does not exist.
         """
-        stored = self._get(key)
-        number = len(self.contexts(key))
-        self._buffer.changes.envelopes[operations.context_id(stored.position, number)] = context
+        identity = operations.context_id(self._get(key).position, number)
+        self._buffer.changes.envelopes[identity] = context
 
     def signal_envelope(self, key: OperationKey, number: int) -> bytes | None:
         """Return the n-th sealed signal of an operation, from 1."""
@@ -463,8 +462,8 @@ class BufferedUnitOfWork:
         own, pending, known = buffer.changes.events, buffer.pending.events, buffer.known.events
         return self._look_up(own, pending, known, key, feed.SELECT_EVENT, (key,), feed.event_from_row)
 
-    def insert_event(self, event: PublishedEvent) -> None:
-        """Add an event that does not exist."""
+    def put_event(self, event: PublishedEvent) -> None:
+        """Add or replace an event."""
         key = feed.event_key(event.reader, event.publisher, event.event_id)
         self._buffer.changes.events[key] = event
 

@@ -35,6 +35,7 @@ class AuditEvent(google.protobuf.message.Message):
     NAMESPACE_CREATED_FIELD_NUMBER: builtins.int
     ENDPOINT_CHANGED_FIELD_NUMBER: builtins.int
     KEYSET_PUBLISHED_FIELD_NUMBER: builtins.int
+    MESSAGES_REWRAPPED_FIELD_NUMBER: builtins.int
     AUTHENTICATION_FAILED_FIELD_NUMBER: builtins.int
     OPERATION_REDRIVEN_FIELD_NUMBER: builtins.int
     OPERATIONS_EXPIRED_FIELD_NUMBER: builtins.int
@@ -95,6 +96,10 @@ class AuditEvent(google.protobuf.message.Message):
         """A keyset was published."""
 
     @property
+    def messages_rewrapped(self) -> global___MessagesRewrapped:
+        """A namespace moved messages that are kept for it from one of its keys to another."""
+
+    @property
     def authentication_failed(self) -> global___AuthenticationFailed:
         """Credentials were refused, in aggregate."""
 
@@ -147,6 +152,7 @@ class AuditEvent(google.protobuf.message.Message):
         namespace_created: global___NamespaceCreated | None = ...,
         endpoint_changed: global___EndpointChanged | None = ...,
         keyset_published: global___KeysetPublished | None = ...,
+        messages_rewrapped: global___MessagesRewrapped | None = ...,
         authentication_failed: global___AuthenticationFailed | None = ...,
         operation_redriven: global___OperationRedriven | None = ...,
         operations_expired: global___OperationsExpired | None = ...,
@@ -157,9 +163,9 @@ class AuditEvent(google.protobuf.message.Message):
         signal_received: global___SignalReceived | None = ...,
         event_published: global___EventPublished | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "event_published", b"event_published", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "event_published", b"event_published", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "authentication_failed", "operation_redriven", "operations_expired", "store_restored", "circuit_opened", "circuit_closed", "cursor_changed", "signal_received", "event_published"] | None: ...
+    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "event_published", b"event_published", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "messages_rewrapped", b"messages_rewrapped", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "event_published", b"event_published", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "messages_rewrapped", b"messages_rewrapped", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "messages_rewrapped", "authentication_failed", "operation_redriven", "operations_expired", "store_restored", "circuit_opened", "circuit_closed", "cursor_changed", "signal_received", "event_published"] | None: ...
 
 global___AuditEvent = AuditEvent
 
@@ -700,7 +706,7 @@ class KeysetPublished(google.protobuf.message.Message):
     keyset_hash: builtins.bytes
     """SHA-256 of the serialized keyset."""
     root_fingerprint: builtins.bytes
-    """Fingerprint of the root key that signed it."""
+    """Fingerprint of the root that vouches for it."""
     def __init__(
         self,
         *,
@@ -712,6 +718,32 @@ class KeysetPublished(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["keyset_hash", b"keyset_hash", "namespace", b"namespace", "root_fingerprint", b"root_fingerprint", "version", b"version"]) -> None: ...
 
 global___KeysetPublished = KeysetPublished
+
+@typing.final
+class MessagesRewrapped(google.protobuf.message.Message):
+    """A namespace moved messages that are kept for it from one of its keys to another."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    MESSAGES_FIELD_NUMBER: builtins.int
+    KEY_ID_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """Whose."""
+    messages: builtins.int
+    """How many messages."""
+    key_id: builtins.bytes
+    """The key that they are sealed to now."""
+    def __init__(
+        self,
+        *,
+        namespace: builtins.str = ...,
+        messages: builtins.int = ...,
+        key_id: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["key_id", b"key_id", "messages", b"messages", "namespace", b"namespace"]) -> None: ...
+
+global___MessagesRewrapped = MessagesRewrapped
 
 @typing.final
 class AuthenticationFailed(google.protobuf.message.Message):

@@ -528,3 +528,163 @@ class GetGatewayKeyResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["public_key", b"public_key", "trust_domain", b"trust_domain", "version", b"version"]) -> None: ...
 
 global___GetGatewayKeyResponse = GetGatewayKeyResponse
+
+@typing.final
+class ListSealedMessagesRequest(google.protobuf.message.Message):
+    """Asks for what is sealed to the credential's namespace."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: builtins.int
+    WITH_WRAPS_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    key_id: builtins.bytes
+    """Only what is sealed to this key; empty for all keys."""
+    with_wraps: builtins.bool
+    """Whether to send headers and wraps as well."""
+    page_size: builtins.int
+    """How many operations to look at, at most; 0 for the default. A page may hold no message and not be the last."""
+    page_token: builtins.str
+    """Where to go on: next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        key_id: builtins.bytes = ...,
+        with_wraps: builtins.bool = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["key_id", b"key_id", "page_size", b"page_size", "page_token", b"page_token", "with_wraps", b"with_wraps"]) -> None: ...
+
+global___ListSealedMessagesRequest = ListSealedMessagesRequest
+
+@typing.final
+class SealedMessage(google.protobuf.message.Message):
+    """One message that the gateway keeps."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: builtins.int
+    KEY_ID_FIELD_NUMBER: builtins.int
+    OPEN_FIELD_NUMBER: builtins.int
+    HEADER_HASH_FIELD_NUMBER: builtins.int
+    WRAP_FIELD_NUMBER: builtins.int
+    place: builtins.str
+    """Where it is kept: opaque, good until it is deleted."""
+    key_id: builtins.bytes
+    """The key that it is sealed to for the namespace."""
+    open: builtins.bool
+    """Whether its operation has not ended."""
+    header_hash: builtins.bytes
+    """SHA-256 of its header: a place may hold another message later."""
+    wrap: builtins.bytes
+    """The encapsulated message key, when wraps were asked for."""
+    def __init__(
+        self,
+        *,
+        place: builtins.str = ...,
+        key_id: builtins.bytes = ...,
+        open: builtins.bool = ...,
+        header_hash: builtins.bytes = ...,
+        wrap: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["header_hash", b"header_hash", "key_id", b"key_id", "open", b"open", "place", b"place", "wrap", b"wrap"]) -> None: ...
+
+global___SealedMessage = SealedMessage
+
+@typing.final
+class ListSealedMessagesResponse(google.protobuf.message.Message):
+    """Answers ListSealedMessages."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Where to go on, empty at the end."""
+    @property
+    def messages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SealedMessage]:
+        """The messages."""
+
+    def __init__(
+        self,
+        *,
+        messages: collections.abc.Iterable[global___SealedMessage] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["messages", b"messages", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___ListSealedMessagesResponse = ListSealedMessagesResponse
+
+@typing.final
+class Rewrap(google.protobuf.message.Message):
+    """A message key that its recipient encapsulated anew, for another key of its own."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: builtins.int
+    HEADER_HASH_FIELD_NUMBER: builtins.int
+    OLD_KEY_ID_FIELD_NUMBER: builtins.int
+    NEW_KEY_ID_FIELD_NUMBER: builtins.int
+    WRAP_FIELD_NUMBER: builtins.int
+    place: builtins.str
+    """Where the message is kept."""
+    header_hash: builtins.bytes
+    """SHA-256 of its header."""
+    old_key_id: builtins.bytes
+    """The key that it is sealed to until now."""
+    new_key_id: builtins.bytes
+    """The active encryption key that it is sealed to from now on."""
+    wrap: builtins.bytes
+    """The encapsulated message key."""
+    def __init__(
+        self,
+        *,
+        place: builtins.str = ...,
+        header_hash: builtins.bytes = ...,
+        old_key_id: builtins.bytes = ...,
+        new_key_id: builtins.bytes = ...,
+        wrap: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["header_hash", b"header_hash", "new_key_id", b"new_key_id", "old_key_id", b"old_key_id", "place", b"place", "wrap", b"wrap"]) -> None: ...
+
+global___Rewrap = Rewrap
+
+@typing.final
+class RewrapMessagesRequest(google.protobuf.message.Message):
+    """Replaces wraps."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REWRAPS_FIELD_NUMBER: builtins.int
+    @property
+    def rewraps(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Rewrap]:
+        """At most 64, of different messages."""
+
+    def __init__(
+        self,
+        *,
+        rewraps: collections.abc.Iterable[global___Rewrap] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["rewraps", b"rewraps"]) -> None: ...
+
+global___RewrapMessagesRequest = RewrapMessagesRequest
+
+@typing.final
+class RewrapMessagesResponse(google.protobuf.message.Message):
+    """Answers RewrapMessages."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPLACED_FIELD_NUMBER: builtins.int
+    replaced: builtins.int
+    """How many were replaced. The others are gone, or another message is kept in their place."""
+    def __init__(
+        self,
+        *,
+        replaced: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["replaced", b"replaced"]) -> None: ...
+
+global___RewrapMessagesResponse = RewrapMessagesResponse

@@ -25,6 +25,16 @@ class KeyServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_key__service__pb2.GetKeysetRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_key__service__pb2.GetKeysetResponse.FromString,
                 )
+        self.ListSealedMessages = channel.unary_unary(
+                '/isthmus.v1.KeyService/ListSealedMessages',
+                request_serializer=isthmus_dot_v1_dot_key__service__pb2.ListSealedMessagesRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_key__service__pb2.ListSealedMessagesResponse.FromString,
+                )
+        self.RewrapMessages = channel.unary_unary(
+                '/isthmus.v1.KeyService/RewrapMessages',
+                request_serializer=isthmus_dot_v1_dot_key__service__pb2.RewrapMessagesRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_key__service__pb2.RewrapMessagesResponse.FromString,
+                )
         self.GetGatewayKey = channel.unary_unary(
                 '/isthmus.v1.KeyService/GetGatewayKey',
                 request_serializer=isthmus_dot_v1_dot_key__service__pb2.GetGatewayKeyRequest.SerializeToString,
@@ -50,6 +60,20 @@ class KeyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSealedMessages(self, request, context):
+        """Lists what the gateway keeps that is sealed to the credential's namespace, and to which of its keys.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RewrapMessages(self, request, context):
+        """Replaces the credential's namespace's own wraps of messages that the gateway keeps; nothing else of them changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetGatewayKey(self, request, context):
         """Shows the gateway's own public key, with which it signs statements, and its trust domain.
         """
@@ -69,6 +93,16 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     servicer.GetKeyset,
                     request_deserializer=isthmus_dot_v1_dot_key__service__pb2.GetKeysetRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_key__service__pb2.GetKeysetResponse.SerializeToString,
+            ),
+            'ListSealedMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSealedMessages,
+                    request_deserializer=isthmus_dot_v1_dot_key__service__pb2.ListSealedMessagesRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_key__service__pb2.ListSealedMessagesResponse.SerializeToString,
+            ),
+            'RewrapMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.RewrapMessages,
+                    request_deserializer=isthmus_dot_v1_dot_key__service__pb2.RewrapMessagesRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_key__service__pb2.RewrapMessagesResponse.SerializeToString,
             ),
             'GetGatewayKey': grpc.unary_unary_rpc_method_handler(
                     servicer.GetGatewayKey,
@@ -117,6 +151,40 @@ class KeyService(object):
         return grpc.experimental.unary_unary(request, target, '/isthmus.v1.KeyService/GetKeyset',
             isthmus_dot_v1_dot_key__service__pb2.GetKeysetRequest.SerializeToString,
             isthmus_dot_v1_dot_key__service__pb2.GetKeysetResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListSealedMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.KeyService/ListSealedMessages',
+            isthmus_dot_v1_dot_key__service__pb2.ListSealedMessagesRequest.SerializeToString,
+            isthmus_dot_v1_dot_key__service__pb2.ListSealedMessagesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RewrapMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.KeyService/RewrapMessages',
+            isthmus_dot_v1_dot_key__service__pb2.RewrapMessagesRequest.SerializeToString,
+            isthmus_dot_v1_dot_key__service__pb2.RewrapMessagesResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

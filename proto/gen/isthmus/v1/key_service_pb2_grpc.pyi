@@ -33,6 +33,18 @@ class KeyServiceStub:
     ]
     """Fetches the newest keyset of a namespace."""
 
+    ListSealedMessages: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.key_service_pb2.ListSealedMessagesRequest,
+        isthmus.v1.key_service_pb2.ListSealedMessagesResponse,
+    ]
+    """Lists what the gateway keeps that is sealed to the credential's namespace, and to which of its keys."""
+
+    RewrapMessages: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.key_service_pb2.RewrapMessagesRequest,
+        isthmus.v1.key_service_pb2.RewrapMessagesResponse,
+    ]
+    """Replaces the credential's namespace's own wraps of messages that the gateway keeps; nothing else of them changes."""
+
     GetGatewayKey: grpc.UnaryUnaryMultiCallable[
         isthmus.v1.key_service_pb2.GetGatewayKeyRequest,
         isthmus.v1.key_service_pb2.GetGatewayKeyResponse,
@@ -53,6 +65,18 @@ class KeyServiceAsyncStub:
         isthmus.v1.key_service_pb2.GetKeysetResponse,
     ]
     """Fetches the newest keyset of a namespace."""
+
+    ListSealedMessages: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.key_service_pb2.ListSealedMessagesRequest,
+        isthmus.v1.key_service_pb2.ListSealedMessagesResponse,
+    ]
+    """Lists what the gateway keeps that is sealed to the credential's namespace, and to which of its keys."""
+
+    RewrapMessages: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.key_service_pb2.RewrapMessagesRequest,
+        isthmus.v1.key_service_pb2.RewrapMessagesResponse,
+    ]
+    """Replaces the credential's namespace's own wraps of messages that the gateway keeps; nothing else of them changes."""
 
     GetGatewayKey: grpc.aio.UnaryUnaryMultiCallable[
         isthmus.v1.key_service_pb2.GetGatewayKeyRequest,
@@ -78,6 +102,22 @@ class KeyServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[isthmus.v1.key_service_pb2.GetKeysetResponse, collections.abc.Awaitable[isthmus.v1.key_service_pb2.GetKeysetResponse]]:
         """Fetches the newest keyset of a namespace."""
+
+    @abc.abstractmethod
+    def ListSealedMessages(
+        self,
+        request: isthmus.v1.key_service_pb2.ListSealedMessagesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.key_service_pb2.ListSealedMessagesResponse, collections.abc.Awaitable[isthmus.v1.key_service_pb2.ListSealedMessagesResponse]]:
+        """Lists what the gateway keeps that is sealed to the credential's namespace, and to which of its keys."""
+
+    @abc.abstractmethod
+    def RewrapMessages(
+        self,
+        request: isthmus.v1.key_service_pb2.RewrapMessagesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.key_service_pb2.RewrapMessagesResponse, collections.abc.Awaitable[isthmus.v1.key_service_pb2.RewrapMessagesResponse]]:
+        """Replaces the credential's namespace's own wraps of messages that the gateway keeps; nothing else of them changes."""
 
     @abc.abstractmethod
     def GetGatewayKey(

@@ -25,6 +25,7 @@ from isthmus.gateway.core.audit_record import (
     Happening,
     KeysetPublished,
     LateOutcomeRefused,
+    MessagesRewrapped,
     NamespaceCreated,
     OperationEnded,
     OperationRedriven,
@@ -117,6 +118,7 @@ HAPPENINGS: list[Happening] = [
         rule="allow[0]",
     ),
     CursorChanged(namespace="data", cursor="nightly", change="created"),
+    MessagesRewrapped(namespace="data", messages=7, key_id=b"k" * 16),
     KeysetPublished(namespace="data", version=7, keyset_hash=b"h" * 32, root_fingerprint=b"r" * 32),
     AuthenticationFailed(reason="token_expired", source="10.0.0.1", count=5),
     StoreRestored(namespace="data", taken_at=AT, last_position=41),
@@ -217,7 +219,7 @@ def test_record_is_indexed_by_whom_it_concerns_when_it_is_stored(happening: Happ
         case RequestDenied():
             assert (index.caller, index.handler, index.endpoint) == ("", "billing", "invoices")
             assert index.operation == KEY
-        case NamespaceCreated() | KeysetPublished() | StoreRestored() | CursorChanged():
+        case NamespaceCreated() | KeysetPublished() | MessagesRewrapped() | StoreRestored() | CursorChanged():
             assert (index.caller, index.handler, index.endpoint) == ("data", "", "")
         case EndpointChanged():
             assert (index.caller, index.handler, index.endpoint) == ("billing", happening.other, "invoices")

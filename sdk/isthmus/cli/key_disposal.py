@@ -1,0 +1,199 @@
+"""Commands that end a key's life: ``isthmus keys revoke``, ``rewrap``, ``destroy``. Each can be repeated."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from isthmus.cli.exit_code import CliError, ExitCode
+from isthmus.cli.invocation import invocation
+
+if TYPE_CHECKING:
+    from isthmus.keys.contents import StoredKey
+    from isthmus.keys.file_keyring import FileKeyring
+    from isthmus.keys.publication import Published
+
+SETTLE_MS: Final = 60_000
+"""How long a gateway may take what it checked against the keyset before: calls end sooner."""
+
+KeyIdArgument = Annotated[
+    str,
+    typer.Argument(help="As `isthmus keys status` lists it; its beginning is enough.", metavar="KEY_ID"),
+]
+Signer = Annotated[
+    Path | None, typer.Option(help="File of the signer key; default: beside the keyring.", dir_okay=False)
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
+
+
+def revoke(ctx: typer.Context, key: KeyIdArgument, signer: Signer = None, dry_run: DryRun = False) -> None:
+    """Tell everybody at once that nothing of a key may be believed any more; a key in use gets a successor.
+
+    For keys that somebody else may have. Peers who can reach the gateway hear of it within five minutes, and
+    refuse what a revoked signing key signed, whenever it was signed.
+    """
+    from isthmus.cli.connection import open_connection
+    from isthmus.cli.key_revocation import revoke_key
+    from isthmus.cli.keyring_file import open_keyring
+    from isthmus.cli.keyset_directory import GatewayKeysets
+    from isthmus.keys.publication import KeysetPublication
+    from isthmus.wire.public_key import KeyState
+
+    output = invocation(ctx).output
+    keyring = open_keyring(ctx)
+    found = find(keyring, key)
+    if dry_run:
+        output.note(f"Would revoke {_name(found)}, and publish that.")
+        if found.record.state is KeyState.ACTIVE:
+            output.note("It is in use: would make a successor, and use that from then on.")
+        return
+    with open_connection(ctx) as gateway:
+        publication = KeysetPublication(
+            keyring=keyring,
+            signer=keyring.signer_key(signer),
+            directory=GatewayKeysets(gateway),
+            now_ms=_now_ms,
+        )
+        keyset = revoke_key(keyring, publication, found.record.key_id, now_ms=_now_ms)
+    output.document(
+        {
+            "namespace": keyset.namespace,
+            "revoked": found.record.key_id.hex(),
+            "keyset_version": keyset.version,
+        }
+    )
+
+
+def rewrap(ctx: typer.Context, key: KeyIdArgument, dry_run: DryRun = False) -> None:
+    """Seal everything that the gateway keeps for an old encryption key to the active one.
+
+    Senders are not asked, and nothing but this namespace's own part of each message changes.
+    """
+    from isthmus.cli.connection import open_connection
+    from isthmus.cli.kept_messages import GatewayMessages
+    from isthmus.cli.keyring_file import open_keyring
+    from isthmus.keys import needed
+    from isthmus.wire.public_key import KeyKind, KeyState
+
+    output = invocation(ctx).output
+    keyring = open_keyring(ctx)
+    found = find(keyring, key)
+    if found.record.kind is not KeyKind.ENCRYPTION or found.record.state is KeyState.ACTIVE:
+        raise CliError(f"{_name(found)} is no encryption key that was replaced: there is nothing to rewrap")
+    old = keyring.decryption_key(found.record.key_id)
+    if old is None:
+        raise CliError(f"the secret of {_name(found)} is gone: nothing that is sealed to it can be opened")
+    with open_connection(ctx) as gateway:
+        kept = GatewayMessages(gateway)
+        if dry_run:
+            count = sum(1 for _ in kept.messages(key_id=found.record.key_id))
+            output.note(f"Would seal {count} messages to {keyring.sealing_key().key_id.hex()}.")
+            return
+        done = needed.rewrap(
+            kept,
+            namespace=keyring.namespace,
+            old=old,
+            new=keyring.sealing_key(),
+            report=lambda replaced: output.note(f"{replaced} messages so far"),
+        )
+        left = sum(1 for _ in kept.messages(key_id=found.record.key_id))
+    output.document({"rewrapped": done.replaced, "unreadable": done.unreadable, "left": left})
+
+
+def destroy(
+    ctx: typer.Context,
+    key: KeyIdArgument,
+    lose: Annotated[
+        int,
+        typer.Option(help="How many messages are to be lost: exactly as many as need the key.", min=0),
+    ] = 0,
+    signer: Signer = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Destroy the secret of an encryption key that was replaced. Refused while something needs it.
+
+    Afterwards nobody opens what was sealed to it, neither this team nor whoever steals the keyring later.
+    Copies of the keyring elsewhere, and in backups, are yours to destroy.
+    """
+    from isthmus.cli.connection import open_connection
+    from isthmus.cli.kept_messages import GatewayMessages
+    from isthmus.cli.keyring_file import open_keyring
+    from isthmus.cli.keyset_directory import GatewayKeysets
+    from isthmus.keys.publication import KeysetPublication
+    from isthmus.keys.rotation import retire
+    from isthmus.wire.public_key import KeyKind, KeyState
+
+    output = invocation(ctx).output
+    keyring = open_keyring(ctx)
+    found = find(keyring, key)
+    if found.record.kind is not KeyKind.ENCRYPTION:
+        raise CliError(f"{_name(found)} signs: it is revoked when it must not be believed, never destroyed")
+    with open_connection(ctx) as gateway:
+        publication = KeysetPublication(
+            keyring=keyring,
+            signer=keyring.signer_key(signer),
+            directory=GatewayKeysets(gateway),
+            now_ms=_now_ms,
+        )
+        if found.record.state is not KeyState.DESTROYED:
+            _settle(found, publication.newest(), trust_domain=keyring.trust_domain, note=output.note)
+            needing = sum(1 for _ in GatewayMessages(gateway).messages(key_id=found.record.key_id))
+            if needing != lose:
+                raise CliError(
+                    f"{needing} messages need {_name(found)}: rewrap them (isthmus keys rewrap),"
+                    f" or say that they are to be lost, with: --lose {needing}",
+                    code=ExitCode.CONFLICT,
+                )
+            if dry_run:
+                output.note(f"Would destroy {_name(found)}, and lose {needing} messages.")
+                return
+            keyring.update(lambda contents: retire(contents, found.record.key_id))
+        keyset, _ = publication.publish()
+    output.document({"destroyed": _hex(found), "lost": lose, "keyset_version": keyset.version})
+
+
+def find(keyring: "FileKeyring", beginning: str) -> "StoredKey":
+    """Return the one key whose id begins so. Raises CliError."""
+    found = [key for key in keyring.contents.keys if key.record.key_id.hex().startswith(beginning.lower())]
+    if len(found) != 1 or not beginning:
+        which = "several keys" if len(found) > 1 else "no key"
+        raise CliError(
+            f"the keyring has {which} {beginning!r}: see isthmus keys show", code=ExitCode.NOT_FOUND
+        )
+    return found[0]
+
+
+def _settle(
+    key: "StoredKey", newest: "Published | None", *, trust_domain: str, note: Callable[[str], None]
+) -> None:
+    """Wait until no gateway takes anything any more that is sealed to a key: what is counted then is all.
+
+    Raises:
+        CliError: the newest keyset does not say that the key was replaced.
+    """
+    from isthmus.demo.deployment import TRUST_DOMAIN
+    from isthmus.wire.public_key import KeyState
+
+    states = {bytes(listed.key_id): listed.state for listed in newest.keyset.keys} if newest else {}
+    if newest is None or states.get(key.record.key_id) not in {KeyState.DECRYPT_ONLY, KeyState.REVOKED}:
+        raise CliError(f"{_name(key)} is in use: replace it first, with: isthmus keys rotate")
+    settle_ms = 1_000 if trust_domain == TRUST_DOMAIN else SETTLE_MS
+    left_ms = newest.keyset.issued_at_ms + settle_ms - _now_ms()
+    if left_ms > 0:
+        note(f"The keyset is new: waiting {left_ms / 1000:.0f} s until every gateway goes by it.")
+        time.sleep(left_ms / 1000)
+
+
+def _hex(key: "StoredKey") -> str:
+    return key.record.key_id.hex()
+
+
+def _name(key: "StoredKey") -> str:
+    record = key.record
+    return f"the {record.kind.name.lower()} key {record.key_id.hex()} ({record.state.name.lower()})"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

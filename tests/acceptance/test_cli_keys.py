@@ -1,0 +1,134 @@
+"""The end of keys: what needs them, sealing it to another one, destroying, revoking; as processes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.acceptance.cli_process import CommandLine, development, wait_for_line
+from tests.acceptance.test_cli_journeys import HANDLERS
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(180)]
+SERVING = ("worker", "run", "payments_service:PaymentsHandler", "--task-queue", "payments")
+
+
+@pytest.fixture(scope="module")
+def isthmus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    """A development gateway, and an endpoint that nobody serves."""
+    directory = tmp_path_factory.mktemp("keys") / "dev"
+    with development(directory, demo_teams=False) as command_line:
+        (directory / "payments_service.py").write_text(HANDLERS)
+        created = command_line(
+            "endpoint", "create", "payments", "--allow", "data-team/Payments", profile="app-team"
+        )
+        assert created.code == 0, created.err
+        yield command_line
+
+
+def start(isthmus: CommandLine, name: str) -> None:
+    """Start an operation that stays open until somebody serves it."""
+    started = isthmus(
+        *("call", "payments", "Payments", "charge", "--set", "cents=5", "--id", name, "--detach")
+    )
+    assert started.code == 0, started.err
+
+
+def status(isthmus: CommandLine, team: str, kind: str = "encryption") -> dict[str, dict[str, Any]]:
+    """Return what the status of a team's keys says, by state."""
+    answer = isthmus("keys", "status", profile=team)
+    assert answer.code == 0, answer.err
+    return {key["state"]: key for key in answer.json["keys"] if key["kind"] == kind}
+
+
+def test_key_is_destroyed_when_nothing_needs_it_any_more(isthmus: CommandLine) -> None:
+    """Status foretells what would be lost; after rewrapping, the new key alone opens all of it."""
+    for name in ("a", "b", "c"):
+        start(isthmus, name)
+    old = status(isthmus, "app-team")["active"]
+    assert (old["messages"], old["open"]) == (3, 3)
+    in_use = isthmus("keys", "destroy", old["key_id"], profile="app-team")
+    assert (in_use.code, "rotate" in in_use.err) == (2, True)
+    assert isthmus("keys", "rotate", profile="app-team").code == 0
+    needed = isthmus("keys", "destroy", old["key_id"], profile="app-team")
+    assert needed.code == 5
+    assert "--lose 3" in needed.err
+    assert isthmus("keys", "rewrap", old["key_id"], "--dry-run", profile="app-team").code == 0
+    assert status(isthmus, "app-team")["decrypt-only"]["messages"] == 3
+    rewrapped = isthmus("keys", "rewrap", old["key_id"][:8], profile="app-team")
+    assert rewrapped.json == {"rewrapped": 3, "unreadable": 0, "left": 0}
+    assert isthmus("keys", "destroy", old["key_id"], "--lose", "1", profile="app-team").code == 5
+    dry = isthmus("keys", "destroy", old["key_id"], "--dry-run", profile="app-team")
+    assert dry.code == 0
+    assert "decrypt-only" in status(isthmus, "app-team")
+    destroyed = isthmus("keys", "destroy", old["key_id"], profile="app-team")
+    assert destroyed.code == 0, destroyed.err
+    assert destroyed.json["lost"] == 0
+    assert isthmus("keys", "destroy", old["key_id"], profile="app-team").json["destroyed"] == old["key_id"]
+    assert set(status(isthmus, "app-team")) == {"active", "destroyed"}
+    with isthmus.background(*SERVING, profile="app-team") as worker:
+        wait_for_line(worker, "polls task queue payments")
+        for name in ("a", "b", "c"):
+            ended = isthmus(
+                *(
+                    "call",
+                    "payments",
+                    "Payments",
+                    "charge",
+                    "--set",
+                    "cents=5",
+                    "--id",
+                    name,
+                    "--timeout",
+                    "30s",
+                )
+            )
+            assert ended.json["result"] == {"charged": 5}, ended.err
+    events = isthmus("audit", "query", "--type", "messages_rewrapped", profile="app-team").json
+    assert [event["messages"] for event in events] == [3]
+
+
+def test_exactly_what_was_foretold_is_lost_when_a_key_is_destroyed_on_purpose(isthmus: CommandLine) -> None:
+    """The result that waits for the caller is gone, and the one that is sealed to the new key is not."""
+    with isthmus.background(*SERVING, profile="app-team") as worker:
+        wait_for_line(worker, "polls task queue payments")
+        for name in ("old", "new"):
+            if name == "new":
+                assert isthmus("keys", "rotate").code == 0
+            start(isthmus, name)
+            waited = isthmus("call", "payments", "Payments", "charge", "--set", "cents=5", "--id", name)
+            assert waited.code == 0, waited.err
+    old = status(isthmus, "data-team")["decrypt-only"]
+    assert old["messages"] > 0
+    lost = isthmus("keys", "destroy", old["key_id"], "--lose", str(old["messages"]))
+    assert lost.code == 0, lost.err
+    for name, code in (("old", 1), ("new", 0)):
+        again = isthmus(
+            *("call", "payments", "Payments", "charge", "--set", "cents=5", "--id", name, "--timeout", "5s")
+        )
+        assert again.code == code, (name, again.out, again.err)
+        assert ("is lost" in again.err) == (name == "old")
+    after = isthmus("keys", "status").json["keys"]
+    assert {key["key_id"]: key["messages"] for key in after if key["kind"] == "encryption"}[
+        old["key_id"]
+    ] == old["messages"]
+
+
+def test_revoked_key_is_replaced_at_once_when_it_was_stolen(isthmus: CommandLine, tmp_path: Path) -> None:
+    """Both kinds; calls go on with the successors, and the command can be repeated."""
+    del tmp_path
+    with isthmus.background(*SERVING, profile="app-team") as worker:
+        wait_for_line(worker, "polls task queue payments")
+        for kind in ("signing", "encryption"):
+            stolen = status(isthmus, "data-team", kind)["active"]["key_id"]
+            assert isthmus("keys", "revoke", stolen, "--dry-run").code == 0
+            assert status(isthmus, "data-team", kind)["active"]["key_id"] == stolen
+            revoked = isthmus("keys", "revoke", stolen)
+            assert revoked.code == 0, revoked.err
+            after = status(isthmus, "data-team", kind)
+            assert after["revoked"]["key_id"] == stolen
+            assert after["active"]["key_id"] != stolen
+            assert isthmus("keys", "revoke", stolen).json["keyset_version"] == revoked.json["keyset_version"]
+            called = isthmus("call", "payments", "Payments", "charge", "--set", "cents=7")
+            assert called.json["result"] == {"charged": 7}, called.err
+    assert isthmus("keys", "revoke", "00").code == 4
+    assert isthmus("trust", "verify", "data-team", profile="app-team").code == 0
