@@ -142,7 +142,8 @@ def test_demo_leaves_no_process_behind_when_it_is_interrupted(tmp_path: Path, nu
     for line in process.stderr:
         if line.startswith("Placing batches"):
             break
-    assert len(processes_of(mark)) >= 4
+    # The demo, its gateway, the caller; the worker may be between its two lives.
+    assert len(processes_of(mark)) >= 3
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
