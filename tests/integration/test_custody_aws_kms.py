@@ -59,7 +59,9 @@ def make_key(kms: Kms) -> str:
 
 def create(path: Path, custody: AwsKms) -> FileKeyring:
     """Make a keyring in its custody."""
-    return FileKeyring.create(path, custody, namespace="data-team", trust_domain="acme", now_ms=1)
+    return FileKeyring.create(
+        path, custody, namespace="data-team", trust_domain="acme", now_ms=1, key_passphrase=b"another"
+    )
 
 
 def test_key_comes_back_when_it_was_wrapped_for_this_context(kms: Kms) -> None:
@@ -181,6 +183,7 @@ def test_command_line_and_client_open_it_when_the_file_says_who(kms: Kms, tmp_pa
         "ISTHMUS_CONFIG": "",
         "XDG_CONFIG_HOME": str(tmp_path),
         "ISTHMUS_KEYRING": str(tmp_path / "keys.json"),
+        "ISTHMUS_KEY_PASSPHRASE": "of root and signer",
     }
     words = ["keys", "init", "--namespace", "data-team", "--trust-domain", "acme"]
     for command in (
