@@ -4,6 +4,9 @@ import itertools
 import json
 import os
 import pickle
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +24,7 @@ from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_access import KeyringAccess
 from isthmus.keys.keyring_format import KdfParameters
 
+ROOT = Path(__file__).resolve().parents[3]
 OLD_FILE = Path(__file__).with_name("keyring_1.json")
 
 
@@ -275,6 +279,51 @@ def test_keyring_opens_when_moving_it_breaks_off(
     assert FileKeyring(path, box).contents == contents
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.unit.keys.world import FAST
+from isthmus.keys.file_keyring import FileKeyring
+path, moment = Path(sys.argv[1]), sys.argv[2]
+keyring = FileKeyring(path, b"correct horse")
+calls = 0
+def counted(real):
+    def call(*arguments):
+        global calls
+        calls += 1
+        if f"{real.__name__} {calls}" == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments)
+    return call
+if moment.startswith("fsync"):
+    os.fsync = counted(os.fsync)
+else:
+    Path.replace = counted(Path.replace)
+keyring.protect(b"new", parameters=FAST)
+"""
+
+
+@pytest.mark.parametrize("moment", ["fsync 1", "replace 1", "fsync 2"])
+def test_keyring_opens_when_the_process_is_killed_while_it_is_protected_anew(
+    tmp_path: Path, moment: str
+) -> None:
+    """With kill -9, at every step that leaves something on the disk; repeating it leads to the end."""
+    path = tmp_path / "keys.json"
+    contents = make_keyring(path).contents
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(path), moment],
+        check=False,
+        timeout=60,
+        capture_output=True,
+        cwd=ROOT,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    after = FileKeyring(path, b"new" if moment == "fsync 2" else PASSPHRASE)
+    assert after.contents == contents
+    after.protect(b"new", parameters=FAST)
+    assert FileKeyring(path, b"new").contents == contents
+
+
 def test_root_and_signer_have_a_passphrase_when_the_keyring_is_in_custody(
     tmp_path: Path, box: BoxProvider
 ) -> None:
@@ -326,6 +375,31 @@ def test_contexts_differ_when_any_part_does() -> None:
 def test_command_line_offers_every_custody_when_asked() -> None:
     """Its choices are those of the SDK, and the passphrase."""
     assert set(CustodyChoice) == {"file", *Custody}
+
+
+def test_library_of_a_provider_is_not_imported_when_nothing_uses_it() -> None:
+    """An engine's process does not pay for a custody that is not its own."""
+    program = (
+        "import sys, isthmus.client, isthmus.worker, isthmus.cli.keys, isthmus.cli.key_custody\n"
+        "print(sorted({'boto3', 'botocore', 'pkcs11'} & sys.modules.keys()))"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert finished.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("custody", "library", "key"), [("pkcs11", "pkcs11", "isthmus/key"), ("aws-kms", "boto3", "alias/key")]
+)
+def test_message_says_what_to_install_when_a_library_is_missing(
+    custody: str, library: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK alone has none of them."""
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, f"isthmus.keys.custody.{custody.replace('-', '_')}", raising=False)
+    with pytest.raises(KeyringError, match=rf"needs {library}: pip install 'isthmus\[{custody}\]'"):
+        open_provider(custody, key, CustodySettings(pkcs11_module=Path("/module.so")))
 
 
 def test_provider_is_refused_when_it_is_unknown_or_not_set_up() -> None:
