@@ -1,8 +1,8 @@
 """The keyring file: JSON in which every secret is wrapped, and the whole is authenticated.
 
-Each secret is wrapped with AES-256-GCM. In the format ``isthmus-keyring/1`` under a key that Argon2id (RFC
-9106) derives from the passphrase: 64 MiB, three passes. In ``isthmus-keyring/2`` under a random data key,
-which the file keeps as a provider of ``custody`` wrapped it. The additional data, PAE("isthmus/keyring",
+Each secret is wrapped with AES-256-GCM: in a file with ``kdf`` under a key that Argon2id (RFC 9106) derives
+from the passphrase, 64 MiB, three passes; in a file with ``protection`` under a random data key, which it
+keeps as a provider of ``custody`` wrapped it. The additional data, PAE("isthmus/keyring",
 trust domain, namespace, kind, key id), keeps a secret in its place, and says nothing about the state, which
 changes. A MAC over all other fields, under a key derived from the same secret, keeps states and public keys
 in their place too.
