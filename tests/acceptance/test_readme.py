@@ -119,6 +119,18 @@ def test_large_payloads_work_when_they_are_typed_as_the_page_says(
 
 @pytest.mark.acceptance
 @pytest.mark.slow
+def test_keys_are_rotated_when_the_runbook_is_followed(
+    tmp_path: Path, environment: dict[str, str], gateway: subprocess.Popen[str]
+) -> None:
+    """Every command of the page: rotated, rewrapped, destroyed, revoked, and believed by the other team."""
+    assert gateway.poll() is None
+    shown = run_page(blocks("docs/rotate-keys.md"), tmp_path, environment)
+    for said in ("destroyed", "revoked", "verified", "keyset 5 published"):
+        assert said in shown
+
+
+@pytest.mark.acceptance
+@pytest.mark.slow
 def test_getting_started_works_when_it_is_typed_as_it_stands(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
