@@ -388,7 +388,10 @@ def test_chain_is_refused_when_the_root_that_was_seen_is_not_in_it() -> None:
     seen = verify(chain_of(FIRST, signed_root(root_of(*HOLDERS, after=FIRST), *HOLDERS))).marks
     fork = signed_root(root_of(BOB, CAROL, after=FIRST), ALICE, BOB, CAROL)
     third = signed_root(root_of(BOB, CAROL, after=fork), BOB, CAROL)
-    other = verify(chain_of(FIRST, fork, third, delegation=delegation_by(third, BOB, CAROL)))
+    # Newer in every part, so that nothing but the root tells.
+    delegation = delegation_by(third, BOB, CAROL, version=2)
+    newer = replace(KEYSET, version=3, previous_hash=bytes(32))
+    other = verify(chain_of(FIRST, fork, third, delegation=delegation, keyset=newer))
     assert problem_of(lambda: check_progress(other, seen)) is ChainProblem.EQUIVOCATION
 
 
