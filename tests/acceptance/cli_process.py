@@ -50,8 +50,9 @@ class CommandLine:
         commands side by side: they change what belongs to the whole process, such as its output.
         """
         words = ["--profile", profile, "--output", "json", *arguments]
-        if threading.current_thread() is threading.main_thread():
-            answer = self._run_here(words, stdin)
+        # What is typed at a prompt would be repeated among the output here.
+        if threading.current_thread() is threading.main_thread() and not stdin:
+            answer = self._run_here(words)
         else:
             answer = self.run_apart(words, stdin)
         assert "Traceback" not in answer.err, answer.err
@@ -71,10 +72,10 @@ class CommandLine:
         )
         return Answer(code=result.returncode, out=result.stdout, err=result.stderr)
 
-    def _run_here(self, words: Sequence[str], stdin: str) -> Answer:
+    def _run_here(self, words: Sequence[str]) -> Answer:
         foreign = {name: None for name in os.environ if name not in self.environment}
         with contextlib.chdir(self.directory):
-            result = CliRunner().invoke(app, [*words], input=stdin, env={**self.environment, **foreign})
+            result = CliRunner().invoke(app, [*words], env={**self.environment, **foreign})
         return Answer(code=int(result.exit_code), out=result.stdout, err=result.stderr)
 
     @contextmanager
