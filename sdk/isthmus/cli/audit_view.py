@@ -1,8 +1,8 @@
 """Audit events as rows: when, who, what, on which route, which digest, by which rule, how it ended."""
 
-from datetime import UTC, datetime
 from typing import Any
 
+from isthmus.cli.moment import moment_of
 from isthmus.cli.resource import document_of
 from isthmus.v1 import audit_pb2, audit_service_pb2
 
@@ -16,7 +16,7 @@ def describe_record(record: audit_service_pb2.AuditRecord) -> dict[str, Any]:
     kind = event.WhichOneof("event") or "unknown"
     document: dict[str, Any] = {
         "position": record.position,
-        "time": datetime.fromtimestamp(event.occurred_at_ms / 1000, tz=UTC),
+        "time": moment_of(event.occurred_at_ms),
         "actor": event.actor,
         "actor_namespace": event.actor_namespace,
         "event": kind,
@@ -66,7 +66,7 @@ def _what(document: dict[str, Any]) -> str:
         case "keyset_published":
             return f"keyset {document['version']} published"
         case "store_restored":
-            taken_at = datetime.fromtimestamp(int(document["backup_taken_at_ms"]) / 1000, tz=UTC)
+            taken_at = moment_of(int(document["backup_taken_at_ms"]))
             return f"store restored from a backup of {taken_at:%Y-%m-%d %H:%M:%S}"
         case "authentication_failed":
             return f"not authenticated: {document['reason']} ({document['count']} times)"

@@ -30,6 +30,10 @@ class GatewayMessages:
                 return
             request.page_token = answer.next_page_token
 
+    def count(self, key_id: bytes) -> int:
+        """Return how many messages are sealed to a key. Raises GatewayError."""
+        return sum(1 for _ in self.messages(key_id=key_id))
+
     def replace(self, wraps: Sequence[NewWrap]) -> int:
         """Replace up to 64 wraps; return how many were replaced. Raises GatewayError."""
         rewraps = [

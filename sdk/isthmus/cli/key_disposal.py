@@ -9,6 +9,7 @@ import typer
 
 from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.invocation import invocation
+from isthmus.cli.moment import now_ms
 
 if TYPE_CHECKING:
     from isthmus.keys.contents import StoredKey
@@ -37,8 +38,7 @@ def revoke(ctx: typer.Context, key: KeyIdArgument, signer: Signer = None, dry_ru
     from isthmus.cli.connection import open_connection
     from isthmus.cli.key_revocation import revoke_key
     from isthmus.cli.keyring_file import open_keyring
-    from isthmus.cli.keyset_directory import GatewayKeysets
-    from isthmus.keys.publication import KeysetPublication
+    from isthmus.cli.keyset_directory import publication_at
     from isthmus.wire.public_key import KeyState
 
     output = invocation(ctx).output
@@ -50,17 +50,12 @@ def revoke(ctx: typer.Context, key: KeyIdArgument, signer: Signer = None, dry_ru
             output.note("It is in use: would make a successor, and use that from then on.")
         return
     with open_connection(ctx) as gateway:
-        publication = KeysetPublication(
-            keyring=keyring,
-            signer=keyring.signer_key(signer),
-            directory=GatewayKeysets(gateway),
-            now_ms=_now_ms,
-        )
-        keyset = revoke_key(keyring, publication, found.record.key_id, now_ms=_now_ms)
+        publication = publication_at(gateway, keyring, signer)
+        keyset = revoke_key(keyring, publication, found.record.key_id, now_ms=now_ms)
     output.document(
         {
             "namespace": keyset.namespace,
-            "revoked": found.record.key_id.hex(),
+            "revoked": _hex(found),
             "keyset_version": keyset.version,
         }
     )
@@ -88,7 +83,7 @@ def rewrap(ctx: typer.Context, key: KeyIdArgument, dry_run: DryRun = False) -> N
     with open_connection(ctx) as gateway:
         kept = GatewayMessages(gateway)
         if dry_run:
-            count = sum(1 for _ in kept.messages(key_id=found.record.key_id))
+            count = kept.count(found.record.key_id)
             output.note(f"Would seal {count} messages to {keyring.sealing_key().key_id.hex()}.")
             return
         done = needed.rewrap(
@@ -98,7 +93,7 @@ def rewrap(ctx: typer.Context, key: KeyIdArgument, dry_run: DryRun = False) -> N
             new=keyring.sealing_key(),
             report=lambda replaced: output.note(f"{replaced} messages so far"),
         )
-        left = sum(1 for _ in kept.messages(key_id=found.record.key_id))
+        left = kept.count(found.record.key_id)
     output.document({"rewrapped": done.replaced, "unreadable": done.unreadable, "left": left})
 
 
@@ -120,8 +115,7 @@ def destroy(
     from isthmus.cli.connection import open_connection
     from isthmus.cli.kept_messages import GatewayMessages
     from isthmus.cli.keyring_file import open_keyring
-    from isthmus.cli.keyset_directory import GatewayKeysets
-    from isthmus.keys.publication import KeysetPublication
+    from isthmus.cli.keyset_directory import publication_at
     from isthmus.keys.rotation import retire
     from isthmus.wire.public_key import KeyKind, KeyState
 
@@ -131,15 +125,10 @@ def destroy(
     if found.record.kind is not KeyKind.ENCRYPTION:
         raise CliError(f"{_name(found)} signs: it is revoked when it must not be believed, never destroyed")
     with open_connection(ctx) as gateway:
-        publication = KeysetPublication(
-            keyring=keyring,
-            signer=keyring.signer_key(signer),
-            directory=GatewayKeysets(gateway),
-            now_ms=_now_ms,
-        )
+        publication = publication_at(gateway, keyring, signer)
         if found.record.state is not KeyState.DESTROYED:
             _settle(found, publication.newest(), trust_domain=keyring.trust_domain, note=output.note)
-            needing = sum(1 for _ in GatewayMessages(gateway).messages(key_id=found.record.key_id))
+            needing = GatewayMessages(gateway).count(found.record.key_id)
             if needing != lose:
                 raise CliError(
                     f"{needing} messages need {_name(found)}: rewrap them (isthmus keys rewrap),"
@@ -180,7 +169,7 @@ def _settle(
     if newest is None or states.get(key.record.key_id) not in {KeyState.DECRYPT_ONLY, KeyState.REVOKED}:
         raise CliError(f"{_name(key)} is in use: replace it first, with: isthmus keys rotate")
     settle_ms = 1_000 if trust_domain == TRUST_DOMAIN else SETTLE_MS
-    left_ms = newest.keyset.issued_at_ms + settle_ms - _now_ms()
+    left_ms = newest.keyset.issued_at_ms + settle_ms - now_ms()
     if left_ms > 0:
         note(f"The keyset is new: waiting {left_ms / 1000:.0f} s until every gateway goes by it.")
         time.sleep(left_ms / 1000)
@@ -193,7 +182,3 @@ def _hex(key: "StoredKey") -> str:
 def _name(key: "StoredKey") -> str:
     record = key.record
     return f"the {record.kind.name.lower()} key {record.key_id.hex()} ({record.state.name.lower()})"
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,7 +1,6 @@
 """``isthmus keys``: the keyring of one's own namespace, and what others are told about it."""
 
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ from isthmus.cli import key_disposal
 from isthmus.cli.invocation import invocation
 from isthmus.cli.key_custody import Custody, CustodyKey, protect
 from isthmus.cli.key_disposal import Signer
-from isthmus.cli.moment import parse_duration
+from isthmus.cli.moment import moment_of, now_ms, parse_duration
 
 if TYPE_CHECKING:
     from isthmus.cli.keyset_directory import GatewayKeysets
@@ -79,7 +78,7 @@ def init(  # noqa: PLR0917 - typer names them
     domain = trust_domain or _trust_domain_of_gateway(ctx)
     signer_path, root_path = signer or beside(path, KeyRole.SIGNER), root or beside(path, KeyRole.ROOT)
     if shared_root:
-        contents = new_contents(namespace=name, trust_domain=domain, now_ms=_now_ms())
+        contents = new_contents(namespace=name, trust_domain=domain, now_ms=now_ms())
         keys = {signer_path: (KeyRole.SIGNER, HybridPrivateKey.generate())}
         made = FileKeyring.store(path, opening, contents, keys=keys, key_passphrase=key_passphrase)
         chosen.output.note(f"Made {path} and {signer_path}. Next: isthmus root draft --help.")
@@ -89,7 +88,7 @@ def init(  # noqa: PLR0917 - typer names them
             opening,
             namespace=name,
             trust_domain=domain,
-            now_ms=_now_ms(),
+            now_ms=now_ms(),
             root_path=root_path,
             signer_path=signer_path,
             key_passphrase=key_passphrase,
@@ -124,19 +123,11 @@ def publish(
     """Sign what the keyring says about its public keys and publish it, unless that is known already."""
     from isthmus.cli.connection import open_connection
     from isthmus.cli.keyring_file import open_keyring
-    from isthmus.cli.keyset_directory import GatewayKeysets
-    from isthmus.keys.publication import KeysetPublication
+    from isthmus.cli.keyset_directory import publication_at
 
     keyring = open_keyring(ctx)
     with open_connection(ctx) as gateway:
-        publication = KeysetPublication(
-            keyring=keyring,
-            signer=keyring.signer_key(signer),
-            directory=GatewayKeysets(gateway),
-            now_ms=_now_ms,
-            after_restore=after_restore,
-        )
-        keyset, is_new = publication.publish()
+        keyset, is_new = publication_at(gateway, keyring, signer, after_restore=after_restore).publish()
     invocation(ctx).output.document(
         {"namespace": keyset.namespace, "keyset_version": keyset.version, "published": is_new}
     )
@@ -157,24 +148,17 @@ def rotate(
     from isthmus.cli.connection import open_connection
     from isthmus.cli.key_rotation import KeyRotation
     from isthmus.cli.keyring_file import keyring_path, open_keyring
-    from isthmus.cli.keyset_directory import GatewayKeysets
-    from isthmus.keys.publication import KeysetPublication
+    from isthmus.cli.keyset_directory import publication_at
 
     output = invocation(ctx).output
     keyring = open_keyring(ctx)
     path = keyring_path(ctx)
     with open_connection(ctx) as gateway:
-        publication = KeysetPublication(
-            keyring=keyring,
-            signer=keyring.signer_key(signer),
-            directory=GatewayKeysets(gateway),
-            now_ms=_now_ms,
-        )
         rotation = KeyRotation(
             keyring=keyring,
             note=path.with_name(f"{path.name}.rotation"),
-            publication=publication,
-            now_ms=_now_ms,
+            publication=publication_at(gateway, keyring, signer),
+            now_ms=now_ms,
             sleep=time.sleep,
             report=output.note,
         )
@@ -257,8 +241,8 @@ def delegate(ctx: typer.Context, root: Root = None, signer: Signer = None) -> No
     from isthmus.keys.root_draft import adopt, draft, sign_draft
 
     keyring = open_keyring(ctx)
-    root_key, now_ms = keyring.root_key(root), _now_ms()
-    delegated = draft(keyring.contents, signer=keyring.any_signer_key(signer).public, now_ms=now_ms)
+    root_key = keyring.root_key(root)
+    delegated = draft(keyring.contents, signer=keyring.any_signer_key(signer).public, now_ms=now_ms())
     keyring.update(lambda contents: adopt(contents, sign_draft(delegated, root_key)))
     invocation(ctx).output.note("The root delegated anew. Next: isthmus keys publish.")
 
@@ -275,23 +259,18 @@ def _look_at_own(
             f"{keyring.namespace} has published no keyset; publish one with: isthmus keys publish",
             code=ExitCode.NOT_FOUND,
         )
-    return look_at_own(signed, keyring.contents, now_ms=_now_ms(), at_once=at_once)
+    return look_at_own(signed, keyring.contents, now_ms=now_ms(), at_once=at_once)
 
 
 def _about_own(keyring: "FileKeyring", own: "OwnKeyset") -> dict[str, Any]:
-    known = keyring.contents.keyset_version
     return {
         "namespace": keyring.namespace,
         "keyset_version": own.version,
-        "keyring_knows_version": known or None,
-        "expires_at": _moment(own.expires_at_ms),
-        "delegation_expires_at": _moment(own.delegation_expires_at_ms),
+        "keyring_knows_version": keyring.contents.keyset_version or None,
+        "expires_at": moment_of(own.expires_at_ms),
+        "delegation_expires_at": moment_of(own.delegation_expires_at_ms),
         "keys_not_in_this_keyring": [key_id.hex() for key_id in own.unknown],
     }
-
-
-def _moment(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, tz=UTC)
 
 
 def _wait_seconds(given: str | None, trust_domain: str) -> float:
@@ -342,11 +321,7 @@ def _keys(keyring: "FileKeyring") -> list[dict[str, Any]]:
             "key_id": record.key_id.hex(),
             "kind": record.kind.name.lower(),
             "state": record.state.name.lower().replace("_", "-"),
-            "created_at": _moment(record.created_at_ms),
+            "created_at": moment_of(record.created_at_ms),
         }
         for record in sorted(keyring.public_keys(), key=lambda record: (record.kind, record.created_at_ms))
     ]
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,12 +1,23 @@
-"""Times and durations as people type them: ``90s``, ``1h``, ``2026-11-22T10:00``."""
+"""Times: as people type them (``90s``, ``1h``, ``2026-11-22T10:00``), and in Unix milliseconds."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
 from isthmus.cli.exit_code import CliError
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+
+
+def now_ms() -> int:
+    """Return the time in Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def moment_of(at_ms: int) -> datetime:
+    """Return the moment of Unix milliseconds."""
+    return datetime.fromtimestamp(at_ms / 1000, tz=UTC)
 
 
 def parse_duration(text: str) -> timedelta:

@@ -1,6 +1,5 @@
 """``isthmus root``: a root that several people hold, and what they sign together."""
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ import typer
 
 from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.invocation import invocation
+from isthmus.cli.moment import moment_of, now_ms
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -76,7 +76,7 @@ def draft(
         keys=[root_draft.decode_public(one.read_text(encoding="utf-8")) for one in key or ()],
         threshold=threshold,
         signer=keyring.any_signer_key(signer).public,
-        now_ms=time.time_ns() // 1_000_000,
+        now_ms=now_ms(),
     )
     file.write_bytes(root_draft.encode_draft(made))
     _show(ctx, made)
@@ -122,8 +122,6 @@ def adopt(ctx: typer.Context, file: DraftFile) -> None:
 
 
 def _show(ctx: typer.Context, made: Any) -> None:  # noqa: ANN401 - a RootDraft, imported when it is needed
-    from datetime import UTC, datetime
-
     from isthmus.wire.keyset import format_fingerprint
     from isthmus.wire.trust_statement import Delegation, Root
 
@@ -140,7 +138,7 @@ def _show(ctx: typer.Context, made: Any) -> None:  # noqa: ANN401 - a RootDraft,
             "threshold": root.threshold,
             "keys": [key.key_id.hex() for key in root.keys],
             "signer": delegation.signer.key_id.hex(),
-            "delegation_expires_at": datetime.fromtimestamp(delegation.expires_at_ms / 1000, tz=UTC),
+            "delegation_expires_at": moment_of(delegation.expires_at_ms),
             "missing_signatures": [f"{count} of the {what}" for what, count in missing.items()],
         }
     )

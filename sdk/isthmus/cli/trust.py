@@ -1,13 +1,12 @@
 """``isthmus trust``: whose keys this team believes, and which endpoint belongs to whom."""
 
-import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.invocation import invocation
+from isthmus.cli.moment import moment_of, now_ms
 
 if TYPE_CHECKING:
     from isthmus.keys.trust import TrustedNamespace, TrustStore
@@ -85,7 +84,7 @@ def verify(
     found: list[dict[str, Any]] = []
     with open_connection(ctx) as gateway:
         directory = GatewayKeysets(gateway)
-        cache = KeysetCache(store, clock_ms=_now_ms)
+        cache = KeysetCache(store, clock_ms=now_ms)
         for name in wanted:
             verdict: dict[str, Any] = {"namespace": name, "verdict": "published nothing"}
             found.append(verdict)
@@ -96,9 +95,8 @@ def verify(
             except KeysetRejectedError as error:
                 verdict["verdict"] = str(error)
             else:
-                expires_at = datetime.fromtimestamp(verified.expires_at_ms / 1000, tz=UTC)
                 verdict |= {"verdict": _VERIFIED, "keyset_version": verified.keyset.version}
-                verdict["expires_at"] = expires_at
+                verdict["expires_at"] = moment_of(verified.expires_at_ms)
     invocation(ctx).output.rows(found, ("namespace", "verdict", "keyset_version", "expires_at"))
     if any(verdict["verdict"] != _VERIFIED for verdict in found):
         raise typer.Exit(ExitCode.FAILED)
@@ -114,10 +112,6 @@ def parse_fingerprint(text: str) -> bytes:
     if len(digits) != _DIGITS or len(fingerprint) * 2 != _DIGITS:
         raise CliError(f"{text!r} is no fingerprint: it is {_PREFIX} and {_DIGITS} hexadecimal digits")
     return fingerprint
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _store(ctx: typer.Context) -> "TrustStore":

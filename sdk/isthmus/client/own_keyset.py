@@ -28,7 +28,7 @@ _CALL_SECONDS: Final = 5.0
 logger = logging.getLogger("isthmus.keys")
 
 
-class OwnKeyset:
+class OwnKeysetWatch:
     """What a process thinks of its namespace's keyset. Says each thing once, not every few minutes."""
 
     def __init__(self, keyring: Keyring) -> None:
@@ -69,7 +69,7 @@ class OwnKeyset:
 
 async def look_after(connection: Connection, keyring: Keyring) -> None:
     """Look at one's own keyset every few minutes, until cancelled."""
-    own = OwnKeyset(keyring)
+    own = OwnKeysetWatch(keyring)
     stub = key_stub_of(connection)
     get = key_service_pb2.GetKeysetRequest(namespace=keyring.namespace)
     while True:
@@ -90,7 +90,7 @@ class BlockingLook:
     def __init__(self, connection: SyncConnection, keyring: Keyring) -> None:
         self._connection = connection
         self._keyring = keyring
-        self._own = OwnKeyset(keyring)
+        self._own = OwnKeysetWatch(keyring)
         self._next = 0.0
 
     def if_it_is_time(self) -> None:

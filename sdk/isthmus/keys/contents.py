@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 
 from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKey
 from isthmus.keys.errors import KeyringError
+from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
 from isthmus.wire.trust_statement import SignedStatement
 
@@ -57,6 +58,11 @@ class KeyringContents:
         if not self.roots:
             raise KeyringError(f"the root of {self.namespace} is not signed yet: see isthmus root --help")
         return self.roots[-1].hash
+
+    def renewer(self) -> HybridPrivateKey | None:
+        """Return the key that keeps the namespace's keyset alive, None where something else does."""
+        secret = self.renewer_secret
+        return None if secret is None else HybridPrivateKey.from_bytes(secret)
 
     def in_state(self, kind: KeyKind, state: KeyState) -> tuple[StoredKey, ...]:
         """Return the keys of a kind that are in a state, oldest first."""

@@ -318,8 +318,7 @@ class FileKeyring:
 
     def renewer_key(self) -> HybridPrivateKey | None:
         """Return the key that keeps the namespace's keyset alive, None where something else does."""
-        secret = self._loaded.contents.renewer_secret
-        return None if secret is None else HybridPrivateKey.from_bytes(secret)
+        return self._loaded.contents.renewer()
 
     def root_key(self, path: Path | None = None, *, passphrase: bytes | None = None) -> HybridPrivateKey:
         """Return a private key of the newest root, from its file; beside the keyring unless given.

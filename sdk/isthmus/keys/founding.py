@@ -4,16 +4,14 @@ Teams that want several people to sign for their keys make a root of several key
 """
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from isthmus.envelope.identity import ID_KEY_BYTES
 from isthmus.keys.contents import KeyringContents, new_key
 from isthmus.keys.hybrid_key import HybridPrivateKey
-from isthmus.keys.statements import add_signature, first_root, next_delegation
-from isthmus.wire.hybrid import HybridPublicKey
+from isthmus.keys.root_draft import adopt, draft, sign_draft
 from isthmus.wire.names import check_namespace, check_trust_domain
 from isthmus.wire.public_key import KeyKind, KeyState
-from isthmus.wire.trust_statement import SignedStatement, StatementKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +31,8 @@ def found(*, namespace: str, trust_domain: str, now_ms: int) -> Founded:
     """
     root, signer = HybridPrivateKey.generate(), HybridPrivateKey.generate()
     contents = new_contents(namespace=namespace, trust_domain=trust_domain, now_ms=now_ms)
-    first = first_root(
-        trust_domain=trust_domain, namespace=namespace, keys=[root.public], threshold=1, now_ms=now_ms
-    )
-    signed = add_signature(StatementKind.ROOT, SignedStatement(statement=first.encode()), root)
-    contents = delegate(replace(contents, roots=(signed,)), root, signer=signer.public, now_ms=now_ms)
-    return Founded(contents=contents, root=root, signer=signer)
+    drafted = draft(contents, keys=[root.public], signer=signer.public, now_ms=now_ms)
+    return Founded(contents=adopt(contents, sign_draft(drafted, root)), root=root, signer=signer)
 
 
 def new_contents(*, namespace: str, trust_domain: str, now_ms: int) -> KeyringContents:
@@ -53,28 +47,4 @@ def new_contents(*, namespace: str, trust_domain: str, now_ms: int) -> KeyringCo
         id_key=os.urandom(ID_KEY_BYTES),
         renewer_secret=HybridPrivateKey.generate().to_bytes(),
         keys=tuple(new_key(kind, state=KeyState.ACTIVE, now_ms=now_ms) for kind in KeyKind),
-    )
-
-
-def delegate(
-    contents: KeyringContents, root: HybridPrivateKey, *, signer: HybridPublicKey, now_ms: int
-) -> KeyringContents:
-    """Let a root of one key delegate anew: to a signer, and to the keyring's renewer."""
-    delegation = next_delegation(
-        contents.roots[-1],
-        contents.delegation,
-        signer=signer,
-        renewer=renewer_of(contents),
-        now_ms=now_ms,
-    )
-    statement = SignedStatement(statement=delegation.encode())
-    return replace(contents, delegation=add_signature(StatementKind.DELEGATION, statement, root))
-
-
-def renewer_of(contents: KeyringContents) -> HybridPublicKey | None:
-    """Return the public key of the keyring's renewer, None when it has none."""
-    return (
-        None
-        if contents.renewer_secret is None
-        else HybridPrivateKey.from_bytes(contents.renewer_secret).public
     )

@@ -22,19 +22,17 @@ from typing import Any, Final, NoReturn
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-from google.protobuf.message import DecodeError
 
 from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKey
 from isthmus.keys.contents import KeyringContents, StoredKey
 from isthmus.keys.custody.provider import KEYRING_ID_BYTES, MAX_WRAPPED_CHARS, KeyContext, WrappedKey
 from isthmus.keys.errors import KeyringError
 from isthmus.keys.hybrid_key import HybridPrivateKey
-from isthmus.v1 import key_service_pb2
 from isthmus.wire.hybrid import HybridPublicKey
 from isthmus.wire.names import KeyId
 from isthmus.wire.pae import pae
 from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
-from isthmus.wire.trust_statement import SignedStatement, signed_statement_message, signed_statement_of
+from isthmus.wire.trust_statement import SignedStatement, decode_signed_statement, encode_signed_statement
 
 FORMAT: Final = "isthmus-keyring/3"
 KEY_FORMAT: Final = "isthmus-key/1"
@@ -208,7 +206,7 @@ def decode_keyring(data: bytes, wrapping: WrappingKey) -> KeyringContents:
             keyset_version=document["keyset_version"],
             keyset_hash=_unb64(document["keyset_hash"]),
         )
-    except (KeyError, TypeError, ValueError, InvalidTag, DecodeError):
+    except (KeyError, TypeError, ValueError, InvalidTag):
         raise KeyringError("the keyring file is damaged") from None
 
 
@@ -313,11 +311,11 @@ def _public_of(kind: KeyKind, secret: bytes) -> bytes:
 
 
 def _encode_statement(signed: SignedStatement) -> str:
-    return _b64(signed_statement_message(signed).SerializeToString(deterministic=True))
+    return _b64(encode_signed_statement(signed))
 
 
 def _decode_statement(text: str) -> SignedStatement:
-    return signed_statement_of(key_service_pb2.SignedStatement.FromString(_unb64(text)))
+    return decode_signed_statement(_unb64(text))
 
 
 def _protection(protection: Protection) -> dict[str, Any]:

@@ -7,7 +7,6 @@ holds the namespace's keyring moves the end of its keyset in time; the renewer i
 from dataclasses import dataclass
 
 from isthmus.keys.contents import KeyringContents
-from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.publication import read_own
 from isthmus.keys.statements import renew_keyset
 from isthmus.wire.public_key import KeyState
@@ -46,13 +45,8 @@ def look_at_own(
     unknown = tuple(
         bytes(key.key_id) for key in chain.keyset.keys if key.state in _USED and bytes(key.key_id) not in held
     )
-    renewed = None
-    if (
-        contents.renewer_secret is not None
-        and not unknown
-        and chain.keyset.version >= contents.keyset_version
-    ):
-        renewer = HybridPrivateKey.from_bytes(contents.renewer_secret)
+    renewed, renewer = None, contents.renewer()
+    if renewer is not None and not unknown and chain.keyset.version >= contents.keyset_version:
         given_ms = chain.delegation.max_renewal_ms
         is_due = at_once or chain.expires_at_ms - now_ms < given_ms // 2
         end_ms = chain.delegation.expires_at_ms

@@ -12,14 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from isthmus.keys.contents import KeyringContents
 from isthmus.keys.errors import KeysError
-from isthmus.keys.founding import renewer_of
 from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.statements import add_signature, first_root, next_delegation, next_root
-from isthmus.v1 import key_service_pb2
 from isthmus.wire.chain import ChainError, verify_authority
 from isthmus.wire.errors import WireFormatError
 from isthmus.wire.hybrid import HybridPublicKey
@@ -28,8 +24,8 @@ from isthmus.wire.trust_statement import (
     Root,
     SignedStatement,
     StatementKind,
-    signed_statement_message,
-    signed_statement_of,
+    decode_signed_statement,
+    encode_signed_statement,
 )
 
 FORMAT: Final = "isthmus-root-draft/1"
@@ -97,7 +93,7 @@ def draft(
     if authority is None:
         raise KeysError(f"{contents.namespace} has no root yet: name the keys of the first one")
     delegation = next_delegation(
-        authority, contents.delegation, signer=signer, renewer=renewer_of(contents), now_ms=now_ms
+        authority, contents.delegation, signer=signer, renewer=_renewer_of(contents), now_ms=now_ms
     )
     return RootDraft(before=before, root=root, delegation=SignedStatement(statement=delegation.encode()))
 
@@ -146,7 +142,7 @@ def adopt(contents: KeyringContents, signed: RootDraft) -> KeyringContents:
         )
     except ChainError as error:
         raise KeysError(f"the draft is not for this keyring: {error}") from None
-    if delegation.renewer != renewer_of(contents):
+    if delegation.renewer != _renewer_of(contents):
         raise KeysError("the draft delegates to another renewer than that of this keyring")
     known = contents.delegation
     if known is not None and Delegation.decode(known.statement).version > delegation.version:
@@ -188,7 +184,7 @@ def decode_draft(data: bytes) -> RootDraft:
         )
         Root.decode(made.authority.statement)
         Delegation.decode(delegation.statement)
-    except (KeyError, TypeError, ValueError, WireFormatError, DecodeError):
+    except (KeyError, TypeError, ValueError, WireFormatError):
         raise KeysError("the draft is damaged") from None
     return made
 
@@ -211,6 +207,11 @@ def decode_public(text: str) -> HybridPublicKey:
     return key
 
 
+def _renewer_of(contents: KeyringContents) -> HybridPublicKey | None:
+    renewer = contents.renewer()
+    return None if renewer is None else renewer.public
+
+
 def _missing(root: Root, signed: SignedStatement) -> int:
     by = {signature.key_id for signature in signed.signatures}
     return max(0, root.threshold - sum(key.key_id in by for key in root.keys))
@@ -219,12 +220,10 @@ def _missing(root: Root, signed: SignedStatement) -> int:
 def _encoded(signed: SignedStatement | None) -> str | None:
     if signed is None:
         return None
-    data = signed_statement_message(signed).SerializeToString(deterministic=True)
-    return base64.b64encode(data).decode()
+    return base64.b64encode(encode_signed_statement(signed)).decode()
 
 
 def _decoded(text: str | None) -> SignedStatement | None:
     if text is None:
         return None
-    data = base64.b64decode(text, validate=True)
-    return signed_statement_of(key_service_pb2.SignedStatement.FromString(data))
+    return decode_signed_statement(base64.b64decode(text, validate=True))

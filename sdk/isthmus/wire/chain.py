@@ -189,11 +189,7 @@ def verify_chain(
         keyset=keyset,
         renewal=renewal,
         expires_at_ms=_end_ms(keyset, renewal, delegation),
-        marks=Marks(
-            root=marks[-1],
-            delegation=Mark(version=delegation.version, hash=signed.delegation.hash),
-            keyset=Mark(version=keyset.version, hash=signed.keyset.hash),
-        ),
+        marks=_marks(signed, roots[-1], delegation, keyset),
         roots=marks,
     )
 
@@ -205,20 +201,13 @@ def read_marks(signed: SignedKeyset) -> tuple[Marks, int]:
         ChainError: it is no chain.
     """
     try:
-        root, delegation = (
-            Root.decode(signed.roots[-1].statement),
-            Delegation.decode(signed.delegation.statement),
-        )
+        root = Root.decode(signed.roots[-1].statement)
+        delegation = Delegation.decode(signed.delegation.statement)
         keyset = Keyset.decode(signed.keyset.statement)
         renewal = None if signed.renewal is None else Renewal.decode(signed.renewal.statement)
     except (IndexError, WireFormatError):
         raise ChainError(ChainProblem.MALFORMED, "this is no chain") from None
-    marks = Marks(
-        root=Mark(version=root.version, hash=signed.roots[-1].hash),
-        delegation=Mark(version=delegation.version, hash=signed.delegation.hash),
-        keyset=Mark(version=keyset.version, hash=signed.keyset.hash),
-    )
-    return marks, _end_ms(keyset, renewal, delegation)
+    return _marks(signed, root, delegation, keyset), _end_ms(keyset, renewal, delegation)
 
 
 def check_time(chain: Chain, now_ms: int) -> None:
@@ -300,6 +289,14 @@ def _read(kind: type[S], signed: SignedStatement, whose: tuple[str, str]) -> S:
     _require(statement.namespace == namespace, ChainProblem.NAMESPACE, "of another namespace")
     _require(statement.issued_at_ms > 0, ChainProblem.MALFORMED, "issued_at is missing")
     return statement
+
+
+def _marks(signed: SignedKeyset, root: Root, delegation: Delegation, keyset: Keyset) -> Marks:
+    return Marks(
+        root=Mark(version=root.version, hash=signed.roots[-1].hash),
+        delegation=Mark(version=delegation.version, hash=signed.delegation.hash),
+        keyset=Mark(version=keyset.version, hash=signed.keyset.hash),
+    )
 
 
 def _end_ms(keyset: Keyset, renewal: Renewal | None, delegation: Delegation) -> int:

@@ -14,10 +14,6 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
 from isthmus.wire.ed25519 import is_weak
 from isthmus.wire.names import KEY_ID_BYTES, KeyId
 
-ED25519_KEY_BYTES = 32
-ED25519_SIGNATURE_BYTES = 64
-ML_DSA_65_KEY_BYTES = 1952
-ML_DSA_65_SIGNATURE_BYTES = 3309
 _PREFIX = b"isthmus-hybrid"
 
 
@@ -49,17 +45,14 @@ class HybridPublicKey:
     @property
     def is_sound(self) -> bool:
         """Whether both halves can be loaded, and the first is no key that proves nothing."""
-        try:
-            self._load()
-        except ValueError:
-            return False
-        return not is_weak(self.ed25519)
+        return self._load() is not None
 
     def verifies(self, signature: HybridSignature, data: bytes) -> bool:
         """Tell whether both halves of the signature over the data are by this key."""
-        if signature.key_id != self.key_id or not self.is_sound:
+        loaded = self._load()
+        if loaded is None or signature.key_id != self.key_id:
             return False
-        classical, post_quantum = self._load()
+        classical, post_quantum = loaded
         try:
             classical.verify(signature.ed25519, data)
             post_quantum.verify(signature.ml_dsa_65, data)
@@ -67,8 +60,10 @@ class HybridPublicKey:
             return False
         return True
 
-    def _load(self) -> tuple[Ed25519PublicKey, MLDSA65PublicKey]:
-        return (
-            Ed25519PublicKey.from_public_bytes(self.ed25519),
-            MLDSA65PublicKey.from_public_bytes(self.ml_dsa_65),
-        )
+    def _load(self) -> tuple[Ed25519PublicKey, MLDSA65PublicKey] | None:
+        try:
+            classical = Ed25519PublicKey.from_public_bytes(self.ed25519)
+            post_quantum = MLDSA65PublicKey.from_public_bytes(self.ml_dsa_65)
+        except ValueError:
+            return None
+        return None if is_weak(self.ed25519) else (classical, post_quantum)

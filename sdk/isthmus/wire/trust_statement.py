@@ -8,7 +8,6 @@ Decoding is strict: what is not the one serialization of its values is refused. 
 """
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Self, TypeVar
@@ -278,17 +277,22 @@ def signed_keyset_of(message: pb.SignedKeyset) -> SignedKeyset:
 
 def decode_signed_keyset(data: bytes) -> SignedKeyset:
     """Parse a serialized signed keyset; nothing is verified yet. Raises WireFormatError."""
-    message = pb.SignedKeyset()
-    try:
-        message.ParseFromString(data)
-    except DecodeError:
-        raise WireFormatError("this is no SignedKeyset") from None
-    return signed_keyset_of(message)
+    return signed_keyset_of(_filled(pb.SignedKeyset(), data))
 
 
 def encode_signed_keyset(signed: SignedKeyset) -> bytes:
     """Serialize a signed keyset."""
     return _serialized(signed_keyset_message(signed))
+
+
+def decode_signed_statement(data: bytes) -> SignedStatement:
+    """Parse a serialized signed statement; nothing is verified yet. Raises WireFormatError."""
+    return signed_statement_of(_filled(pb.SignedStatement(), data))
+
+
+def encode_signed_statement(signed: SignedStatement) -> bytes:
+    """Serialize a signed statement."""
+    return _serialized(signed_statement_message(signed))
 
 
 def signed_keyset_message(signed: SignedKeyset) -> pb.SignedKeyset:
@@ -312,14 +316,11 @@ def signed_statement_of(message: pb.SignedStatement) -> SignedStatement:
 
 def signed_statement_message(signed: SignedStatement) -> pb.SignedStatement:
     """Return the message of a signed statement."""
-    return pb.SignedStatement(statement=signed.statement, signatures=_signature_messages(signed.signatures))
-
-
-def _signature_messages(signatures: Iterable[HybridSignature]) -> Iterable[pb.HybridSignature]:
-    return (
+    signatures = (
         pb.HybridSignature(key_id=one.key_id, ed25519=one.ed25519, ml_dsa_65=one.ml_dsa_65)
-        for one in signatures
+        for one in signed.signatures
     )
+    return pb.SignedStatement(statement=signed.statement, signatures=signatures)
 
 
 def _key_message(key: HybridPublicKey) -> pb.HybridPublicKey:
@@ -337,13 +338,17 @@ def _serialized(message: Message) -> bytes:
 def _parsed(message: M, data: bytes) -> M:
     if len(data) > MAX_STATEMENT_BYTES:
         raise WireFormatError(f"a statement is larger than {MAX_STATEMENT_BYTES} bytes")
-    name = type(message).__name__
-    try:
-        message.ParseFromString(data)
-    except DecodeError:
-        raise WireFormatError(f"this is no {name}") from None
+    _filled(message, data)
     # Without its unknown fields a message is what its values alone serialize to.
     message.DiscardUnknownFields()
     if _serialized(message) != data:
-        raise WireFormatError(f"a {name} is not in its canonical serialization")
+        raise WireFormatError(f"a {type(message).__name__} is not in its canonical serialization")
+    return message
+
+
+def _filled(message: M, data: bytes) -> M:
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        raise WireFormatError(f"this is no {type(message).__name__}") from None
     return message

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.client.teams import NOW_MS, Team
 
-from isthmus.client.own_keyset import OwnKeyset
+from isthmus.client.own_keyset import OwnKeysetWatch
 from isthmus.keys.contents import new_key
 from isthmus.keys.statements import next_keyset, sign_keyset
 from isthmus.wire.chain import DAY_MS
@@ -32,7 +32,7 @@ def test_keyset_is_renewed_in_silence_when_it_is_ones_own(
 ) -> None:
     """In time, and not before."""
     signed = team.publish(NOW_MS)
-    own = OwnKeyset(team)
+    own = OwnKeysetWatch(team)
     assert own.consider(signed, now_ms=NOW_MS) is None
     assert own.consider(signed, now_ms=NOW_MS + 4 * DAY_MS) is not None
     assert not caplog.records
@@ -44,7 +44,7 @@ def test_alarm_is_raised_once_when_somebody_else_published(
     """After the keyring was read again; nothing is renewed."""
     team.publish(NOW_MS)
     foreign = with_a_foreign_key(team)
-    own = OwnKeyset(team)
+    own = OwnKeysetWatch(team)
     for _ in range(3):
         assert own.consider(foreign, now_ms=NOW_MS + 5 * DAY_MS) is None
     (record,) = caplog.records
@@ -56,7 +56,7 @@ def test_alarm_is_raised_once_when_somebody_else_published(
 def test_alarm_is_raised_when_another_root_vouches(team: Team, caplog: pytest.LogCaptureFixture) -> None:
     """The gateway shows others a keyset in this namespace's name."""
     stranger = Team.create("data-team")
-    assert OwnKeyset(team).consider(stranger.publish(NOW_MS), now_ms=NOW_MS) is None
+    assert OwnKeysetWatch(team).consider(stranger.publish(NOW_MS), now_ms=NOW_MS) is None
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert "ALARM" in record.message
@@ -67,7 +67,7 @@ def test_warning_is_given_when_the_root_has_to_delegate_anew(
 ) -> None:
     """Two weeks before everything stops; the keyset still lives on."""
     signed = team.publish(NOW_MS)
-    assert OwnKeyset(team).consider(signed, now_ms=NOW_MS + 80 * DAY_MS) is not None
+    assert OwnKeysetWatch(team).consider(signed, now_ms=NOW_MS + 80 * DAY_MS) is not None
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "within 10 days" in record.message

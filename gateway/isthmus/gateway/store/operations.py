@@ -1,6 +1,6 @@
 """Operations and their sealed messages: rows and statements."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, func, select
 
 from isthmus.gateway.core.operation import AttemptEnd, Operation, OperationKey, State, Statement
 from isthmus.gateway.core.value import Value
-from isthmus.gateway.ports import EnvelopeSlot, ListedOperation, OperationFilter
+from isthmus.gateway.ports import EnvelopeSlot, ListedOperation, MessagePlace, OperationFilter
 from isthmus.gateway.store.moments import (
     duration_to_microseconds,
     from_microseconds,
@@ -28,6 +28,7 @@ from isthmus.gateway.store.statements import (
     update_many,
 )
 from isthmus.wire.header import Direction
+from isthmus.wire.limits import MAX_CALLER_CONTEXTS
 from isthmus.wire.names import EndpointName, NamespaceName, OperationId
 
 MOST_COUNTED = 1000
@@ -177,6 +178,16 @@ def context_id(position: int, number: int) -> int:
 def signal_envelope_id(position: int, number: int) -> int:
     """Return where the n-th signal of the operation at a position is."""
     return (_SIGNAL_SLOTS + number) << _SLOT_RANGE_BITS | position
+
+
+def message_ids(position: int, signals: int) -> Iterator[tuple[int, str, int]]:
+    """Return where each sealed message of an operation would be, and which part and number it is."""
+    for slot in EnvelopeSlot:
+        yield envelope_id(position, slot), slot.value, 0
+    for number in range(MAX_CALLER_CONTEXTS):
+        yield context_id(position, number), MessagePlace.CONTEXT, number
+    for number in range(1, signals + 1):
+        yield signal_envelope_id(position, number), MessagePlace.SIGNAL, number
 
 
 def handled_parameters(handler: str, operation_id: bytes) -> Row:

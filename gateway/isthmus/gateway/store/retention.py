@@ -15,16 +15,14 @@ from isthmus.gateway.audit.index import TYPES
 from isthmus.gateway.core.audit_record import OperationEnded
 from isthmus.gateway.core.identity import Identity
 from isthmus.gateway.core.operation import State
-from isthmus.gateway.ports import EnvelopeSlot, Retired
+from isthmus.gateway.ports import Retired
 from isthmus.gateway.store import operation_tokens
 from isthmus.gateway.store.driver import Connection
 from isthmus.gateway.store.moments import from_microseconds, to_microseconds
 from isthmus.gateway.store.operations import (
     Ident,
-    context_id,
-    envelope_id,
     key_from_row,
-    signal_envelope_id,
+    message_ids,
 )
 from isthmus.gateway.store.schema import (
     audit_events,
@@ -45,7 +43,6 @@ from isthmus.gateway.store.statements import (
     insert_many,
     select_many,
 )
-from isthmus.wire.limits import MAX_CALLER_CONTEXTS
 from isthmus.wire.names import EndpointName, NamespaceName
 
 _ENDED: Final = TYPES[OperationEnded]
@@ -152,22 +149,10 @@ def retire(
     positions = [(operation,) for _, kind, operation in events if kind == _ENDED and operation is not None]
     gone = SELECT_KEYS.select(connection, positions)
     INSERT_CLOSED.run(connection, positions)
-    DELETE_ENVELOPES.run(
-        connection,
-        [
-            *((envelope_id(position, slot),) for slot in EnvelopeSlot for (position,) in positions),
-            *((context_id(position, n),) for n in range(MAX_CALLER_CONTEXTS) for (position,) in positions),
-        ],
-    )
     signaled = SELECT_SIGNALS.select(connection, positions)
-    DELETE_ENVELOPES.run(
-        connection,
-        [
-            (signal_envelope_id(position, number),)
-            for position, count in signaled
-            for number in range(1, count + 1)
-        ],
-    )
+    # In the order in which they lie: those of one slot are together.
+    kept = sorted(identity for position, count in signaled for identity, _, _ in message_ids(position, count))
+    DELETE_ENVELOPES.run(connection, [(identity,) for identity in kept])
     operation_tokens.DELETE.run(connection, positions)
     DELETE_OPERATIONS.run(connection, positions)
     PUT_MARK.run(connection, [(endpoint, events[-1][0])])

@@ -4,17 +4,17 @@ A page looks at so many operations, in the order of their positions, then at so 
 read: headers and wraps come first in an envelope.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sqlalchemy import bindparam, func, literal_column, select
 from sqlalchemy.sql.schema import Column
 
-from isthmus.gateway.ports.values import EnvelopeSlot, MessagePlace, SealedHead, SealedPage
-from isthmus.gateway.store.operations import context_id, envelope_id, signal_envelope_id
+from isthmus.gateway.ports.values import MessagePlace, SealedHead, SealedPage
+from isthmus.gateway.store.operations import message_ids
 from isthmus.gateway.store.schema import envelopes, operations, published_events
 from isthmus.gateway.store.statements import FROM_THE_FIRST, ManyRows, Query, Row, compile_query, for_keys
-from isthmus.wire.limits import MAX_CALLER_CONTEXTS, MAX_SEALED_HEAD_BYTES
+from isthmus.wire.limits import MAX_SEALED_HEAD_BYTES
 from isthmus.wire.names import NamespaceName, OperationId
 
 _OPERATIONS: Final = "o"
@@ -97,45 +97,35 @@ def _operations(every: All, many: Many, namespace: str, after: int, most: int) -
     }
     rows = [found[position] for position in sorted(found)[:most]]
     places = {
-        number: (place, timeout is not None)
+        identity: (_place(caller, operation_id, part, number), timeout is not None)
         for position, caller, operation_id, signals, timeout in rows
-        for number, place in _places(position, caller, operation_id, signals)
+        for identity, part, number in message_ids(position, signals)
     }
     heads = {
-        number: SealedHead(place=places[number][0], head=bytes(head), is_open=places[number][1])
-        for number, head in many(SELECT_HEADS, [(number,) for number in places])
+        identity: SealedHead(place=places[identity][0], head=bytes(head), is_open=places[identity][1])
+        for identity, head in many(SELECT_HEADS, [(identity,) for identity in places])
     }
     is_last = len(found) < most
     return SealedPage(
-        heads=[heads[number] for number in places if number in heads],
+        heads=[heads[identity] for identity in places if identity in heads],
         next=_EVENTS if is_last else f"{_OPERATIONS}{rows[-1][0]}",
     )
-
-
-def _places(
-    position: int, caller: str, operation_id: bytes, signals: int
-) -> Iterator[tuple[int, MessagePlace]]:
-    def place(part: str, number: int = 0) -> MessagePlace:
-        return MessagePlace(
-            namespace=NamespaceName(caller), ident=OperationId(operation_id), part=part, number=number
-        )
-
-    for slot in EnvelopeSlot:
-        yield envelope_id(position, slot), place(slot.value)
-    for number in range(MAX_CALLER_CONTEXTS):
-        yield context_id(position, number), place(MessagePlace.CONTEXT, number)
-    for number in range(1, signals + 1):
-        yield signal_envelope_id(position, number), place(MessagePlace.SIGNAL, number)
 
 
 def _events(every: All, namespace: str, after: str, most: int) -> SealedPage:
     rows = every(SELECT_EVENT_HEADS, (namespace, after, most))
     heads = [
         SealedHead(
-            place=MessagePlace(namespace=publisher, ident=event_id, part=MessagePlace.EVENT, number=0),
+            place=_place(publisher, event_id, MessagePlace.EVENT, 0),
             head=bytes(head),
             is_open=False,
         )
         for _, publisher, event_id, head in rows
     ]
     return SealedPage(heads=heads, next="" if len(rows) < most else f"{_EVENTS}{rows[-1][0]}")
+
+
+def _place(namespace: str, ident: bytes, part: str, number: int) -> MessagePlace:
+    return MessagePlace(
+        namespace=NamespaceName(namespace), ident=OperationId(ident), part=part, number=number
+    )

@@ -5,7 +5,6 @@ this module imports.
 """
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
-from isthmus.keys.custody.provider import DataKey, KeyContext
+from isthmus.keys.custody.provider import DataKey, KeyContext, wrapped_bytes
 from isthmus.keys.errors import CustodyError, CustodyUnavailableError, KeyringError
 
 NAME: Final = "aws-kms"
@@ -100,11 +99,7 @@ class AwsKms:
             CustodyUnavailableError: it cannot be asked now.
 
         """
-        try:
-            raw = base64.b64decode(wrapped, validate=True)
-        except binascii.Error:
-            raise CustodyError("the wrapped key of the keyring is damaged") from None
-        outcome = self._ask(raw, context)
+        outcome = self._ask(wrapped_bytes(wrapped), context)
         self._check(outcome, "unwrap")
         plaintext = outcome.answer.get("Plaintext")
         return DataKey(plaintext if isinstance(plaintext, bytes) else b"")

@@ -5,7 +5,6 @@ token lasts for one question. ``isthmus[pkcs11]`` brings what this module import
 """
 
 import base64
-import binascii
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any, Final, Protocol
 import pkcs11
 from pkcs11 import exceptions as refusals
 
-from isthmus.keys.custody.provider import DataKey, KeyContext
+from isthmus.keys.custody.provider import DataKey, KeyContext, wrapped_bytes
 from isthmus.keys.errors import CustodyError, CustodyUnavailableError, KeyringError
 
 NAME: Final = "pkcs11"
@@ -114,10 +113,7 @@ class Pkcs11Token:
             CustodyUnavailableError: it cannot be asked now.
 
         """
-        try:
-            raw = base64.b64decode(wrapped, validate=True)
-        except binascii.Error:
-            raise CustodyError("the wrapped key of the keyring is damaged") from None
+        raw = wrapped_bytes(wrapped)
         nonce = raw[:_NONCE_BYTES]
         outcome = self._ask(lambda key: key.decrypt(raw[_NONCE_BYTES:], **_gcm(nonce, context)))
         self._check(outcome, "unwrap")

@@ -8,12 +8,15 @@ Providers are trusted to keep the data key to themselves, and with nothing else:
 believed only if the whole keyring verifies under it (see ``keyring_format``).
 """
 
+import base64
+import binascii
 import hmac
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NoReturn, Protocol
 
+from isthmus.keys.errors import CustodyError
 from isthmus.wire.pae import pae
 
 DATA_KEY_BYTES: Final = 32
@@ -114,3 +117,11 @@ class KeyEncryptionProvider(Protocol):
 
 OpenProvider = Callable[[WrappedKey], KeyEncryptionProvider]
 """Returns the provider that a keyring file names, as this process is to reach it. Raises CustodyError."""
+
+
+def wrapped_bytes(wrapped: str) -> bytes:
+    """Return what a provider wrapped, of the base64 that the file has. Raises CustodyError."""
+    try:
+        return base64.b64decode(wrapped, validate=True)
+    except binascii.Error:
+        raise CustodyError("the wrapped key of the keyring is damaged") from None
