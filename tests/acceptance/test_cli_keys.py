@@ -63,6 +63,8 @@ def test_key_is_destroyed_when_nothing_needs_it_any_more(isthmus: CommandLine) -
     destroyed = isthmus("keys", "destroy", old["key_id"], profile="app-team")
     assert destroyed.code == 0, destroyed.err
     assert destroyed.json["lost"] == 0
+    again = isthmus("keys", "destroy", old["key_id"], "--dry-run", profile="app-team")
+    assert (again.code, again.out) == (0, "")
     assert isthmus("keys", "destroy", old["key_id"], profile="app-team").json["destroyed"] == old["key_id"]
     assert set(status(isthmus, "app-team")) == {"active", "destroyed"}
     with isthmus.background(*SERVING, profile="app-team") as worker:

@@ -139,6 +139,9 @@ def destroy(
                 output.note(f"Would destroy {_name(found)}, and lose {needing} messages.")
                 return
             keyring.update(lambda contents: retire(contents, found.record.key_id))
+        elif dry_run:
+            output.note(f"{_name(found)} is gone already; would publish that, unless it is known.")
+            return
         keyset, _ = publication.publish()
     output.document({"destroyed": _hex(found), "lost": lose, "keyset_version": keyset.version})
 
