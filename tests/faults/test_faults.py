@@ -6,7 +6,6 @@ import secrets
 from pathlib import Path
 
 import pytest
-from tests.faults.checker import Problem
 from tests.faults.run import STORES, run
 
 SECONDS = float(os.environ.get("ISTHMUS_FAULT_SECONDS", "60"))
@@ -31,10 +30,6 @@ def test_every_promise_is_kept_when_faults_come_alone_and_in_pairs(
     """Nothing lost, changed, stuck, early, late, passed over, or signaled in vain."""
     report = run(tmp_path, store, seed=seed, seconds=SECONDS)
     _LOG.info("%s", report)
-    # A known defect, seldom seen (docs/reliability.md): once a minute, a caller waits a turn too long.
-    unfair = [finding for finding in report.findings if finding.problem is Problem.UNFAIR]
-    assert len(unfair) <= 1, "\n".join(map(str, unfair[:20]))
-    findings = [finding for finding in report.findings if finding.problem is not Problem.UNFAIR]
-    assert not findings, "\n".join(map(str, findings[:20]))
+    assert not report.findings, "\n".join(map(str, report.findings[:20]))
     assert report.faults
     assert report.timed_out

@@ -72,6 +72,8 @@ class Dispatcher:
         self._served: dict[QueueKey, _Served] = {}
         # Of every queue out of which a task went: at most as many as there were endpoints.
         self._rotations: dict[QueueKey, Rotation] = {}
+        # What pumps that were closed have under way still.
+        self._last_leases: dict[QueueKey, asyncio.Task[None]] = {}
         self._live: dict[bytes, LiveSession] = {}
         self._jobs: set[asyncio.Task[object]] = set()
         self._rates = RateLimits()
@@ -103,6 +105,7 @@ class Dispatcher:
                 rotations=self._rotations,
                 circuits=self.circuits,
                 routes=self.routes,
+                before=self._last_leases.pop(live.session.queue, None),
             )
             served = self._served[live.session.queue] = _Served(queue=queue, pump=pump)
         served.queue.add(live)
@@ -118,7 +121,9 @@ class Dispatcher:
             if served is not None:
                 served.queue.discard(live)
                 if not len(served.queue):
-                    served.pump.close()
+                    last_lease = served.pump.close()
+                    if last_lease is not None:
+                        self._last_leases[session.queue] = last_lease
                     del self._served[session.queue]
         if undelivered:
             self._redirect(live.session.session_id, undelivered)
@@ -237,7 +242,11 @@ class Dispatcher:
         takes = None
         if endpoint.versions:
             takes = target_of(endpoint.versions, request.header.operation_id, present=frozenset()).takes
-        return served.queue.reserve_one(now, takes)
+        live = served.queue.reserve_one(now, takes)
+        if live is None:
+            # It will be in line: a slot that comes free before the commit says so is not for a later start.
+            served.queue.note_backlog()
+        return live
 
     def _started(
         self,

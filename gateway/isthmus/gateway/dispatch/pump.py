@@ -44,8 +44,13 @@ class Pump:
         rotations: dict[QueueKey, Rotation],
         circuits: Circuits,
         routes: Routes,
+        before: asyncio.Task[None] | None = None,
     ) -> None:
-        """Keep whose turn it is in ``rotations``, which outlive a pump: workers that poll come and go."""
+        """Keep whose turn it is in ``rotations``, which outlive a pump: workers that poll come and go.
+
+        What the pump that was there ``before`` has under way is waited for: it says whose turn it is then.
+        """
+        self._before = before
         self._circuits = circuits
         self._routes = routes
         self._queue = queue
@@ -85,13 +90,21 @@ class Pump:
         self._queue.note_backlog()
         self.wake()
 
-    def close(self) -> None:
-        """Stop. A lease that is under way ends by itself, and its tasks are delivered or given back."""
+    def close(self) -> asyncio.Task[None] | None:
+        """Stop, and return the lease that is under way, if there is one.
+
+        It ends by itself, and its tasks are delivered or given back.
+        """
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        job = self._job or self._before
+        return None if job is None or job.done() else job
 
     async def _run(self) -> None:
+        if self._before is not None:
+            await asyncio.wait({self._before})
+            self._before = None
         while self._queue.backlog and not self._closed:
             turn = self._queue.reserve_turn(self._clock.now())
             if not turn:

@@ -1,16 +1,20 @@
 """Callers take turns in a backlog: from one lease to the next, and from one poll to the next."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.contract.commands import starting
-from tests.contract.samples import endpoint, key, operation
+from tests.contract.samples import endpoint, key, operation, session
 from tests.integration.sealed_messages import ENDPOINT, HANDLER, queue_key
-from tests.unit.gateway.dispatch.test_dispatcher import World
+from tests.unit.gateway.dispatch.test_dispatcher import MemoryOutlet, World
 
 from isthmus.endpoints.endpoint import FairWeight
+from isthmus.endpoints.versions import VersionSettings
 from isthmus.gateway.core.errors import UnavailableError
+from isthmus.gateway.dispatch.live_session import LiveSession
 from isthmus.gateway.store.sqlite import SqliteStore
 from isthmus.wire.names import NamespaceName
 
@@ -114,3 +118,43 @@ async def test_rotation_stays_when_a_lease_fails(world: World) -> None:
     with pytest.raises(UnavailableError):
         await job
     assert world.dispatcher._rotations == {}
+
+
+async def test_turns_go_on_when_workers_come_back_before_a_lease_has_ended(world: World) -> None:
+    """The next pump goes on from what the one before it leased, wherever that went."""
+    for caller in "ab":
+        await put_backlog(world, caller, 3)
+    lives = []
+    for number in (1, 2):
+        opened = session(
+            bytes([number]) * 16, queue=queue_key(), principal="w", expires_at=world.leases.expiry()
+        )
+        await world.leases.open(opened)
+        lives.append(LiveSession(opened, MemoryOutlet()))
+    first, second = lives
+    world.dispatcher.connect(first)
+    world.dispatcher.grant(first, 1)
+    # It has asked for a lease, and leaves before it has one.
+    await asyncio.sleep(0)
+    world.dispatcher.disconnect(first)
+    world.dispatcher.connect(second)
+    world.dispatcher.grant(second, 1)
+    await world.looked()
+    (leased,) = second.outlet.tasks._queue  # type: ignore[attr-defined]
+    assert leased.operation.key.caller == "b"
+
+
+async def test_nobody_goes_first_when_a_start_that_has_to_wait_is_not_committed_yet(world: World) -> None:
+    """A slot that comes free meanwhile is for whoever is in line, and that start is."""
+    live, outlet = await world.connect(1, 1)
+    at = endpoint(namespace=HANDLER, task_queue=queue_key().task_queue, versions=VersionSettings())
+    await world.dispatcher.start(replace(world.start_of(), endpoint=at))
+    await outlet.tasks.get()
+    starts = [replace(world.start_of({"sender_namespace": caller}), endpoint=at) for caller in "zff"]
+    jobs = [asyncio.ensure_future(world.dispatcher.start_all([starts[0]]))]
+    world.dispatcher.grant(live, 1)
+    jobs += [asyncio.ensure_future(world.dispatcher.start_all([start])) for start in starts[1:]]
+    await asyncio.gather(*jobs)
+    world.dispatcher.grant(live, 1)
+    gone = [(await outlet.tasks.get()).operation.key.caller for _ in range(2)]
+    assert "z" in gone

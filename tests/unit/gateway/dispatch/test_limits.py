@@ -129,4 +129,5 @@ async def test_credit_comes_back_when_a_start_is_over_its_limit(world: World) ->
     await start_together(world, start_of(world, 1, at), start_of(world, 2, at))
     world.clock.at += timedelta(seconds=1)
     await start_together(world, start_of(world, 2, at))
+    await world.looked()
     assert (live.credits, live.reserved, outlet.tasks.qsize()) == (1, 0, 1)
