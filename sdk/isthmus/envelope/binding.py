@@ -3,6 +3,8 @@
 Both contain ``hh``, the hash of the header as transmitted, so neither opens under another header.
 """
 
+from functools import lru_cache
+
 from isthmus.wire.names import DIGEST_BYTES, KEY_ID_BYTES
 from isthmus.wire.pae import pae
 
@@ -12,7 +14,6 @@ _ANY_HASH = bytes(DIGEST_BYTES)
 # Both are computed for every message; what PAE puts before the hash is always the same.
 _BEFORE_WRAP_HASH = pae(_WRAP_CONTEXT, _ANY_HASH, b"", b"")[: -DIGEST_BYTES - 16]
 _BEFORE_BODY_HASH = pae(_BODY_CONTEXT, _ANY_HASH)[:-DIGEST_BYTES]
-_KEY_ID_LENGTH = KEY_ID_BYTES.to_bytes(8, "big")
 
 
 def wrap_info(header_hash: bytes, namespace: str, key_id: bytes) -> bytes:
@@ -20,10 +21,16 @@ def wrap_info(header_hash: bytes, namespace: str, key_id: bytes) -> bytes:
 
     PAE("ise1/wrap", hh, namespace, key id). Raises ValueError when hash or key id have another size.
     """
-    if len(header_hash) != DIGEST_BYTES or len(key_id) != KEY_ID_BYTES:
-        raise ValueError("a wrap is bound to a hash of 32 bytes and a key id of 16 bytes")
-    name = namespace.encode()
-    return _BEFORE_WRAP_HASH + header_hash + len(name).to_bytes(8, "big") + name + _KEY_ID_LENGTH + key_id
+    if len(header_hash) != DIGEST_BYTES:
+        raise ValueError("a wrap is bound to a hash of 32 bytes")
+    return _BEFORE_WRAP_HASH + header_hash + _after_wrap_hash(namespace, key_id)
+
+
+@lru_cache(maxsize=1024)
+def _after_wrap_hash(namespace: str, key_id: bytes) -> bytes:
+    if len(key_id) != KEY_ID_BYTES:
+        raise ValueError("a wrap is bound to a key id of 16 bytes")
+    return pae(_WRAP_CONTEXT, _ANY_HASH, namespace, key_id)[len(_BEFORE_WRAP_HASH) + DIGEST_BYTES :]
 
 
 def body_context(header_hash: bytes) -> bytes:

@@ -5,6 +5,7 @@ PURBs", section 4) hides all but O(log log n) bits of a length at a cost of at m
 """
 
 import struct
+from functools import lru_cache
 
 from isthmus.envelope.errors import EnvelopeRejectedError, NeverSealError, RejectionReason
 from isthmus.payload.payload import Payload
@@ -12,52 +13,63 @@ from isthmus.wire.canonical import head, read
 from isthmus.wire.errors import WireFormatError
 
 _LENGTH = struct.Struct(">Q")
+_LENGTH_BYTES = _LENGTH.size
 # The fields of InnerPayload and of PayloadHeader.
 _CONTENT_TYPE, _HEADERS, _DATA = b"\x0a", b"\x12", b"\x1a"
 _NAME, _VALUE = b"\x0a", b"\x12"
+_Headers = tuple[tuple[str, str], ...]
 MAX_CONTENT_TYPE_CHARS = 255
 MAX_PAYLOAD_HEADERS = 256
+_NOT_CANONICAL = "the content type or the headers of the payload are not canonical"
 
 
 def padme_length(length: int) -> int:
     """Return the padded length of ``length`` bytes."""
-    if length < 2:  # noqa: PLR2004 - the logarithm of the logarithm begins here
-        return length
-    exponent = length.bit_length() - 1
-    zero_bits = exponent - exponent.bit_length()
-    mask = (1 << zero_bits) - 1
+    mask = _MASKS[length.bit_length()]
     return (length + mask) & ~mask
+
+
+def _mask(bits: int) -> int:
+    exponent = bits - 1
+    # Below 2 there is no logarithm of the logarithm.
+    return 0 if exponent < 1 else (1 << exponent - exponent.bit_length()) - 1
+
+
+# By the number of bits of a length.
+_MASKS = tuple(_mask(bits) for bits in range(65))
 
 
 def encode_inner(payload: Payload) -> bytes:
     """Serialize and pad a payload. Raises NeverSealError when it breaks the rules that the opener checks."""
-    if not _well_formed(payload.content_type, payload.headers):
-        raise NeverSealError("the content type or the headers of the payload are not canonical")
-    content_type, data = payload.content_type.encode(), payload.data
-    pieces = [head(_CONTENT_TYPE, len(content_type)), content_type]
-    for name, value in payload.headers:
-        header = _encode_header(name.encode(), value.encode())
-        pieces += (head(_HEADERS, len(header)), header)
-    pieces += (head(_DATA, len(data)), data)
-    size = sum(map(len, pieces))
-    length = _LENGTH.size + size
-    return b"".join((_LENGTH.pack(size), *pieces, bytes(padme_length(length) - length)))
+    content_type, data, headers = payload
+    encoded = _encoded_type(content_type)
+    if headers:
+        encoded += _encode_headers(headers)
+    encoded += head(_DATA, len(data))
+    size = len(encoded) + len(data)
+    length = _LENGTH_BYTES + size
+    return b"".join((_LENGTH.pack(size), encoded, data, bytes(padme_length(length) - length)))
 
 
 def decode_inner(plaintext: bytes) -> Payload:
     """Take a decrypted body apart. Raises EnvelopeRejectedError for a lying length, padding or format."""
-    if len(plaintext) < _LENGTH.size:
+    if len(plaintext) < _LENGTH_BYTES:
         raise EnvelopeRejectedError(RejectionReason.PADDING)
     (length,) = _LENGTH.unpack_from(plaintext)
-    end = _LENGTH.size + length
+    end = _LENGTH_BYTES + length
     check_padding(plaintext, end)
     try:
-        content_type, headers, data = _read(plaintext[_LENGTH.size : end])
+        content_type, at = read(plaintext, _LENGTH_BYTES, _CONTENT_TYPE)
+        known_type = _known_type(content_type)
+        headers: _Headers = ()
+        if plaintext.startswith(_HEADERS, at) and at < end:
+            headers, at = _read_headers(plaintext, at)
+        data, at = read(plaintext, at, _DATA) if at < end else (b"", at)
     except (WireFormatError, UnicodeDecodeError):
         raise EnvelopeRejectedError(RejectionReason.INNER) from None
-    if not _well_formed(content_type, headers):
+    if at != end:
         raise EnvelopeRejectedError(RejectionReason.INNER)
-    return Payload(content_type=content_type, headers=headers, data=data)
+    return Payload(known_type, data, headers)
 
 
 def check_padding(plaintext: bytes, end: int) -> None:
@@ -70,22 +82,42 @@ def check_padding(plaintext: bytes, end: int) -> None:
         raise EnvelopeRejectedError(RejectionReason.PADDING)
 
 
-def _encode_header(name: bytes, value: bytes) -> bytes:
-    return head(_NAME, len(name)) + name + head(_VALUE, len(value)) + value
+@lru_cache(maxsize=256)
+def _encoded_type(content_type: str) -> bytes:
+    if len(content_type) > MAX_CONTENT_TYPE_CHARS:
+        raise NeverSealError(_NOT_CANONICAL)
+    encoded = content_type.encode()
+    return head(_CONTENT_TYPE, len(encoded)) + encoded
 
 
-def _read(serialized: bytes) -> tuple[str, tuple[tuple[str, str], ...], bytes]:
-    content_type, at = read(serialized, 0, _CONTENT_TYPE)
+def _encode_headers(headers: _Headers) -> bytes:
+    if not _well_formed(headers):
+        raise NeverSealError(_NOT_CANONICAL)
+    encoded = [
+        head(_NAME, len(name)) + name + head(_VALUE, len(value)) + value
+        for name, value in [(name.encode(), value.encode()) for name, value in headers]
+    ]
+    return b"".join([head(_HEADERS, len(header)) + header for header in encoded])
+
+
+@lru_cache(maxsize=256)
+def _known_type(encoded: bytes) -> str:
+    content_type = encoded.decode()
+    if len(content_type) > MAX_CONTENT_TYPE_CHARS:
+        raise WireFormatError("the content type is too long")
+    return content_type
+
+
+def _read_headers(serialized: bytes, at: int) -> tuple[_Headers, int]:
     headers: list[tuple[str, str]] = []
     while True:
         header, at = read(serialized, at, _HEADERS)
         if not header:
             break
         headers.append(_read_header(header))
-    data, at = read(serialized, at, _DATA)
-    if at != len(serialized):
-        raise WireFormatError("the payload is not a protobuf message in its canonical serialization")
-    return content_type.decode(), tuple(headers), data
+    if not _well_formed(tuple(headers)):
+        raise WireFormatError("the headers are not sorted, unique and in lower case")
+    return tuple(headers), at
 
 
 def _read_header(data: bytes) -> tuple[str, str]:
@@ -96,8 +128,8 @@ def _read_header(data: bytes) -> tuple[str, str]:
     return name.decode(), value.decode()
 
 
-def _well_formed(content_type: str, headers: tuple[tuple[str, str], ...]) -> bool:
-    if len(content_type) > MAX_CONTENT_TYPE_CHARS or len(headers) > MAX_PAYLOAD_HEADERS:
+def _well_formed(headers: _Headers) -> bool:
+    if len(headers) > MAX_PAYLOAD_HEADERS:
         return False
     previous = ""
     for name, _ in headers:

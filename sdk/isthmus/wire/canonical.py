@@ -12,7 +12,6 @@ from isthmus.wire.errors import WireFormatError
 
 _CONTINUES = 0x80
 _BITS = 7
-_TWO_BYTES = 1 << 14
 _LONGEST_SHIFT = 28
 
 
@@ -42,13 +41,14 @@ def read(data: bytes, at: int, tag: bytes) -> tuple[bytes, int]:
 
     Empty when another field begins here, or the data ends. Raises WireFormatError unless canonical.
     """
-    if data[at : at + 1] != tag:
+    if not data.startswith(tag, at):
         return b"", at
     try:
         length, start = data[at + 1], at + 2
         if length >= _CONTINUES:
-            length, start = length + (data[start] << _BITS) - _CONTINUES, start + 1
-            if not _CONTINUES <= length < _TWO_BYTES:
+            if 0 < (more := data[start]) < _CONTINUES:
+                length, start = length + (more << _BITS) - _CONTINUES, start + 1
+            else:
                 length, start = _read_long_length(data, at + 1)
     except IndexError:
         raise WireFormatError("a length is cut off") from None

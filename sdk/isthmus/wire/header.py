@@ -49,7 +49,10 @@ OUTCOMES = frozenset({Direction.RESULT, Direction.FAILURE, Direction.CANCELED})
 _FROM_CALLER = (Direction.REQUEST, Direction.CANCEL, Direction.SIGNAL)
 _ORDERED = (Direction.SIGNAL, Direction.PROGRESS)
 _TO_SELF = (Direction.STARTED, Direction.DETAILS, Direction.CONTEXT)
-_NOT_ORDERED = "only signals and progress are ordered"
+_ANSWERS_NOTHING = (Direction.REQUEST, Direction.EVENT)
+# Of this module, where each message finds them at once.
+_OPERATION_ID_BYTES = names.OPERATION_ID_BYTES
+_DIGEST_BYTES = names.DIGEST_BYTES
 
 
 _ATTEMPT_SHIFT = 32
@@ -96,27 +99,33 @@ Route = tuple[Direction, str, NamespaceName, KeyId, str, NamespaceName, str, str
 
 def encode_header(header: Header) -> bytes:
     """Serialize a header canonically. Raises WireFormatError when a rule of its direction is broken."""
-    route, own, labels = header[:9], _own_of(header), header.labels
-    _check_suite(header)
-    _check_own(route, own, header.recipients, header.fingerprint)
-    start_at_ms = header.start_at_ms
+    route, own, terms = header[:9], _own_of(header), _terms_of(header)
+    fingerprint, suite, start_at_ms = header[22:]
+    if suite != SUITE:
+        _check_suite(header)
+    asks = route[0] is Direction.REQUEST
+    encoded_terms = _encode_terms(asks, terms) if header.labels else _encoded_terms(asks, terms)
+    _check_own(route, own, header.recipients, fingerprint)
+    encoded = _encoded_route(route) + pieces.write_own(own) + encoded_terms
+    if fingerprint:
+        encoded += pieces.write_fingerprint(fingerprint)
     if start_at_ms:
         _check_start(header)
-    encode_readers = _encode_readers if labels else _encoded_readers
-    return (
-        _encoded_route(route)
-        + pieces.write_own(own)
-        + encode_readers(header.recipients, labels, header.contract_hash)
-        + pieces.write_fingerprint(header.fingerprint)
-        + (pieces.write_start_at(start_at_ms) if start_at_ms else b"")
-    )
+        encoded += pieces.write_start_at(start_at_ms)
+    return encoded
 
 
 def _own_of(header: Header) -> pieces.Own:
     return (
         header.operation_id, header.message_id, header.request_digest, header.sender_session, header.sequence,
-        header.issued_at_ms, header.expires_at_ms, header.schedule_to_start_timeout_ms,
-        header.start_to_close_timeout_ms, header.schedule_to_close_timeout_ms,
+        header.issued_at_ms, header.expires_at_ms,
+    )  # fmt: skip
+
+
+def _terms_of(header: Header) -> pieces.Terms:
+    return (
+        header.schedule_to_start_timeout_ms, header.start_to_close_timeout_ms,
+        header.schedule_to_close_timeout_ms, header.recipients, header.labels, header.contract_hash,
     )  # fmt: skip
 
 
@@ -126,13 +135,13 @@ def _encoded_route(route: Route) -> bytes:
     return pieces.write_route(SUITE, route)
 
 
-def _encode_readers(recipients: tuple[str, ...], labels: pieces.Labels, contract_hash: bytes) -> bytes:
-    _check_readers(recipients, labels, contract_hash)
-    return pieces.write_readers(recipients, labels, contract_hash)
+def _encode_terms(asks: bool, terms: pieces.Terms) -> bytes:  # noqa: FBT001
+    _check_terms(asks, terms)
+    return pieces.write_terms(terms)
 
 
-# Labels can be many and long: readers are remembered without them only.
-_encoded_readers = lru_cache(maxsize=pieces.REMEMBERED)(_encode_readers)
+# Labels can be many and long: terms are remembered without them only.
+_encoded_terms = lru_cache(maxsize=pieces.REMEMBERED)(_encode_terms)
 
 
 def parse_header(data: bytes) -> Header:
@@ -152,19 +161,20 @@ def _read_pieces(data: bytes) -> Header | None:
     found = pieces.split(data)
     if found is None:
         return None
-    route_piece, own, readers_piece, fingerprint = found
+    route_piece, own, terms_piece, fingerprint = found
     try:
-        route, readers = _known_route(route_piece), _known_readers(readers_piece)
+        route = _known_route(route_piece)
+        terms = _known_terms(route[0] is Direction.REQUEST, terms_piece)
     except WireFormatError:
         return None
-    recipients, labels, contract_hash = readers
+    operation_id, message_id, digest, session, sequence, issued, expires = own
+    to_start, running, whole, recipients, labels, contract_hash = terms
     _check_own(route, own, recipients, fingerprint)
-    operation_id, message_id, digest, session, sequence, issued, expires, to_start, running, whole = own
-    # By position: keywords would take three times as long.
-    return Header(
-        *route, OperationId(operation_id), message_id, issued, recipients, digest, session, sequence, expires,
-        to_start, running, whole, labels, contract_hash, fingerprint,
-    )  # fmt: skip
+    # As a tuple at once: the constructor would take its time to fill in the defaults.
+    return tuple.__new__(Header, (
+        *route, operation_id, message_id, issued, recipients, digest, session, sequence, expires,
+        to_start, running, whole, labels, contract_hash, fingerprint, SUITE, 0,
+    ))  # fmt: skip
 
 
 @lru_cache(maxsize=pieces.REMEMBERED)
@@ -182,10 +192,10 @@ def _known_route(piece: bytes) -> Route:
 
 
 @lru_cache(maxsize=pieces.REMEMBERED)
-def _known_readers(piece: bytes) -> pieces.Readers:
-    readers = pieces.read_readers(piece)
-    _check_readers(*readers)
-    return readers
+def _known_terms(asks: bool, piece: bytes) -> pieces.Terms:  # noqa: FBT001
+    terms = pieces.read_terms(piece)
+    _check_terms(asks, terms)
+    return terms
 
 
 def _read_whole(data: bytes) -> Header:
@@ -248,7 +258,7 @@ def check_canonical(message: Message, data: bytes) -> None:
 def _check(header: Header) -> None:
     _check_suite(header)
     _check_route(header[:9])
-    _check_readers(header.recipients, header.labels, header.contract_hash)
+    _check_terms(header.direction is Direction.REQUEST, _terms_of(header))
     _check_own(header[:9], _own_of(header), header.recipients, header.fingerprint)
     if header.start_at_ms:
         _check_start(header)
@@ -273,7 +283,13 @@ def _check_route(route: Route) -> None:
         _require(recipient == sender, "this direction is sealed to its sender")
 
 
-def _check_readers(recipients: tuple[str, ...], labels: pieces.Labels, contract_hash: bytes) -> None:
+def _check_terms(asks: bool, terms: pieces.Terms) -> None:  # noqa: FBT001
+    to_start, running, whole, recipients, labels, contract_hash = terms
+    if asks:
+        _require(0 < whole <= limits.MAX_SCHEDULE_TO_CLOSE_MS, "schedule_to_close_timeout is out of range")
+        _require(0 <= to_start <= whole and 0 <= running <= whole, "a timeout is out of range")
+    else:
+        _require(not (to_start or running or whole), "timeouts are only for requests")
     _require(0 < len(recipients) <= limits.MAX_RECIPIENTS, "the number of recipients is out of range")
     _require(_strictly_sorted(recipients), "recipients are not sorted and unique")
     for recipient in recipients:
@@ -292,17 +308,17 @@ def _check_labels(labels: pieces.Labels) -> None:
 
 
 def _check_own(route: Route, own: pieces.Own, recipients: tuple[str, ...], fingerprint: bytes) -> None:
-    """Check what each message has of its own, and what ties it to its route and its readers.
+    """Check what each message has of its own, and what ties it to its route and its terms.
 
-    For every message, so each rule is an ``if`` without a call.
+    For every message, so each rule is a comparison without a call.
     """
-    direction, recipient = route[0], route[5]
-    operation_id, message_id, _, _, _, issued_at_ms, expires_at_ms, _, _, _ = own
-    if len(operation_id) != names.OPERATION_ID_BYTES:
-        raise WireFormatError(f"an operation id is {names.OPERATION_ID_BYTES} bytes")
+    operation_id, message_id, request_digest, session, sequence, issued_at_ms, expires_at_ms = own
+    direction = route[0]
+    if len(operation_id) != _OPERATION_ID_BYTES:
+        raise WireFormatError(f"an operation id is {_OPERATION_ID_BYTES} bytes")
     if len(message_id) != MESSAGE_ID_BYTES:
         raise WireFormatError("message_id is not 16 bytes")
-    if recipient not in recipients:
+    if route[5] not in recipients:
         raise WireFormatError("recipient_namespace is not among the recipients")
     if issued_at_ms <= 0:
         raise WireFormatError("issued_at is missing")
@@ -311,24 +327,22 @@ def _check_own(route: Route, own: pieces.Own, recipients: tuple[str, ...], finge
             raise WireFormatError("expires_at is missing or before issued_at")
     elif expires_at_ms:
         raise WireFormatError("expires_at is only for requests, cancels and signals")
-    if direction is Direction.REQUEST:
-        _check_request(own, fingerprint)
-    else:
-        _check_no_request(direction, own, fingerprint)
-
-
-def _check_request(own: pieces.Own, fingerprint: bytes) -> None:
-    _, _, request_digest, session, sequence, _, _, to_start, running, whole = own
-    if not 0 < whole <= limits.MAX_SCHEDULE_TO_CLOSE_MS:
-        raise WireFormatError("schedule_to_close_timeout is out of range")
-    if not (0 <= to_start <= whole and 0 <= running <= whole):
-        raise WireFormatError("a timeout is out of range")
-    if request_digest:
+    # An event answers nothing, either.
+    if len(request_digest) != (0 if direction in _ANSWERS_NOTHING else _DIGEST_BYTES):
         raise WireFormatError("request_digest does not fit the direction")
-    if fingerprint and len(fingerprint) != names.DIGEST_BYTES:
-        raise WireFormatError("fingerprint is not 32 bytes")
-    if session or sequence:
-        raise WireFormatError(_NOT_ORDERED)
+    if fingerprint and (direction is not Direction.REQUEST or len(fingerprint) != _DIGEST_BYTES):
+        raise WireFormatError("fingerprint is only for requests, and 32 bytes")
+    if session or sequence or direction in _ORDERED:
+        _check_place(direction, session, sequence)
+
+
+def _check_place(direction: Direction, session: bytes, sequence: int) -> None:
+    if direction not in _ORDERED:
+        raise WireFormatError("only signals and progress are ordered")
+    if len(session) != SESSION_BYTES:
+        raise WireFormatError("sender_session is not 16 bytes")
+    if sequence <= 0:
+        raise WireFormatError("sequence begins at 1")
 
 
 def _check_start(header: Header) -> None:
@@ -339,24 +353,6 @@ def _check_start(header: Header) -> None:
         raise WireFormatError(
             "start_at is not before the end of the schedule_to_close timeout, which counts from the call"
         )
-
-
-def _check_no_request(direction: Direction, own: pieces.Own, fingerprint: bytes) -> None:
-    _, _, request_digest, session, sequence, _, _, to_start, running, whole = own
-    if to_start or running or whole:
-        raise WireFormatError("timeouts are only for requests")
-    # An event answers nothing.
-    if len(request_digest) != (0 if direction is Direction.EVENT else names.DIGEST_BYTES):
-        raise WireFormatError("request_digest does not fit the direction")
-    if fingerprint:
-        raise WireFormatError("fingerprint is only for requests")
-    if direction in _ORDERED:
-        if len(session) != SESSION_BYTES:
-            raise WireFormatError("sender_session is not 16 bytes")
-        if sequence <= 0:
-            raise WireFormatError("sequence begins at 1")
-    elif session or sequence:
-        raise WireFormatError(_NOT_ORDERED)
 
 
 def _strictly_sorted(items: tuple[str, ...]) -> bool:

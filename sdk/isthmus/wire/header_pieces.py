@@ -1,9 +1,9 @@
 """A serialized header in pieces, two of which are the same in message after message.
 
-The route (fields 1 to 10: what is called, by whom) and the readers (21 to 23: who may read it, what it is
-labeled with) repeat; each is translated once and remembered. Fields 11 to 20, and the fingerprint (24), are a
-message's own. Canonical serializations have their fields in the order of the numbers, so that of a header is
-that of its pieces, one after the other.
+The route (fields 1 to 10: what is called, by whom) and the terms (18 to 23: how long it may take, who may
+read it, what it is labeled with) repeat; each is translated once and remembered. Fields 11 to 17, and the
+fingerprint (24), are a message's own. Canonical serializations have their fields in the order of the numbers,
+so that of a header is that of its pieces, one after the other.
 
 Nothing here applies a rule to a value. Who remembers pieces keeps ``REMEMBERED`` of them, and only headers of
 up to ``SHORT_BYTES`` are taken apart, so that strangers cannot fill the memory.
@@ -22,10 +22,10 @@ Route = tuple[int, str, str, bytes, str, str, str, str, str]
 """Direction, trust domain, sender namespace and key id, principal, recipient namespace, and what is called:
 endpoint, service, operation."""
 Labels = tuple[tuple[str, str], ...]
-Readers = tuple[tuple[str, ...], Labels, bytes]
-"""Recipients, labels, contract hash."""
-Own = tuple[bytes, bytes, bytes, bytes, int, int, int, int, int, int]
-"""Operation id, message id, request digest, session, sequence, times of issue and expiry, the timeouts."""
+Terms = tuple[int, int, int, tuple[str, ...], Labels, bytes]
+"""The timeouts (schedule-to-start, start-to-close, schedule-to-close), recipients, labels, contract hash."""
+Own = tuple[bytes, bytes, bytes, bytes, int, int, int]
+"""Operation id, message id, request digest, session, sequence, times of issue and expiry."""
 
 REMEMBERED = 4096
 SHORT_BYTES = 1024
@@ -37,32 +37,29 @@ _BEFORE_FINGERPRINT = _FINGERPRINT_TAG + bytes([_FINGERPRINT_BYTES])
 _VARINT = rb"([\x80-\xff]{0,8}[\x01-\x7f])"
 _OWN = re.compile(
     rb"\x5a\x10(.{16})\x62\x10(.{16})(?:\x6a\x20(.{32}))?(?:\x72\x10(.{16}))?(?:\x78N)?"
-    rb"(?:\x80\x01N)?(?:\x88\x01N)?(?:\x90\x01N)?(?:\x98\x01N)?(?:\xa0\x01N)?".replace(b"N", _VARINT),
+    rb"(?:\x80\x01N)?(?:\x88\x01N)?".replace(b"N", _VARINT),
     re.DOTALL,
 )
-# Times from 1971 to 2109 are six bytes, which are read and written at once. Masking each would cost
-# more than to subtract what the continuation bits of five of them add up to.
-_BYTES_OF_A_TIME = 6
-_CONTINUATIONS_OF_A_TIME = sum(0x80 << 7 * place for place in range(5))
+# Of a time only the last two bytes of seven bits, 16 seconds, differ from message to message.
+_LOW_BITS = 14
+_LOW_BYTES = 2
+_LOW_CONTINUATIONS = 0x80 | 0x80 << 7
 
 
 def split(data: bytes) -> tuple[bytes, Own, bytes, bytes] | None:
-    """Take a header apart: the bytes of its route, its own fields, the bytes of its readers, its fingerprint.
+    """Take a header apart: the bytes of its route, its own fields, the bytes of its terms, its fingerprint.
 
     None when it is long, or nothing in it looks like a message's own fields in canonical serialization. What
-    looks like them may be part of another field: then ``read_route`` and ``read_readers`` refuse the rest.
+    looks like them may be part of another field: then ``read_route`` and ``read_terms`` refuse the rest.
     """
     found = _OWN.search(data) if len(data) <= SHORT_BYTES else None
     if found is None:
         return None
     start, end = found.span()
-    operation_id, message_id, digest, session, sequence, issued, expires, *timeouts = found.groups(b"")
-    to_start, running, whole = timeouts
+    operation_id, message_id, digest, session, sequence, issued, expires = found.groups(b"")
     own = (
         operation_id, message_id, digest, session, _number(sequence) if sequence else 0,
         _number(issued) if issued else 0, _number(expires) if expires else 0,
-        _timeout(to_start) if to_start else 0, _timeout(running) if running else 0,
-        _timeout(whole) if whole else 0,
     )  # fmt: skip
     last = len(data) - _FINGERPRINT_BYTES
     before = last - len(_BEFORE_FINGERPRINT)
@@ -82,13 +79,16 @@ def read_route(piece: bytes) -> tuple[str, Route]:
     return message.suite, route
 
 
-def read_readers(piece: bytes) -> Readers:
-    """Read the readers. Raises WireFormatError unless it is their one serialization, and nothing else."""
+def read_terms(piece: bytes) -> Terms:
+    """Read the terms. Raises WireFormatError unless it is their one serialization, and nothing else."""
     message = _parse(piece)
-    labels = tuple([(label.name, label.value) for label in message.labels])
-    readers = (tuple(message.recipients), labels, message.contract_hash)
-    _check_same(write_readers(*readers), piece)
-    return readers
+    terms = (
+        message.schedule_to_start_timeout_ms, message.start_to_close_timeout_ms,
+        message.schedule_to_close_timeout_ms, tuple(message.recipients),
+        tuple([(label.name, label.value) for label in message.labels]), message.contract_hash,
+    )  # fmt: skip
+    _check_same(write_terms(terms), piece)
+    return terms
 
 
 def write_route(suite: str, route: Route) -> bytes:
@@ -107,31 +107,24 @@ def write_own(own: Own) -> bytes:
 
     Raises WireFormatError when a time does not fit into its field.
     """
-    operation_id, message_id, digest, session, sequence, issued, expires, to_start, running, whole = own
+    operation_id, message_id, digest, session, sequence, issued, expires = own
     written = b"\x5a\x10" + operation_id + b"\x62\x10" + message_id
     if digest:
         written += b"\x6a\x20" + digest
     if session:
         written += b"\x72\x10" + session + b"\x78" + varint(sequence)
     written += b"\x80\x01" + _write_time(issued)
-    if expires:
-        written += b"\x88\x01" + _write_time(expires)
-    if to_start:
-        written += b"\x90\x01" + _write_timeout(to_start)
-    if running:
-        written += b"\x98\x01" + _write_timeout(running)
-    if whole:
-        written += b"\xa0\x01" + _write_timeout(whole)
-    return written
+    return written + b"\x88\x01" + _write_time(expires) if expires else written
 
 
-def write_readers(recipients: tuple[str, ...], labels: Labels, contract_hash: bytes) -> bytes:
-    """Serialize readers."""
+def write_terms(terms: Terms) -> bytes:
+    """Serialize terms that satisfy the rules."""
     message = envelope_pb2.EnvelopeHeader()
+    message.schedule_to_start_timeout_ms, message.start_to_close_timeout_ms = terms[:2]
+    message.schedule_to_close_timeout_ms, recipients, labels, message.contract_hash = terms[2:]
     message.recipients.extend(recipients)
     for name, value in labels:
         message.labels.add(name=name, value=value)
-    message.contract_hash = contract_hash
     return message.SerializeToString(deterministic=True)
 
 
@@ -146,9 +139,13 @@ def write_start_at(start_at_ms: int) -> bytes:
 
 
 def _number(varint_: bytes) -> int:
-    if len(varint_) == _BYTES_OF_A_TIME:
-        a, b, c, d, e, f = varint_
-        return a + (b << 7) + (c << 14) + (d << 21) + (e << 28) + (f << 35) - _CONTINUATIONS_OF_A_TIME
+    if len(varint_) <= _LOW_BYTES:
+        return _whole_number(varint_)
+    low = varint_[0] + (varint_[1] << 7) - _LOW_CONTINUATIONS
+    return low | _known_number(varint_[_LOW_BYTES:]) << _LOW_BITS
+
+
+def _whole_number(varint_: bytes) -> int:
     number = 0
     for byte in reversed(varint_):
         number = number << 7 | byte & 0x7F
@@ -156,19 +153,16 @@ def _number(varint_: bytes) -> int:
 
 
 def _write_time(time_ms: int) -> bytes:
-    if time_ms >> 35 and not time_ms >> 42:
-        return bytes((
-            time_ms & 0x7F | 0x80, time_ms >> 7 & 0x7F | 0x80, time_ms >> 14 & 0x7F | 0x80,
-            time_ms >> 21 & 0x7F | 0x80, time_ms >> 28 & 0x7F | 0x80, time_ms >> 35,
-        ))  # fmt: skip
-    if time_ms >> 63:
+    high = time_ms >> _LOW_BITS
+    if 0 < high < 1 << 63 - _LOW_BITS:
+        return bytes((time_ms & 0x7F | 0x80, time_ms >> 7 & 0x7F | 0x80)) + _known_varint(high)
+    if high:
         raise WireFormatError("a time is out of range")
     return varint(time_ms)
 
 
-# Times differ from message to message, but timeouts are configured.
-_timeout = lru_cache(maxsize=REMEMBERED)(_number)
-_write_timeout = lru_cache(maxsize=REMEMBERED)(varint)
+_known_number = lru_cache(maxsize=REMEMBERED)(_whole_number)
+_known_varint = lru_cache(maxsize=REMEMBERED)(varint)
 
 
 def _parse(piece: bytes) -> envelope_pb2.EnvelopeHeader:

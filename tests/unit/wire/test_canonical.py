@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from tests.unit.envelope.world import World
 
 from isthmus.v1 import envelope_pb2
+from isthmus.wire import envelope as wire_envelope
 from isthmus.wire import limits
 from isthmus.wire.canonical import head, read, varint
-from isthmus.wire.envelope import SealedWrap, encode_envelope, encode_parts, parse_envelope
+from isthmus.wire.envelope import WRAP_BYTES, SealedWrap, encode_envelope, encode_parts, parse_envelope
 from isthmus.wire.errors import WireFormatError
+from isthmus.wire.names import KEY_ID_BYTES
 
 TAG = b"\x1a"
 BOUNDARIES = [0, 1, 127, 128, 129, 255, 256, 16_383, 16_384, 16_385, 2_097_151, 2_097_152, 4_194_304]
@@ -108,6 +110,24 @@ def test_envelope_is_written_as_protobuf_does(
     assert (message.header, message.body, message.signature) == (header, body, signature)
     assert [(wrap.namespace, wrap.key_id, wrap.ciphertext) for wrap in message.wraps] == list(wraps)
     assert serialized(data) == data
+
+
+@given(
+    namespaces=st.lists(st.text(min_size=1, max_size=200), min_size=1, max_size=3),
+    filler=st.binary(min_size=1, max_size=1),
+)
+def test_wrap_of_the_usual_size_is_written_and_read_the_short_way(
+    namespaces: list[str], filler: bytes
+) -> None:
+    """As protobuf does; and a wrap that is alone is read as any number of them are."""
+    wraps = tuple([SealedWrap(name, filler * KEY_ID_BYTES, filler * WRAP_BYTES) for name in namespaces])
+    data = encode_parts(b"header", wraps, b"body", b"signature")
+    assert serialized(data) == data
+    at, recipients = data.index(b"\x12"), tuple(namespaces)
+    read_short = wire_envelope._usual_wrap(data, at, recipients)
+    read_long = wire_envelope._read_wraps(data, at, recipients)
+    assert read_long[0] == wraps
+    assert read_short == (read_long if len(namespaces) == 1 else None)
 
 
 @given(
