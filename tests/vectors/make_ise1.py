@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, Suite
+
 from isthmus.envelope import binding
+from isthmus.envelope.encapsulation import ENCAPSULATION_BYTES
 from isthmus.envelope.identity import derive_operation_id, fingerprint_of
 from isthmus.envelope.inner import encode_inner
-from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKey
+from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKey, expand_seed
 from isthmus.envelope.seal import seal_body
 from isthmus.payload.payload import Payload
 from isthmus.wire.envelope import (
@@ -76,6 +79,7 @@ def sealed(name: str, header: Header, payload: Payload, request_id: str) -> dict
         "body": body.hex(),
         "body_digest": body_digest.hex(),
         "wrap_info": {ns: info.hex() for ns, info in infos.items()},
+        "encapsulated": {wrap.namespace: _encapsulated(wrap, keys[wrap.namespace]).hex() for wrap in wraps},
         "signing_key": {"private": signer.to_bytes().hex(), "public": signer.public.raw.hex()},
         "encryption_keys": {
             ns: {"seed": key.seed.hex(), "public": key.public.raw.hex(), "key_id": key.key_id.hex()}
@@ -160,6 +164,14 @@ def encodings() -> dict[str, Any]:
     """Return vectors of PAE."""
     lists: tuple[tuple[bytes, ...], ...] = ((), (b"",), (b"", b""), (b"a",), (b"ab", b"c"), (b"a", b"bc"))
     return {"pae": [{"parts": [p.hex() for p in parts], "encoded": pae(*parts).hex()} for parts in lists]}
+
+
+def _encapsulated(wrap: SealedWrap, key: EncryptionPrivateKey) -> bytes:
+    """Return the secret that a wrap encapsulates."""
+    suite = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+    private = MLKEM768X25519PrivateKey(*expand_seed(key.seed))
+    info = binding.encapsulation_info(key.key_id)
+    return suite.decrypt(wrap.ciphertext[:ENCAPSULATION_BYTES], private, info)
 
 
 def _shown(values: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from isthmus.wire.names import DIGEST_BYTES, KEY_ID_BYTES
 from isthmus.wire.pae import pae
 
+_ENCAPSULATION_CONTEXT = "ise1/encapsulation"
 _WRAP_CONTEXT = "ise1/wrap"
 _BODY_CONTEXT = "ise1/body"
 _ANY_HASH = bytes(DIGEST_BYTES)
@@ -16,8 +17,13 @@ _BEFORE_WRAP_HASH = pae(_WRAP_CONTEXT, _ANY_HASH, b"", b"")[: -DIGEST_BYTES - 16
 _BEFORE_BODY_HASH = pae(_BODY_CONTEXT, _ANY_HASH)[:-DIGEST_BYTES]
 
 
+def encapsulation_info(key_id: bytes) -> bytes:
+    """Return the HPKE ``info`` of encapsulations to a key: PAE("ise1/encapsulation", key id)."""
+    return pae(_ENCAPSULATION_CONTEXT, key_id)
+
+
 def wrap_info(header_hash: bytes, namespace: str, key_id: bytes) -> bytes:
-    """Return the HPKE ``info`` of the wrap for one recipient (RFC 9180, section 8.1: no aad is needed).
+    """Return the ``info`` of the wrap for one recipient.
 
     PAE("ise1/wrap", hh, namespace, key id). Raises ValueError when hash or key id have another size.
     """

@@ -10,21 +10,16 @@ the two public keys: 1184 + 32 bytes.
 
 import hashlib
 import os
-from typing import Final, NoReturn, Self
+from typing import NoReturn, Self
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hpke import (
-    AEAD,
-    KDF,
-    KEM,
-    MLKEM768X25519PrivateKey,
-    MLKEM768X25519PublicKey,
-    Suite,
-)
+from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey
 
+from isthmus.envelope import binding
+from isthmus.envelope.encapsulation import Decapsulator, Encapsulator
 from isthmus.wire.ed25519 import is_weak
 from isthmus.wire.keyset import encryption_key_id, signing_key_id
 from isthmus.wire.names import KeyId
@@ -35,8 +30,6 @@ ENCRYPTION_PUBLIC_KEY_BYTES = 1216
 _MLKEM_SEED_BYTES = 64
 _MLKEM_PUBLIC_KEY_BYTES = 1184
 _EXPANDED_BYTES = 96
-
-_HPKE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
 class Secret:
@@ -126,7 +119,7 @@ class SigningPrivateKey(Secret):
 class EncryptionPublicKey:
     """An X-Wing public key. Equality compares the full key, never the id alone."""
 
-    __slots__ = ("_key", "key_id", "raw")
+    __slots__ = ("_encapsulator", "key_id", "raw")
 
     key_id: KeyId
     raw: bytes
@@ -135,16 +128,17 @@ class EncryptionPublicKey:
         """Load 1216 raw bytes. Raises ValueError when they are no key."""
         if len(raw) != ENCRYPTION_PUBLIC_KEY_BYTES:
             raise ValueError(f"an encryption key is {ENCRYPTION_PUBLIC_KEY_BYTES} bytes")
-        self._key = MLKEM768X25519PublicKey(
+        key = MLKEM768X25519PublicKey(
             MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC_KEY_BYTES]),
             X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC_KEY_BYTES:]),
         )
         self.raw = bytes(raw)
         self.key_id = encryption_key_id(self.raw)
+        self._encapsulator = Encapsulator(key, binding.encapsulation_info(self.key_id))
 
     def wrap(self, message_key: bytes, info: bytes) -> bytes:
-        """Encapsulate a message key for the holder of the private key, bound to ``info``."""
-        return _HPKE.encrypt(message_key, self._key, info)
+        """Wrap a message key for the holder of the private key; no other message has this ``info``."""
+        return self._encapsulator.wrap(message_key, info)
 
     def __eq__(self, other: object) -> bool:
         """Compare the full key."""
@@ -159,27 +153,36 @@ class EncryptionPublicKey:
         return f"EncryptionPublicKey({self.key_id.hex()})"
 
 
+def expand_seed(seed: bytes) -> tuple[MLKEM768PrivateKey, X25519PrivateKey]:
+    """Return the two private keys of a seed. Raises ValueError when it has another size."""
+    if len(seed) != ENCRYPTION_SEED_BYTES:
+        raise ValueError(f"the seed of an encryption key is {ENCRYPTION_SEED_BYTES} bytes")
+    expanded = hashlib.shake_256(seed).digest(_EXPANDED_BYTES)
+    return (
+        MLKEM768PrivateKey.from_seed_bytes(expanded[:_MLKEM_SEED_BYTES]),
+        X25519PrivateKey.from_private_bytes(expanded[_MLKEM_SEED_BYTES:]),
+    )
+
+
 class EncryptionPrivateKey(Secret):
     """An X-Wing private key."""
 
-    __slots__ = ("_key", "_seed", "key_id", "public")
+    __slots__ = ("_decapsulator", "_seed", "key_id", "public")
 
     key_id: KeyId
     public: EncryptionPublicKey
 
     def __init__(self, seed: bytes) -> None:
         """Derive the key pair of a 32-byte seed. Raises ValueError when it has another size."""
-        if len(seed) != ENCRYPTION_SEED_BYTES:
-            raise ValueError(f"the seed of an encryption key is {ENCRYPTION_SEED_BYTES} bytes")
-        expanded = hashlib.shake_256(seed).digest(_EXPANDED_BYTES)
-        mlkem = MLKEM768PrivateKey.from_seed_bytes(expanded[:_MLKEM_SEED_BYTES])
-        x25519 = X25519PrivateKey.from_private_bytes(expanded[_MLKEM_SEED_BYTES:])
-        self._key = MLKEM768X25519PrivateKey(mlkem, x25519)
+        mlkem, x25519 = expand_seed(seed)
         self._seed = bytes(seed)
         self.public = EncryptionPublicKey(
             mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
         )
         self.key_id = self.public.key_id
+        self._decapsulator = Decapsulator(
+            MLKEM768X25519PrivateKey(mlkem, x25519), binding.encapsulation_info(self.key_id)
+        )
 
     @classmethod
     def generate(cls) -> Self:
@@ -198,10 +201,7 @@ class EncryptionPrivateKey(Secret):
 
     def unwrap(self, wrapped: bytes, info: bytes) -> bytes | None:
         """Return the message key, or None when it was not wrapped for this key and this ``info``."""
-        try:
-            return _HPKE.decrypt(wrapped, self._key, info)
-        except (InvalidTag, ValueError):
-            return None
+        return self._decapsulator.unwrap(wrapped, info)
 
     def __repr__(self) -> str:
         """Show the key id only."""
