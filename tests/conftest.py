@@ -27,3 +27,11 @@ def postgresql_dsn(postgresql_databases: Databases) -> Iterator[str]:
     dsn = postgresql_databases.create()
     yield dsn
     postgresql_databases.drop(dsn)
+
+
+@pytest.fixture
+def bare_dsn(postgresql_databases: Databases) -> Iterator[str]:
+    """A PostgreSQL database with nothing in it."""
+    dsn = postgresql_databases.create_bare()
+    yield dsn
+    postgresql_databases.drop(dsn)

@@ -20,7 +20,8 @@ from filelock import FileLock
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from isthmus.gateway.store.migrate import migrate_postgresql
+from isthmus.gateway.store.migrate import migrate
+from isthmus.gateway.store.schema_transaction import PostgresqlDatabase
 
 DSN_VARIABLE = "ISTHMUS_TEST_POSTGRESQL_DSN"
 _TEMPLATE = "isthmus_template"
@@ -41,14 +42,20 @@ class Databases:
 
     def create(self) -> str:
         """Make a database; return its DSN."""
-        name = f"isthmus_{self._run}_{next(self._numbers)}"
         with FileLock(_lock_file()), psycopg.connect(self.dsn, autocommit=True) as connection:
             self._make_template(connection)
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                    sql.Identifier(name), sql.Identifier(self._template)
-                )
-            )
+            return self._create(connection, self._template)
+
+    def create_bare(self) -> str:
+        """Make a database without a schema; return its DSN."""
+        with FileLock(_lock_file()), psycopg.connect(self.dsn, autocommit=True) as connection:
+            return self._create(connection, "template0")
+
+    def _create(self, connection: psycopg.Connection[Any], template: str) -> str:
+        name = f"isthmus_{self._run}_{next(self._numbers)}"
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
         return make_conninfo(self.dsn, dbname=name)
 
     def drop(self, dsn: str) -> None:
@@ -70,7 +77,7 @@ class Databases:
         ).fetchone()
         if known is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self._template)))
-            migrate_postgresql(make_conninfo(self.dsn, dbname=self._template))
+            migrate(PostgresqlDatabase(make_conninfo(self.dsn, dbname=self._template)))
 
 
 @contextmanager

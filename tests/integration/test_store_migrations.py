@@ -20,6 +20,7 @@ from isthmus.gateway.store import registry
 from isthmus.gateway.store.migrate import migrate, migrate_strictly, pending_migrations, schema_state
 from isthmus.gateway.store.migrations.revisions import migration_config, oldest_gateway
 from isthmus.gateway.store.schema import metadata
+from isthmus.gateway.store.schema_transaction import PostgresqlDatabase, SchemaDatabase, SqliteFile
 from isthmus.gateway.store.sqlite import SqliteStore
 from isthmus.wire.names import EndpointName
 
@@ -35,7 +36,7 @@ def described(database: Path) -> dict[str, str]:
 def test_migrations_give_the_schema_when_they_run_on_an_empty_database(tmp_path: Path) -> None:
     """Table by table and index by index, conditions of partial indexes included."""
     migrated, created = tmp_path / "migrated.db", tmp_path / "created.db"
-    migrate(f"sqlite:///{migrated}")
+    migrate(SqliteFile(migrated))
     engine = create_engine(f"sqlite:///{created}")
     metadata.create_all(engine)
     engine.dispose()
@@ -44,7 +45,7 @@ def test_migrations_give_the_schema_when_they_run_on_an_empty_database(tmp_path:
 
 def test_alembic_finds_no_difference_when_it_compares(tmp_path: Path) -> None:
     """What Alembic would generate next is nothing."""
-    migrate(f"sqlite:///{tmp_path}/isthmus.db")
+    migrate(SqliteFile(tmp_path / "isthmus.db"))
     engine = create_engine(f"sqlite:///{tmp_path}/isthmus.db")
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
@@ -74,7 +75,7 @@ def test_endpoint_of_the_release_before_is_read_when_it_was_written_after_the_mi
     write = f"INSERT INTO endpoints ({', '.join(known)}) VALUES ({', '.join('?' * len(known))})"  # noqa: S608 - only names of columns
     connection.execute(write, [*(values | {"name": "before"}).values()])
     connection.commit()
-    migrate(f"sqlite:///{database}")
+    migrate(SqliteFile(database))
     connection.execute(write, [*(values | {"name": "after"}).values()])
     connection.commit()
     connection.row_factory = None
@@ -93,22 +94,22 @@ def test_nothing_stays_when_a_migration_fails(tmp_path: Path) -> None:
     connection.close()
     before = described(database)
     with pytest.raises(ConfigurationError, match="meta already exists") as failed:
-        migrate(f"sqlite:///{database}")
+        migrate(SqliteFile(database))
     assert failed.value.reason == "STORE_SCHEMA"
     assert described(database) == before
 
 
 def test_migration_changes_nothing_when_it_runs_again(tmp_path: Path) -> None:
     """The usual start: there is nothing to do."""
-    migrate(f"sqlite:///{tmp_path}/isthmus.db")
+    migrate(SqliteFile(tmp_path / "isthmus.db"))
     before = described(tmp_path / "isthmus.db")
-    migrate(f"sqlite:///{tmp_path}/isthmus.db")
+    migrate(SqliteFile(tmp_path / "isthmus.db"))
     assert described(tmp_path / "isthmus.db") == before
 
 
 def leave_to_a_newer_release(database: Path, *, oldest: str | None) -> None:
     """Make a database look as a newer release would leave it; it says, or not, who may serve it."""
-    migrate(f"sqlite:///{database}")
+    migrate(SqliteFile(database))
     connection = sqlite3.connect(database)
     connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.execute("DELETE FROM meta WHERE name = 'oldest_gateway'")
@@ -122,7 +123,7 @@ def leave_to_a_newer_release(database: Path, *, oldest: str | None) -> None:
 async def test_gateway_of_the_release_before_starts_when_the_newer_schema_lets_it(tmp_path: Path) -> None:
     """Replacing gateways one by one, and going back: neither is stopped by a migration that came before."""
     database = tmp_path / "isthmus.db"
-    leave_to_a_newer_release(database, oldest=schema_state(f"sqlite:///{database}").newest)
+    leave_to_a_newer_release(database, oldest=schema_state(SqliteFile(database)).newest)
     database.chmod(0o600)
     before = described(database)
     store = SqliteStore(database)
@@ -137,18 +138,18 @@ def test_start_is_refused_when_the_newer_schema_does_not_let_it(tmp_path: Path, 
     """Whoever cannot know what a newer release wrote does not touch it."""
     leave_to_a_newer_release(tmp_path / "isthmus.db", oldest=oldest)
     with pytest.raises(ConfigurationError, match=r"a newer release of Isthmus.*schema 9999") as refused:
-        migrate(f"sqlite:///{tmp_path}/isthmus.db")
+        migrate(SqliteFile(tmp_path / "isthmus.db"))
     assert refused.value.reason == "STORE_SCHEMA_TOO_NEW"
 
 
 @pytest.mark.parametrize("ask", [migrate_strictly, pending_migrations])
 def test_newer_schema_is_refused_when_a_migration_is_asked_for(
-    tmp_path: Path, ask: Callable[[str], object]
+    tmp_path: Path, ask: Callable[[SqliteFile], object]
 ) -> None:
     """Even one that lets this release serve: whoever asks runs the wrong release."""
     leave_to_a_newer_release(tmp_path / "isthmus.db", oldest="0001")
     with pytest.raises(ConfigurationError) as refused:
-        ask(f"sqlite:///{tmp_path}/isthmus.db")
+        ask(SqliteFile(tmp_path / "isthmus.db"))
     assert refused.value.reason == "STORE_SCHEMA_TOO_NEW"
 
 
@@ -164,18 +165,33 @@ def test_pending_migrations_are_those_that_run_when_it_is_migrated(tmp_path: Pat
     if current:
         migrate_to(database, current)
     before = database.read_bytes() if current else None
-    promised = pending_migrations(f"sqlite:///{database}")
+    promised = pending_migrations(SqliteFile(database))
     assert (database.read_bytes() if database.exists() else None) == before
-    ran = statements_of_upgrade(database)
+    ran = statements_of_upgrade(SqliteFile(database))
     assert promised[0].revision == ("0002" if current else "0001")
     assert all(step.purpose for step in promised)
     shown = [normal(statement) for step in promised for statement in step.statements]
     assert [statement for statement in shown if "alembic_version" not in statement] == ran
-    assert pending_migrations(f"sqlite:///{database}") == ()
-    assert migrate_strictly(f"sqlite:///{database}") == ()
+    assert pending_migrations(SqliteFile(database)) == ()
+    assert migrate_strictly(SqliteFile(database)) == ()
 
 
-def statements_of_upgrade(database: Path) -> list[str]:
+def test_pending_migrations_are_those_that_run_when_the_database_is_on_a_server(bare_dsn: str) -> None:
+    """Down to how text is compared."""
+    database = PostgresqlDatabase(bare_dsn)
+    shown = [normal(statement) for step in pending_migrations(database) for statement in step.statements]
+    ran = statements_of_upgrade(database)
+    assert [statement for statement in shown if is_of_schema(statement)] == ran
+    assert pending_migrations(database) == ()
+    assert any('COLLATE "C"' in statement for statement in ran)
+
+
+def is_of_schema(statement: str) -> bool:
+    """Whether a statement changes the schema, and not what Alembic remembers."""
+    return statement.startswith(("CREATE", "ALTER", "DROP")) and "alembic_version" not in statement
+
+
+def statements_of_upgrade(database: SchemaDatabase) -> list[str]:
     """Migrate, and return the statements that changed the schema."""
     ran: list[str] = []
 
@@ -185,7 +201,7 @@ def statements_of_upgrade(database: Path) -> list[str]:
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        migrate_strictly(f"sqlite:///{database}")
+        migrate_strictly(database)
     finally:
         event.remove(Engine, "before_cursor_execute", note)
     return ran

@@ -22,6 +22,7 @@ from isthmus.gateway.store import (
     tasks,
 )
 from isthmus.gateway.store.migrate import migrate
+from isthmus.gateway.store.schema_transaction import SqliteFile
 from isthmus.gateway.store.statements import ManyRows, Row
 from isthmus.wire.names import NamespaceName
 
@@ -88,7 +89,7 @@ PAGES = [
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """A connection to an empty database of the current schema."""
-    migrate(f"sqlite:///{tmp_path}/isthmus.db")
+    migrate(SqliteFile(tmp_path / "isthmus.db"))
     opened = sqlite3.connect(tmp_path / "isthmus.db")
     yield opened
     opened.close()

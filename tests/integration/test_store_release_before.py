@@ -17,6 +17,7 @@ from tests.integration.store_process import acknowledgement
 
 from isthmus.gateway.ports import EnvelopeSlot, Reader
 from isthmus.gateway.store.migrate import migrate_strictly
+from isthmus.gateway.store.schema_transaction import SqliteFile
 from isthmus.gateway.store.sqlite import SqliteStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +69,7 @@ async def test_release_before_and_this_one_take_turns_when_the_database_is_migra
     """The earlier one writes before and after the migration, and this one reads all of it."""
     database = tmp_path / "isthmus.db"
     commit_with(code_before, database, 1, leave_out=False)
-    assert migrate_strictly(f"sqlite:///{database}")
+    assert migrate_strictly(SqliteFile(database))
     commit_with(code_before, database, 11, leave_out=True)
     store = SqliteStore(database)
     await store.open()

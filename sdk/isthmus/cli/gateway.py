@@ -1,5 +1,7 @@
 """``isthmus gateway``: the relay that a platform team operates."""
 
+from typing import Annotated
+
 import typer
 
 from isthmus.cli import gateway_backup, gateway_migrate
@@ -32,11 +34,17 @@ def run(config: Config = None) -> None:
 
 
 @app.command("check-config")
-def check_config(ctx: typer.Context, config: Config = None) -> None:
+def check_config(
+    ctx: typer.Context,
+    config: Config = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not ask the database server, if the store is PostgreSQL.")
+    ] = False,
+) -> None:
     """Say everything that is wrong with a configuration, each with what mends it; start and write nothing.
 
     It is read as `gateway run` reads it, with the variables of the environment over the file.
-    Keys, certificates and the place of the database are looked at, too.
+    Keys, certificates and the place of the database are looked at, too; a database server is asked.
 
     Exit codes: 0 `gateway run` would accept it, 2 it has problems.
     """
@@ -46,10 +54,13 @@ def check_config(ctx: typer.Context, config: Config = None) -> None:
     require_gateway()
     from isthmus.gateway.config.loading import check_config as problems_of
     from isthmus.gateway.named_files import file_problems
+    from isthmus.gateway.server_problems import server_problems
 
     problems = problems_of(config or default_file(), os.environ)
     if not problems:
         problems = tuple(file_problems(load(config), datetime.now(UTC)))
+    if not problems and not offline:
+        problems = tuple(server_problems(load(config)))
     output = invocation(ctx).output
     if output.is_json:
         output.json(

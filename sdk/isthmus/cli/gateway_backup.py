@@ -38,11 +38,13 @@ def backup(
 ) -> None:
     """Back up a gateway into a new folder, while it serves or not.
 
-    The folder holds the database as it was at one moment, the key that signs the gateway's statements, and
-    a manifest. It gets its name when all of it is verified and on disk. Guard it like the gateway itself.
+    The folder holds the database as it was at one moment (a file, whatever the store is), the key that signs
+    the gateway's statements, and a manifest. It gets its name when all of it is verified and on disk. Guard
+    it like the gateway itself.
 
     Exit codes: 0 there is a whole backup; 1 the copy is damaged, or the disk refuses; 2 the configuration
-    is wrong; 4 there is no database; 5 there is such a folder.
+    is wrong; 4 there is no database; 5 there is such a folder, a newer release wrote the database, or it is
+    being migrated; 6 the database server cannot be reached.
     """
     require_gateway()
     from isthmus.gateway.assembly import own_version
@@ -78,25 +80,27 @@ def restore(
 
     Exit codes: 0 it is restored; 1 the backup is damaged, or the disk refuses; 2 the configuration is wrong,
     or not the backup's; 4 there is no backup; 5 a database or another key is there, a gateway has it, or the
-    backup is of a newer release.
+    backup is of a newer release; 6 the database server cannot be reached.
     """
     require_gateway()
     from isthmus.gateway.backups.restore import check_restore, restore_backup
     from isthmus.gateway.core.errors import GatewayError
+    from isthmus.gateway.store_choice import called
 
     settings = load(config)
     output = invocation(ctx).output
     try:
+        name = called(settings)
         manifest = check_restore(settings, backup)
         now = datetime.now(UTC)
         age = str(now - manifest.taken_at).partition(".")[0]
         output.note(_LOST.format(taken_at=manifest.taken_at.astimezone(UTC), age=age))
         if not yes:
-            typer.confirm(f"Restore it to {settings.database_file}?", abort=True, err=True)
+            typer.confirm(f"Restore it to {name}?", abort=True, err=True)
         restore_backup(settings, backup, now=now)
     except GatewayError as error:
         raise explained(error) from None
-    output.document({"database": str(settings.database_file)} | _document(manifest))
+    output.document({"database": name} | _document(manifest))
     output.note(_AFTERWARDS)
 
 

@@ -20,30 +20,26 @@ def migrate(
     All of it is one transaction. `gateway run` does the same by itself at its start.
 
     Exit codes: 0 the schema is this release's, or would be; 2 the configuration is wrong, or
-    the database none of ours; 5 a newer release wrote the database.
+    the database none of ours; 5 a newer release wrote the database; 6 its server cannot be reached.
     """
     require_gateway()
-    from isthmus.gateway.core.errors import ConfigurationError
-    from isthmus.gateway.store.database_file import prepare_file
+    from isthmus.gateway.core.errors import GatewayError
     from isthmus.gateway.store.migrate import migrate_strictly, pending_migrations, schema_state
+    from isthmus.gateway.store_choice import called, schema_database_of
 
     settings = load(config)
-    url = f"sqlite:///{settings.database_file}"
     try:
-        if dry_run:
-            migrations = pending_migrations(url)
-        else:
-            settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            prepare_file(settings.database_file)
-            migrations = migrate_strictly(url)
-        state = schema_state(url)
-    except ConfigurationError as error:
+        name = called(settings)
+        database = schema_database_of(settings, to_write=not dry_run)
+        migrations = pending_migrations(database) if dry_run else migrate_strictly(database)
+        state = schema_state(database)
+    except GatewayError as error:
         raise explained(error) from None
     output = invocation(ctx).output
     if output.is_json:
         output.json(
             {
-                "database": str(settings.database_file),
+                "database": name,
                 "schema": state.current,
                 "release_schema": state.newest,
                 "dry_run": dry_run,
@@ -58,8 +54,8 @@ def migrate(
                 typer.echo("".join(f"    {line}\n" for line in statement.splitlines()), nl=False)
     schema = state.current or "nothing"
     if not migrations:
-        typer.echo(f"{settings.database_file} has schema {schema}: nothing to do.")
+        typer.echo(f"{name} has schema {schema}: nothing to do.")
     elif dry_run:
-        typer.echo(f"{settings.database_file} would go from {schema} to {state.newest}.")
+        typer.echo(f"{name} would go from {schema} to {state.newest}.")
     else:
-        typer.echo(f"{settings.database_file} has schema {schema} now.")
+        typer.echo(f"{name} has schema {schema} now.")

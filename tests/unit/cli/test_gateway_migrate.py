@@ -77,3 +77,25 @@ def test_exit_code_is_two_when_the_file_is_no_database(config: Path) -> None:
     code, said = run(config)
     assert (code, database.read_text()) == (2, "minutes of a meeting")
     assert "Is it a database of Isthmus" in said
+
+
+def test_schema_is_made_on_a_server_when_there_is_a_dsn(config: Path, bare_dsn: str) -> None:
+    """A dry run says the statements for PostgreSQL; what it is called has no user and no password."""
+    config.write_text(f'{config.read_text()}[store]\ndsn = "{bare_dsn}"\n')
+    code, said = run(config, "--dry-run")
+    assert code == 0
+    assert 'caller TEXT COLLATE "C" NOT NULL' in said
+    assert "postgresql://" in said
+    assert "would go from nothing to" in said
+    assert run(config)[0] == 0
+    code, said = run(config)
+    assert (code, "nothing to do" in said) == (0, True)
+
+
+def test_exit_code_is_six_when_the_server_does_not_answer(config: Path) -> None:
+    """And nobody reads the password."""
+    dsn = "host=127.0.0.1 port=1 user=isthmus password=hunter2 dbname=isthmus"
+    config.write_text(f'{config.read_text()}[store]\ndsn = "{dsn}"\n')
+    code, said = run(config)
+    assert (code, "hunter2" in said) == (6, False)
+    assert "the database cannot be reached" in said

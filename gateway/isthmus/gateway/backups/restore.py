@@ -1,34 +1,32 @@
 """Restore a backup where no gateway is.
 
-The database is made ready in a folder of its own beside the place where it belongs: copied, verified,
-brought to this release's schema, with the restore on record in its log. Then the key gets its name, then the
-database. So whenever the process or the machine dies, there is either no database, and the restore can be
-repeated, or the restored one.
+The database is made ready as a file in a folder of its own: copied, verified, brought to this release's
+schema, with the restore on record in its log. Then the key gets its name, then the database gets to its
+place: by a rename, or in one transaction. So whenever the process or the machine dies, there is either no
+database, and the restore can be repeated, or the restored one.
 """
 
 import asyncio
 import hashlib
 import os
-import shutil
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from isthmus.gateway.backups.manifest import DATABASE, FileDigest, Manifest, read_manifest
+from isthmus.gateway.backups.places import place_of
 from isthmus.gateway.commands.record_restore import record_restore
 from isthmus.gateway.config.settings import GatewayConfig
 from isthmus.gateway.core.errors import AlreadyExistsError, BackupError, ConfigurationError
 from isthmus.gateway.durable_file import sync_directory, sync_file, write_private
 from isthmus.gateway.ports import Reader
 from isthmus.gateway.statement_key import STATEMENT_KEY_FILE
-from isthmus.gateway.store.database_file import FileLock, check_file
 from isthmus.gateway.store.sqlite import SqliteStore
 from isthmus.gateway.store.sqlite_copy import begin_next_era, fold_log, verify_database
 from isthmus.wire.names import NamespaceName
 
 _CHUNK_BYTES = 1024 * 1024
 _PAGE = 1000
-_BESIDE = ("-wal", "-shm", "-journal")
 
 
 def check_restore(config: GatewayConfig, backup: Path) -> Manifest:
@@ -46,7 +44,7 @@ def check_restore(config: GatewayConfig, backup: Path) -> Manifest:
             f"the backup is of the trust domain {manifest.trust_domain}, not {config.trust_domain}",
             fix="Restore it with the configuration of its own gateway.",
         )
-    _refuse_existing(config.database_file)
+    place_of(config).refuse_existing()
     _key_to_place(config, backup, manifest)
     return manifest
 
@@ -56,22 +54,16 @@ def restore_backup(config: GatewayConfig, backup: Path, *, now: datetime) -> Man
 
     Raises:
         NotFoundError, AlreadyExistsError: as ``check_restore``.
-        UnavailableError: a gateway has the database.
+        UnavailableError: a gateway has the database, or its server cannot be reached.
         BackupError: the backup is damaged.
         ConfigurationError: it is of another trust domain, or of a newer release that does not let this one
             serve it.
         OSError: the disk refuses.
     """
-    database = config.database_file
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    check_file(database)
-    lock = FileLock(database)
-    lock.acquire()
-    try:
+    place = place_of(config)
+    with place.claimed() as staging:
         manifest = check_restore(config, backup)
-        staging = database.with_name(f"{database.name}.restoring")
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(mode=0o700)
         _copy_verified(backup / DATABASE, staging / DATABASE, manifest.files[DATABASE])
         _check_facts(staging / DATABASE, manifest)
         begin_next_era(staging / DATABASE)
@@ -80,25 +72,8 @@ def restore_backup(config: GatewayConfig, backup: Path, *, now: datetime) -> Man
         key = _key_to_place(config, backup, manifest)
         if key is not None:
             _place_key(key, staging / STATEMENT_KEY_FILE, config.data_dir)
-        (staging / DATABASE).rename(database)
-        sync_directory(database.parent)
-        shutil.rmtree(staging)
-    finally:
-        lock.release()
+        place.put(staging / DATABASE)
     return manifest
-
-
-def _refuse_existing(database: Path) -> None:
-    beside = [database.with_name(database.name + suffix) for suffix in _BESIDE]
-    # A gateway that was refused by the lock leaves an empty file.
-    there = [path for path in (database, *beside) if path.exists() and path.stat().st_size > 0]
-    if there:
-        names = " ".join(str(path) for path in there)
-        raise AlreadyExistsError(
-            f"there is {names}, and a restore never overwrites",
-            reason="STORE_EXISTS",
-            fix="Move it all away, to a folder where you keep it: it may hold what the backup lacks.",
-        )
 
 
 def _key_to_place(config: GatewayConfig, backup: Path, manifest: Manifest) -> bytes | None:

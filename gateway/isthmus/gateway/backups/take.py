@@ -6,22 +6,20 @@ backup, whenever the process or the machine died, and what has no such name is `
 attempt clears it away.
 """
 
-import fcntl
-import os
-import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from isthmus.gateway.backups.claimed_folder import claimed_folder
 from isthmus.gateway.backups.manifest import DATABASE, MANIFEST, FileDigest, Manifest, digest_of
+from isthmus.gateway.backups.places import place_of
 from isthmus.gateway.config.settings import GatewayConfig
-from isthmus.gateway.core.errors import AlreadyExistsError, BackupError, ConfigurationError, NotFoundError
+from isthmus.gateway.core.errors import AlreadyExistsError, BackupError, ConfigurationError
 from isthmus.gateway.durable_file import sync_directory, write_private
 from isthmus.gateway.key_file import read_key
 from isthmus.gateway.statement_key import STATEMENT_KEY_FILE
-from isthmus.gateway.store.database_file import check_file
-from isthmus.gateway.store.sqlite_copy import copy_database, verify_database
+from isthmus.gateway.store.sqlite_copy import verify_database
 
 
 def take_backup(
@@ -41,23 +39,22 @@ def take_backup(
         now: the time.
         software_version: of what takes it.
         with_key: whether the key that signs statements belongs to it.
-        progress: is told how many pages of the database are copied, and of how many.
+        progress: is told how much of the database is copied (pages, or rows), and of how much.
 
     Raises:
         NotFoundError: there is no database.
+        UnavailableError: the database server cannot be reached, or is being migrated.
         AlreadyExistsError: there is such a folder, or another process is about to make it.
-        ConfigurationError: the key is missing or open to others, or the database lies on a network file
-            system.
+        ConfigurationError: the key is missing or open to others, the database lies on a network file
+            system, or a newer release wrote it.
         BackupError: the copy is damaged.
         OSError: the disk refuses.
     """
-    database = config.database_file
-    if not database.is_file():
-        raise NotFoundError(f"there is no database {database}", fix="Is it the gateway's configuration?")
-    check_file(database)
+    place = place_of(config)
+    place.require()
     key = _read_statement_key(config.data_dir) if with_key else None
     with _partial_folder(destination) as partial:
-        facts = copy_database(database, partial / DATABASE, progress)
+        facts = place.copy_to(partial / DATABASE, progress)
         if verify_database(partial / DATABASE) != facts:
             raise BackupError("the copy differs from the database", fix="Take the backup again.")
         files: dict[str, FileDigest] = {DATABASE: digest_of(partial / DATABASE)}
@@ -106,32 +103,8 @@ def _partial_folder(destination: Path) -> Generator[Path]:
         raise ConfigurationError(
             f"there is no folder {destination.parent}", fix="Make it, or name another one."
         )
-    partial = destination.with_name(f"{destination.name}.partial")
-    partial.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _claim(descriptor, partial)
-        try:
-            yield partial
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    finally:
-        os.close(descriptor)
-
-
-def _claim(descriptor: int, partial: Path) -> None:
-    """Lock the folder, and empty it of what a process that was killed left there."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_still_there = os.path.samestat(os.fstat(descriptor), partial.stat())
-    except (BlockingIOError, FileNotFoundError):
-        is_still_there = False
-    if not is_still_there:
-        raise AlreadyExistsError(
-            f"another process is making {partial.name}", fix="Let it end, or name another folder."
-        )
-    for left in partial.iterdir():
-        left.unlink()
+    with claimed_folder(destination.with_name(f"{destination.name}.partial")) as partial:
+        yield partial
 
 
 def _exists(destination: Path) -> AlreadyExistsError:

@@ -139,6 +139,6 @@ class GatewayConfig:
             raise ConfigurationError(
                 "the store is PostgreSQL: there is no database file",
                 reason="STORE_IS_POSTGRESQL",
-                fix="Use the server's own tools for it; gateway run migrates it by itself.",
+                fix="Name a configuration of the embedded store.",
             )
         return self.database if self.database is not None else self.data_dir / "isthmus.db"

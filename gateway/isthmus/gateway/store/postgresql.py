@@ -9,15 +9,22 @@ from typing import TypeVar
 
 import psycopg
 
-from isthmus.gateway.core.errors import ConfigurationError, GatewayError, UnavailableError
+from isthmus.gateway.core.errors import ConfigurationError, GatewayError
 from isthmus.gateway.ports import Awaited, Listener, Reader
 from isthmus.gateway.store.group_commit import GroupCommitStore
-from isthmus.gateway.store.migrate import migrate_postgresql
-from isthmus.gateway.store.postgresql_connection import PostgresqlConnection, connect
+from isthmus.gateway.store.migrate import migrate
+from isthmus.gateway.store.postgresql_connection import (
+    PostgresqlConnection,
+    check_server,
+    connect,
+    unreachable,
+)
 from isthmus.gateway.store.postgresql_listener import Listener as NotificationListener
+from isthmus.gateway.store.postgresql_questions import PIN, PINNED
 from isthmus.gateway.store.postgresql_signals import Note, Sender, decode, encode_end, ended
 from isthmus.gateway.store.postgresql_transactions import PostgresqlTransactions
 from isthmus.gateway.store.reader import SnapshotReader
+from isthmus.gateway.store.schema_transaction import PostgresqlDatabase
 from isthmus.gateway.store.statements import Query
 
 T = TypeVar("T")
@@ -30,7 +37,6 @@ _AFTER_A_GAP: list[Note] = [["registry", "", ""], ["audit"]]
 
 
 _PIN = Query("", "INSERT INTO meta VALUES (%s::text, %s::text) ON CONFLICT (name) DO NOTHING")
-_PINNED = Query("", "SELECT value FROM meta WHERE name = %s::text")
 
 
 class PostgresqlSnapshots:
@@ -99,9 +105,9 @@ class PostgresqlStore(GroupCommitStore[PostgresqlConnection]):
             UnavailableError: the database cannot be asked now.
         """
         try:
-            pinned = await asyncio.to_thread(self._pin, f"pin/{name}", value)
+            pinned = await asyncio.to_thread(self._pin, f"{PIN}{name}", value)
         except psycopg.Error as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         if pinned != value:
             raise ConfigurationError(
                 f"the other gateways of this database have another {name}",
@@ -113,7 +119,7 @@ class PostgresqlStore(GroupCommitStore[PostgresqlConnection]):
         connection = connect(self._dsn, purpose="check")
         try:
             connection.execute(_PIN, (name, value))
-            (pinned,) = connection.execute(_PINNED, (name,)).fetchone()
+            (pinned,) = connection.execute(PINNED, (name,)).fetchone()
         finally:
             connection.close()
         return str(pinned)
@@ -121,13 +127,13 @@ class PostgresqlStore(GroupCommitStore[PostgresqlConnection]):
     def _open(self) -> None:
         try:
             # Before anything is written: an unsafe server is refused as it is.
-            connect(self._dsn, purpose="check").close()
-            migrate_postgresql(self._dsn)
+            check_server(self._dsn)
+            migrate(PostgresqlDatabase(self._dsn))
             self._listener.start()
             self._start()
         except psycopg.OperationalError as error:
             self._listener.stop()
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         except psycopg.Error as error:
             self._listener.stop()
             raise ConfigurationError(
@@ -179,13 +185,3 @@ class PostgresqlStore(GroupCommitStore[PostgresqlConnection]):
                         asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._tell_soon, chosen)
                 except Exception:
                     _logger.exception("a listener failed")
-
-
-def _unreachable(error: psycopg.Error) -> UnavailableError:
-    # What the driver says may name the user and the address, not the password; the log has it as the cause.
-    return UnavailableError(
-        f"the database cannot be reached: {type(error).__name__}",
-        reason="STORE_UNAVAILABLE",
-        fix="Is the server up, and are address, user and password of store.dsn right?",
-        retry_after_seconds=1.0,
-    )

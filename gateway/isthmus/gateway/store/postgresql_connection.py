@@ -11,10 +11,11 @@ from typing import Any
 
 import psycopg
 from psycopg.adapt import Dumper
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.types.string import BytesBinaryDumper, StrBinaryDumper
 
-from isthmus.gateway.core.errors import ConfigurationError
+from isthmus.gateway.core.errors import ConfigurationError, UnavailableError
 from isthmus.gateway.store.driver import Result
 from isthmus.gateway.store.statements import Query
 
@@ -191,6 +192,51 @@ _DUMPERS: Mapping[type, type[Dumper]] = {
     _NullText: _NullTextDumper,
     _NullBytes: _NullBytesDumper,
 }
+
+
+def unreachable(error: psycopg.Error) -> UnavailableError:
+    """Return what is said of a database that cannot be reached.
+
+    What the driver says may name the user and the address, not the password; the log has it as the cause.
+    """
+    return UnavailableError(
+        f"the database cannot be reached: {type(error).__name__}",
+        reason="STORE_UNAVAILABLE",
+        fix="Is the server up, and are address, user and password of store.dsn right?",
+        retry_after_seconds=1.0,
+    )
+
+
+def check_server(dsn: str) -> None:
+    """Look whether a server keeps what it acknowledges; nothing is written.
+
+    Raises:
+        ConfigurationError: it does not, or the DSN is none.
+        UnavailableError: it cannot be reached.
+    """
+    called(dsn)
+    try:
+        connect(dsn, purpose="check").close()
+    except psycopg.OperationalError as error:
+        raise unreachable(error) from error
+
+
+def called(dsn: str) -> str:
+    """Return what people call a database: where it is, never who logs in or with what.
+
+    Raises:
+        ConfigurationError: the DSN is none.
+    """
+    try:
+        parts = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        # What the driver says of it may be a part of it.
+        raise ConfigurationError(
+            "the DSN is no connection string of PostgreSQL",
+            fix="Write it as postgresql://user@host/database, or as host=… dbname=….",
+        ) from None
+    port = f":{parts['port']}" if "port" in parts else ""
+    return f"postgresql://{parts.get('host', '')}{port}/{parts.get('dbname', '')}"
 
 
 def check_settings(raw: psycopg.Connection[Any], settings: Mapping[str, str] = _SESSION) -> None:

@@ -12,6 +12,7 @@ from isthmus.gateway.store.database_file import FileLock, prepare_file
 from isthmus.gateway.store.group_commit import GroupCommitStore
 from isthmus.gateway.store.migrate import migrate
 from isthmus.gateway.store.reader import SnapshotReader
+from isthmus.gateway.store.schema_transaction import SqliteFile
 from isthmus.gateway.store.sqlite_transactions import SqliteTransactions
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class SqliteStore(GroupCommitStore[sqlite3.Connection]):
         prepare_file(self._path)
         self._lock.acquire()
         try:
-            migrate(f"sqlite:///{self._path}")
+            migrate(SqliteFile(self._path))
             self._start()
         except BaseException as error:
             self._release()

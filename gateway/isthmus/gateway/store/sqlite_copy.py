@@ -4,28 +4,19 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from isthmus.gateway.core.errors import BackupError
 from isthmus.gateway.durable_file import sync_file
 from isthmus.gateway.store.connection import READER_SETTINGS, connect
+from isthmus.gateway.store.database_facts import DatabaseFacts, read_facts
 
 # A pause between so many pages lets the caller say how far it is.
 _PAGES = 4096
 # A restored log goes on in the next era of places: whoever followed the log beyond the backup sees what comes
 # after the restore, because no place is given twice. JavaScript's numbers have room for 8192 eras.
 ERA = 2**40
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseFacts:
-    """What a database says of itself."""
-
-    schema: str
-    last_audit_position: int
-    open_operations: int
 
 
 def copy_database(source: Path, target: Path, progress: Callable[[int, int], None]) -> DatabaseFacts:
@@ -44,10 +35,10 @@ def copy_database(source: Path, target: Path, progress: Callable[[int, int], Non
     """
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
-        with closing(connect(source, READER_SETTINGS)) as reading, closing(_unsynced(target)) as writing:
+        with closing(connect(source, READER_SETTINGS)) as reading, closing(open_unsynced(target)) as writing:
             # A snapshot for the whole copy: without it each commit of the gateway would begin it anew.
             reading.execute("BEGIN")
-            facts = _facts(reading)
+            facts = read_facts(reading)
             reading.backup(writing, pages=_PAGES, progress=lambda _, left, all_: progress(all_ - left, all_))
             reading.execute("COMMIT")
     except sqlite3.Error as error:
@@ -72,7 +63,7 @@ def verify_database(path: Path) -> DatabaseFacts:
                     f"{path} is damaged: {'; '.join(str(row[0]) for row in rows)}",
                     fix="Use another backup; if the database itself is damaged, restore the last good one.",
                 )
-            return _facts(connection)
+            return read_facts(connection)
     except sqlite3.Error as error:
         raise BackupError(
             f"{path} cannot be read: {error}", fix="Use another backup: this is no whole database of Isthmus."
@@ -98,18 +89,10 @@ def fold_log(path: Path) -> None:
     sync_file(path)
 
 
-def _unsynced(path: Path) -> sqlite3.Connection:
+def open_unsynced(path: Path) -> sqlite3.Connection:
+    """Open a file that becomes a copy, to be synced once it is whole."""
     # Neither journal nor sync: the copy has no name that anybody knows before it is whole and synced.
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = OFF")
     connection.execute("PRAGMA synchronous = OFF")
     return connection
-
-
-def _facts(connection: sqlite3.Connection) -> DatabaseFacts:
-    (schema,) = connection.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
-    (last,) = connection.execute("SELECT coalesce(max(position), 0) FROM audit_events").fetchone()
-    (open_operations,) = connection.execute(
-        "SELECT count(*) FROM operations WHERE next_timeout_at IS NOT NULL"
-    ).fetchone()
-    return DatabaseFacts(schema=schema, last_audit_position=last, open_operations=open_operations)

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from isthmus.gateway.store.migrations.code_points import compare_by_code_points
 from isthmus.gateway.store.schema import metadata
 
 if context.is_offline_mode():
@@ -15,5 +16,6 @@ else:
         # SQLite cannot alter most of a table; Alembic then copies it.
         render_as_batch=True,
     )
+compare_by_code_points(context.get_context().dialect)
 with context.begin_transaction():
     context.run_migrations()

@@ -81,6 +81,13 @@ def upgrade(connection: Connection) -> None:
     connection.execute(insert(meta).values(name=_OLDEST_GATEWAY, value=oldest))
 
 
+def create(connection: Connection, revision: str) -> None:
+    """Make the schema of a revision in an empty database, in the open transaction."""
+    config = migration_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
 def oldest_gateway(scripts: ScriptDirectory) -> str:
     """Return the revision that a gateway has to know to serve the newest schema.
 
