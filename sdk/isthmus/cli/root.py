@@ -21,11 +21,14 @@ DraftFile = Annotated[Path, typer.Argument(help="The draft; public, pass it on a
 
 
 @app.command()
-def new(
+def new(  # noqa: PLR0917 - typer names them
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="Where to put the private key.", dir_okay=False)],
-    namespace: Annotated[str, typer.Option(help="Whose root it will be a key of.")],
     trust_domain: Annotated[str, typer.Option(help="The deployment, as `isthmus keys show` prints it.")],
+    namespace: Annotated[str | None, typer.Option(help="Whose root it will be a key of.")] = None,
+    organization: Annotated[
+        str | None, typer.Option(help="Or of which organization: see isthmus trust bundle --help.")
+    ] = None,
     signer: Annotated[
         bool, typer.Option("--signer", help="Make a signer key instead: the root delegates to it.")
     ] = False,
@@ -39,10 +42,13 @@ def new(
     from isthmus.wire.names import check_namespace, check_trust_domain
 
     chosen = invocation(ctx)
+    if (namespace is None) == (organization is None) or (signer and namespace is None):
+        raise CliError("whose key? Give --namespace, or --organization for one that signs its bundles")
+    role = KeyRole.ROOT if organization is None else KeyRole.ORGANIZATION
     about = KeyFile(
-        role=KeyRole.SIGNER if signer else KeyRole.ROOT,
+        role=KeyRole.SIGNER if signer else role,
         trust_domain=check_trust_domain(trust_domain),
-        namespace=check_namespace(namespace),
+        namespace=check_namespace(namespace or organization or ""),
     )
     passphrase = read_passphrase(chosen.load_profile(), chosen.environment, confirm=True)
     key = HybridPrivateKey.generate()

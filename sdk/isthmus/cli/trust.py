@@ -4,18 +4,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli import trust_bundle
 from isthmus.cli.exit_code import CliError, ExitCode
+from isthmus.cli.fingerprint import parse_fingerprint
 from isthmus.cli.invocation import invocation
 from isthmus.cli.moment import moment_of, now_ms
+from isthmus.cli.trust_store_file import open_trust_store
 
 if TYPE_CHECKING:
-    from isthmus.keys.trust import TrustedNamespace, TrustStore
+    from isthmus.keys.trusted import TrustedNamespace
 
 app = typer.Typer(no_args_is_help=True, help="Trust: pin other teams by the fingerprint of their root key.")
-COLUMNS = ("namespace", "fingerprint", "endpoints", "pinned_by", "keyset_version")
-_PREFIX = "SHA256:"
-_DIGITS = 64
+COLUMNS = ("namespace", "fingerprint", "endpoints", "pinned_by", "ends_at", "keyset_version", "conflicts")
 _VERIFIED = "verified"
+
+
+app.add_typer(trust_bundle.app, name="bundle")
 
 
 @app.command()
@@ -37,7 +41,7 @@ def add(
     ] = False,
 ) -> None:
     """Pin a namespace's root key, and endpoints to the namespace."""
-    trusted = _store(ctx).add(
+    trusted = open_trust_store(ctx).add(
         namespace, parse_fingerprint(fingerprint), endpoints=tuple(endpoint or ()), move_endpoints=move
     )
     invocation(ctx).output.document(_document(trusted))
@@ -45,9 +49,22 @@ def add(
 
 @app.command("list")
 def list_(ctx: typer.Context) -> None:
-    """List what is pinned."""
-    found = [_document(trusted) for trusted in _store(ctx).namespaces()]
-    invocation(ctx).output.rows(found, COLUMNS, empty="Nobody is trusted yet; see isthmus trust add --help.")
+    """List who is pinned, and by whom: you, or the bundle of an organization."""
+    everything = open_trust_store(ctx).everything()
+    found = [_document(trusted) for _, trusted in sorted(everything.namespaces.items())]
+    found += [
+        {
+            "namespace": namespace,
+            "conflicts": [f"{' and '.join(names)} name different roots: pin it yourself"],
+        }
+        for namespace, names in sorted(everything.contested_namespaces.items())
+    ]
+    output = invocation(ctx).output
+    output.rows(found, COLUMNS, empty="Nobody is trusted yet; see isthmus trust add --help.")
+    for endpoint, names in sorted(everything.contested_endpoints.items()):
+        output.note(
+            f"{' and '.join(names)} give the endpoint {endpoint} to different namespaces: pin it yourself."
+        )
 
 
 @app.command()
@@ -56,11 +73,21 @@ def remove(
     namespace: Annotated[str, typer.Argument(help="The other team.")],
 ) -> None:
     """Forget a namespace and its endpoints: nothing is sealed to it or believed of it any more."""
-    store = _store(ctx)
-    if store.trusted(namespace) is None:
+    store = open_trust_store(ctx)
+    trusted = store.trusted(namespace)
+    if trusted is None:
         raise CliError(f"{namespace} is not pinned", code=ExitCode.NOT_FOUND)
+    if trusted.expires_at_ms is not None:
+        raise CliError(
+            f"{namespace} is not pinned here: the bundle of {' and '.join(trusted.organizations)} vouches for"
+            " it, and goes on until the organization leaves it out (or: isthmus trust bundle remove)",
+            code=ExitCode.CONFLICT,
+        )
     store.remove(namespace)
-    invocation(ctx).output.note(f"{namespace} is no longer trusted.")
+    note = f"{namespace} is no longer trusted."
+    if trusted.organizations or store.trusted(namespace) is not None:
+        note = f"The pin of {namespace} is gone; a bundle still vouches for it: see isthmus trust list."
+    invocation(ctx).output.note(note)
 
 
 @app.command()
@@ -77,9 +104,9 @@ def verify(
     from isthmus.cli.connection import open_connection
     from isthmus.cli.keyset_directory import GatewayKeysets
     from isthmus.keys.directory import KeysetCache
-    from isthmus.keys.errors import KeysetRejectedError
+    from isthmus.keys.errors import KeysetRejectedError, TrustError
 
-    store = _store(ctx)
+    store = open_trust_store(ctx)
     wanted = namespace or [trusted.namespace for trusted in store.namespaces()]
     found: list[dict[str, Any]] = []
     with open_connection(ctx) as gateway:
@@ -92,7 +119,7 @@ def verify(
                 continue
             try:
                 verified = cache.accept(name, signed)
-            except KeysetRejectedError as error:
+            except (KeysetRejectedError, TrustError) as error:
                 verdict["verdict"] = str(error)
             else:
                 verdict |= {"verdict": _VERIFIED, "keyset_version": verified.keyset.version}
@@ -102,35 +129,18 @@ def verify(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def parse_fingerprint(text: str) -> bytes:
-    """Read ``SHA256:`` and 64 hexadecimal digits. Raises CliError."""
-    digits = text.strip().removeprefix(_PREFIX).replace(":", "")
-    try:
-        fingerprint = bytes.fromhex(digits)
-    except ValueError:
-        fingerprint = b""
-    if len(digits) != _DIGITS or len(fingerprint) * 2 != _DIGITS:
-        raise CliError(f"{text!r} is no fingerprint: it is {_PREFIX} and {_DIGITS} hexadecimal digits")
-    return fingerprint
-
-
-def _store(ctx: typer.Context) -> "TrustStore":
-    from isthmus.cli.keyring_file import open_keyring
-    from isthmus.keys.trust import TrustStore
-
-    profile = invocation(ctx).load_profile()
-    if profile.trust_store is None:
-        raise CliError("which trust store? Set trust_store in the profile, or ISTHMUS_TRUST_STORE")
-    return TrustStore(profile.trust_store, trust_domain=open_keyring(ctx).trust_domain)
-
-
 def _document(trusted: "TrustedNamespace") -> dict[str, Any]:
     from isthmus.wire.keyset import format_fingerprint
 
+    pinned_by = [f"bundle of {organization}" for organization in trusted.organizations]
+    if trusted.expires_at_ms is None:
+        pinned_by.insert(0, "the gateway, on first use" if trusted.on_first_use else "a person")
     return {
         "namespace": trusted.namespace,
         "fingerprint": format_fingerprint(trusted.fingerprint),
         "endpoints": list(trusted.endpoints),
-        "pinned_by": "the gateway, on first use" if trusted.on_first_use else "a person",
+        "pinned_by": ", ".join(pinned_by),
+        "ends_at": None if trusted.expires_at_ms is None else moment_of(trusted.expires_at_ms),
         "keyset_version": None if trusted.seen is None else trusted.seen.keyset.version,
+        "conflicts": list(trusted.conflicts),
     }

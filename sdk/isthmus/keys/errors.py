@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from isthmus.wire.chain import ChainProblem
+from isthmus.wire.chain import ChainError, ChainProblem
 
 
 class KeysError(Exception):
@@ -23,6 +23,17 @@ class CustodyUnavailableError(CustodyError):
 
 class TrustError(KeysError):
     """A namespace or endpoint is not pinned, or pinned in a contradictory way."""
+
+
+class BundleExpiredError(TrustError):
+    """Only bundles vouch for a namespace or an endpoint, and they have ended."""
+
+    def __init__(self, what: str, organizations: tuple[str, ...]) -> None:
+        super().__init__(
+            f"{what} is vouched for by the bundle of {' and '.join(organizations)} alone, which has ended:"
+            " take the newest one in, with: isthmus trust bundle update FILE; or pin it yourself, with:"
+            " isthmus trust add"
+        )
 
 
 class DirectoryUnreachableError(KeysError):
@@ -49,6 +60,28 @@ class KeysetRejectedError(KeysError):
         super().__init__(f"{said}; {_ADVICE[problem]}" if problem in _ADVICE else said)
         self.problem = problem
         self.namespace = namespace
+
+
+_ADVICE_ON_BUNDLES: Final = {
+    ChainProblem.PIN: "the pinned root of the organization is not among those that vouch for it: compare the"
+    " fingerprint with the people who hold that root",
+    ChainProblem.TOO_FEW_SIGNERS: "it lacks signatures, see: isthmus trust bundle show FILE",
+    ChainProblem.ROLLBACK: "a newer one was taken in before: look for the newest",
+    ChainProblem.EQUIVOCATION: "another one with its number was taken in before: tell the people who sign",
+    ChainProblem.EXPIRED: "look for a newer one, or ask the people who sign for one",
+    ChainProblem.FUTURE: "compare the clocks of the two machines",
+}
+
+
+class BundleRejectedError(KeysError):
+    """A bundle that the pinned root of its organization does not vouch for, or an older one."""
+
+    def __init__(self, error: ChainError, organization: str) -> None:
+        said = f"the bundle of {organization} is refused: {error.problem}: {error}"
+        advice = _ADVICE_ON_BUNDLES.get(error.problem)
+        super().__init__(said if advice is None else f"{said}; {advice}")
+        self.problem = error.problem
+        self.organization = organization
 
 
 class NoSealingKeyError(KeysError):

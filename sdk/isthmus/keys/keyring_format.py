@@ -69,6 +69,8 @@ class KeyRole(Enum):
 
     ROOT = "root"
     SIGNER = "signer"
+    ORGANIZATION = "organization"
+    """A key of the root of an organization, whose name stands in place of the namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

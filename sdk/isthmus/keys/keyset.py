@@ -35,6 +35,8 @@ class Pin:
     trust_domain: str
     fingerprint: bytes
     """The hash of the pinned root, 32 bytes."""
+    expires_at_ms: int | None = None
+    """When it ends, where only bundles of organizations vouch for it."""
 
 
 class VerifiedKeyset:
@@ -119,7 +121,8 @@ def verify_keyset(
             check_time(chain, now_ms)
         if known is not None:
             check_same_keys(chain.keyset, known)
-        return VerifiedKeyset(chain.keyset, chain.expires_at_ms), chain
+        ends_ms = (chain.expires_at_ms, *([] if pin.expires_at_ms is None else [pin.expires_at_ms]))
+        return VerifiedKeyset(chain.keyset, min(ends_ms)), chain
     except ChainError as error:
         raise KeysetRejectedError(error.problem, pin.namespace) from None
     except ValueError:

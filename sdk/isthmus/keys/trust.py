@@ -1,53 +1,79 @@
 """Whom this end trusts: which root belongs to which namespace, which namespace to which endpoint.
 
-All of it comes from people, not from the gateway, and no answer of the gateway changes it. The one exception
-is trust on first use, for development: it must be switched on, and a pin that came from it says so for ever.
+All of it comes from people, not from the gateway, and no answer of the gateway changes it: pins of one's own,
+and bundles that an organization signed (``isthmus.keys.trusted`` says what they come to together). The one
+exception is trust on first use, for development: it must be switched on, and a pin that came from it says so
+for ever.
 
-The file also remembers the newest root, delegation and keyset seen of each namespace, so that an older one is
-refused even after a restart.
+The file also remembers the newest root, delegation and keyset seen of each namespace, and the newest root and
+bundle of each organization, so that an older one is refused even after a restart.
 """
 
-import json
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import RLock
-from types import MappingProxyType
-from typing import Any, Final
 
-from isthmus.keys.errors import KeyringError, TrustError
+from isthmus.keys.bundle import accept_bundle
+from isthmus.keys.errors import BundleExpiredError, KeyringError, TrustError
 from isthmus.keys.keyset import Pin
 from isthmus.keys.private_file import FileVersion, exclusive, read_private, replace_private, version_of
-from isthmus.wire.chain import Mark, Marks
-from isthmus.wire.errors import WireFormatError
-from isthmus.wire.names import DIGEST_BYTES, check_endpoint, check_namespace, check_trust_domain
+from isthmus.keys.trust_file import check_pins, decode_trust, encode_trust
+from isthmus.keys.trusted import (
+    AcceptedBundle,
+    Observed,
+    TrustContents,
+    Trusted,
+    TrustedNamespace,
+    combine,
+    seen_under,
+)
+from isthmus.wire.bundle_statement import SignedBundle
+from isthmus.wire.chain import Marks
+from isthmus.wire.names import check_trust_domain
 
-FORMAT: Final = "isthmus-trust/2"
 
+@dataclass(slots=True, kw_only=True)
+class _Changing:
+    """The contents of a store while one changes them."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrustedNamespace:
-    """What is pinned about one namespace, and what was seen of it."""
+    own: dict[str, TrustedNamespace] = field(default_factory=dict)
+    bundles: dict[str, AcceptedBundle] = field(default_factory=dict)
+    observed: dict[str, Observed] = field(default_factory=dict)
 
-    namespace: str
-    fingerprint: bytes
-    endpoints: tuple[str, ...] = ()
-    """Endpoints that belong to it, sorted."""
-    on_first_use: bool = False
-    """Whether the fingerprint came from the gateway: fit for development only."""
-    seen: Marks | None = None
+    def contents(self) -> TrustContents:
+        """Return them as they are now, without what was seen of those whom no bundle vouches for."""
+        namespaces = combine(TrustContents(own=self.own, bundles=self.bundles)).namespaces
+        observed = {name: seen for name, seen in self.observed.items() if name in namespaces}
+        return TrustContents(own=dict(self.own), bundles=dict(self.bundles), observed=observed)
 
 
 class TrustStore:
     """Pins, in a private file or in memory. Safe to share between threads and processes."""
 
-    __slots__ = ("_first_use", "_lock", "_name", "_path", "_trusted", "_version", "trust_domain")
+    __slots__ = (
+        "_clock_ms",
+        "_contents",
+        "_first_use",
+        "_lock",
+        "_name",
+        "_path",
+        "_trusted",
+        "_version",
+        "trust_domain",
+    )
 
     trust_domain: str
 
     def __init__(
-        self, path: Path | None, *, trust_domain: str, allow_trust_on_first_use: bool = False
+        self,
+        path: Path | None,
+        *,
+        trust_domain: str,
+        allow_trust_on_first_use: bool = False,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """Open a trust store; a file that is not there yet is an empty one, ``None`` lives in memory only.
 
@@ -60,30 +86,51 @@ class TrustStore:
         self._name = "the trust store" if path is None else f"the trust store {path}"
         self._first_use = allow_trust_on_first_use
         self._lock = RLock()
+        self._clock_ms = clock_ms
         self._version: FileVersion | None = None
-        self._trusted: MappingProxyType[str, TrustedNamespace] = MappingProxyType({})
+        self._use(TrustContents())
         self._reload()
+
+    @property
+    def path(self) -> Path | None:
+        """Where the file is; None: in memory only."""
+        return self._path
 
     def namespaces(self) -> tuple[TrustedNamespace, ...]:
-        """Return everything that is pinned, sorted by namespace."""
+        """Return everybody who is pinned, or vouched for by a bundle, sorted by namespace."""
+        namespaces = self.everything().namespaces
+        return tuple(namespaces[name] for name in sorted(namespaces))
+
+    def everything(self) -> Trusted:
+        """Return whom pins and bundles make one trust, and what bundles contradict each other about."""
         self._reload()
-        return tuple(self._trusted[name] for name in sorted(self._trusted))
+        return self._trusted
 
     def trusted(self, namespace: str) -> TrustedNamespace | None:
-        """Return what is pinned about a namespace."""
-        found = self._trusted.get(namespace)
+        """Return what is pinned about a namespace, by oneself or by a bundle, even one that has ended."""
+        found = self._trusted.namespaces.get(namespace)
         if found is None:
             self._reload()
-            found = self._trusted.get(namespace)
+            found = self._trusted.namespaces.get(namespace)
         return found
 
     def namespace_of_endpoint(self, endpoint: str) -> str:
-        """Return the namespace that an endpoint is pinned to. Raises TrustError when it is pinned to none."""
-        for _ in range(2):
-            for trusted in self._trusted.values():
-                if endpoint in trusted.endpoints:
-                    return trusted.namespace
+        """Return the namespace that an endpoint is pinned to.
+
+        Raises:
+            TrustError: it is pinned to none, or bundles contradict each other about it.
+            BundleExpiredError: only bundles say whose it is, and they have ended.
+        """
+        owner = self._trusted.endpoints.get(endpoint)
+        if owner is None or self._is_over(owner.expires_at_ms):
             self._reload()
+            owner = self._trusted.endpoints.get(endpoint)
+        if owner is not None:
+            if self._is_over(owner.expires_at_ms):
+                raise BundleExpiredError(f"the endpoint {endpoint}", owner.organizations)
+            return owner.namespace
+        if endpoint in self._trusted.contested_endpoints:
+            raise _contested(f"the endpoint {endpoint}", self._trusted.contested_endpoints[endpoint])
         raise self._no_owner(endpoint)
 
     def pin(self, namespace: str, presented: bytes | None = None) -> Pin:
@@ -93,17 +140,31 @@ class TrustStore:
         the namespace and trust on first use is on, it is the pin, stored as soon as a keyset verified.
 
         Raises:
-            TrustError: the namespace is not pinned.
+            TrustError: the namespace is not pinned, or bundles contradict each other about it.
+            BundleExpiredError: only bundles vouch for it, and they have ended.
 
         """
         trusted = self.trusted(namespace)
+        if trusted is not None and self._is_over(trusted.expires_at_ms):
+            self._reload()
+            trusted = self.trusted(namespace)
+        expires_at_ms = None
         if trusted is not None:
-            fingerprint = trusted.fingerprint
+            if self._is_over(trusted.expires_at_ms):
+                raise BundleExpiredError(f"the namespace {namespace}", trusted.organizations)
+            fingerprint, expires_at_ms = trusted.fingerprint, trusted.expires_at_ms
+        elif namespace in self._trusted.contested_namespaces:
+            raise _contested(f"the namespace {namespace}", self._trusted.contested_namespaces[namespace])
         elif presented is not None and self._first_use:
             fingerprint = presented
         else:
             raise self._not_trusted(namespace)
-        return Pin(namespace=namespace, trust_domain=self.trust_domain, fingerprint=fingerprint)
+        return Pin(
+            namespace=namespace,
+            trust_domain=self.trust_domain,
+            fingerprint=fingerprint,
+            expires_at_ms=expires_at_ms,
+        )
 
     def add(
         self,
@@ -123,7 +184,8 @@ class TrustStore:
                 namespace already.
 
         """
-        with self._changing() as trusted:
+        with self._changing() as changing:
+            trusted = changing.own
             before = trusted.get(namespace)
             if before is not None and before.seen is not None and before.seen.root.hash == fingerprint:
                 # The root that is pinned vouched for this one: the team rotated its root.
@@ -134,11 +196,15 @@ class TrustStore:
                 )
             if move_endpoints:
                 _release(trusted, endpoints)
-            known = trusted.get(namespace) or TrustedNamespace(namespace=namespace, fingerprint=fingerprint)
+            known = trusted.get(namespace) or TrustedNamespace(
+                namespace=namespace,
+                fingerprint=fingerprint,
+                seen=seen_under(changing.observed.get(namespace), fingerprint),
+            )
             # A person confirmed the fingerprint now, wherever it came from before.
             known = replace(known, endpoints=_merge(known.endpoints, endpoints), on_first_use=False)
             trusted[namespace] = known
-        return known
+        return self._trusted.namespaces.get(namespace, known)
 
     def add_endpoint_on_first_use(self, namespace: str, endpoint: str) -> None:
         """Pin an endpoint to a namespace because the gateway said so.
@@ -147,23 +213,77 @@ class TrustStore:
             TrustError: trust on first use is off, or the endpoint is pinned to another namespace.
 
         """
-        if not self._first_use:
+        if not self._first_use or endpoint in self._trusted.contested_endpoints:
             raise self._no_owner(endpoint)
-        with self._changing() as trusted:
+        with self._changing() as changing:
+            trusted = changing.own
             known = trusted.get(namespace)
             if known is None:
                 raise self._not_trusted(namespace)
             trusted[namespace] = replace(known, endpoints=_merge(known.endpoints, (endpoint,)))
 
     def remove(self, namespace: str) -> None:
-        """Forget a namespace with its endpoints. Nothing happens when it is not pinned."""
-        with self._changing() as trusted:
-            trusted.pop(namespace, None)
+        """Forget one's own pin of a namespace, with its endpoints. Nothing happens when there is none.
+
+        A bundle that vouches for the namespace goes on doing so.
+        """
+        with self._changing() as changing:
+            forgotten = changing.own.pop(namespace, None)
+            if forgotten is not None and forgotten.seen is not None:
+                # For those whom a bundle vouches for; of the others nothing is kept.
+                changing.observed[namespace] = Observed(
+                    fingerprint=forgotten.fingerprint, seen=forgotten.seen
+                )
+
+    def bundles(self) -> tuple[AcceptedBundle, ...]:
+        """Return the newest bundle of each organization, sorted by organization."""
+        self._reload()
+        return tuple(bundle for _, bundle in sorted(self._contents.bundles.items()))
+
+    def take_bundle(
+        self, signed: SignedBundle, *, fingerprint: bytes | None = None, dry_run: bool = False
+    ) -> AcceptedBundle:
+        """Trust whom an organization vouches for from now on, instead of whom its last bundle did.
+
+        Args:
+            signed: as it was passed on.
+            fingerprint: of the organization's root, as a person compared it; None for an organization whose
+                root is pinned already. Repeated with the same values it changes nothing.
+            dry_run: only say what it would be.
+
+        Raises:
+            BundleRejectedError: it breaks a rule, or is older than the one that is there.
+            TrustError: the root of the organization is not pinned, or another one is.
+        """
+        if dry_run:
+            return self._accepted(
+                signed, fingerprint, {one.bundle.organization: one for one in self.bundles()}
+            )
+        with self._changing() as changing:
+            accepted = self._accepted(signed, fingerprint, changing.bundles)
+            changing.bundles[accepted.bundle.organization] = accepted
+        return accepted
+
+    def _accepted(
+        self, signed: SignedBundle, fingerprint: bytes | None, known: Mapping[str, AcceptedBundle]
+    ) -> AcceptedBundle:
+        return accept_bundle(
+            signed,
+            trust_domain=self.trust_domain,
+            fingerprint=fingerprint,
+            known=known,
+            now_ms=self._clock_ms(),
+        )
+
+    def remove_bundle(self, organization: str) -> None:
+        """Forget an organization: whom only it vouches for is not trusted any more."""
+        with self._changing() as changing:
+            changing.bundles.pop(organization, None)
 
     def seen(self, namespace: str) -> Marks | None:
         """Return the newest statements that were ever verified."""
         self._reload()
-        trusted = self._trusted.get(namespace)
+        trusted = self._trusted.namespaces.get(namespace)
         return None if trusted is None else trusted.seen
 
     def record_seen(self, pin: Pin, seen: Marks) -> None:
@@ -175,12 +295,15 @@ class TrustStore:
 
         """
         namespace = pin.namespace
-        if (known := self._trusted.get(namespace)) is not None and known.seen == seen:
+        if (known := self._trusted.namespaces.get(namespace)) is not None and known.seen == seen:
             return
-        with self._changing() as trusted:
-            known = trusted.get(namespace)
-            if known is None and self._first_use:
+        with self._changing() as changing:
+            # Not from what is being changed: nothing of it is yet.
+            known = self._trusted.namespaces.get(namespace)
+            is_new = known is None and namespace not in self._trusted.contested_namespaces
+            if is_new and self._first_use:
                 known = TrustedNamespace(namespace=namespace, fingerprint=pin.fingerprint, on_first_use=True)
+                changing.own[namespace] = known
             if known is None or known.fingerprint != pin.fingerprint:
                 raise self._not_trusted(namespace)
             newest = seen if known.seen is None else _newest(known.seen, seen)
@@ -188,7 +311,13 @@ class TrustStore:
                 raise TrustError(
                     f"two keysets of {namespace} have the same version: {self._name} knows another one"
                 )
-            trusted[namespace] = replace(known, seen=newest)
+            if (own := changing.own.get(namespace)) is not None:
+                changing.own[namespace] = replace(own, seen=newest)
+            else:
+                changing.observed[namespace] = Observed(fingerprint=known.fingerprint, seen=newest)
+
+    def _is_over(self, expires_at_ms: int | None) -> bool:
+        return expires_at_ms is not None and self._clock_ms() >= expires_at_ms
 
     def _no_owner(self, endpoint: str) -> TrustError:
         return TrustError(f"no trusted namespace is pinned for the endpoint {endpoint} in {self._name}")
@@ -199,22 +328,30 @@ class TrustStore:
         )
 
     @contextmanager
-    def _changing(self) -> Generator[dict[str, TrustedNamespace]]:
+    def _changing(self) -> Generator[_Changing]:
         with self._lock:
             if self._path is None:
-                trusted = dict(self._trusted)
-                yield trusted
-                _check(trusted)
-                self._trusted = MappingProxyType(trusted)
+                changing = self._change()
+                yield changing
+                check_pins(changing.own)
+                self._use(changing.contents())
                 return
             with exclusive(self._path):
                 self._reload()
-                trusted = dict(self._trusted)
-                yield trusted
-                if trusted != dict(self._trusted):
-                    _check(trusted)
-                    replace_private(self._path, _encode(self.trust_domain, trusted))
+                changing = self._change()
+                yield changing
+                contents = changing.contents()
+                if contents != self._contents:
+                    check_pins(contents.own)
+                    replace_private(self._path, encode_trust(self.trust_domain, contents))
                     self._reload()
+
+    def _change(self) -> _Changing:
+        now = self._contents
+        return _Changing(own=dict(now.own), bundles=dict(now.bundles), observed=dict(now.observed))
+
+    def _use(self, contents: TrustContents) -> None:
+        self._contents, self._trusted = contents, combine(contents)
 
     def _reload(self) -> None:
         if self._path is None:
@@ -225,11 +362,12 @@ class TrustStore:
                     return
                 data, self._version = read_private(self._path)
             except FileNotFoundError:
-                self._version, self._trusted = None, MappingProxyType({})
+                self._version = None
+                self._use(TrustContents())
                 return
             except KeyringError as error:
                 raise TrustError(str(error)) from None
-            self._trusted = MappingProxyType(_decode(data, self.trust_domain, self._name))
+            self._use(decode_trust(data, self.trust_domain, self._name))
 
 
 def _newest(known: Marks, seen: Marks) -> Marks | None:
@@ -252,74 +390,8 @@ def _merge(endpoints: tuple[str, ...], added: tuple[str, ...]) -> tuple[str, ...
     return tuple(sorted({*endpoints, *added}))
 
 
-def _check(trusted: dict[str, TrustedNamespace]) -> None:
-    owners: dict[str, str] = {}
-    for entry in trusted.values():
-        try:
-            check_namespace(entry.namespace)
-            for endpoint in entry.endpoints:
-                check_endpoint(endpoint)
-        except WireFormatError as error:
-            raise TrustError(str(error)) from None
-        if len(entry.fingerprint) != DIGEST_BYTES:
-            raise TrustError(f"the fingerprint of {entry.namespace} is not {DIGEST_BYTES} bytes")
-        for endpoint in entry.endpoints:
-            owner = owners.setdefault(endpoint, entry.namespace)
-            if owner != entry.namespace:
-                raise TrustError(f"the endpoint {endpoint} is pinned to {owner} and to {entry.namespace}")
-
-
-def _encode(trust_domain: str, trusted: dict[str, TrustedNamespace]) -> bytes:
-    entries = [
-        {
-            "namespace": entry.namespace,
-            "fingerprint": entry.fingerprint.hex(),
-            "endpoints": list(entry.endpoints),
-            "on_first_use": entry.on_first_use,
-            "seen": None if entry.seen is None else _encode_seen(entry.seen),
-        }
-        for _, entry in sorted(trusted.items())
-    ]
-    document = {"format": FORMAT, "trust_domain": trust_domain, "namespaces": entries}
-    return json.dumps(document, indent=2).encode() + b"\n"
-
-
-def _decode(data: bytes, trust_domain: str, name: str) -> dict[str, TrustedNamespace]:
-    try:
-        document = json.loads(data)
-        if document["format"] != FORMAT:
-            raise TrustError(f"{name} is not of the format {FORMAT}")
-        if document["trust_domain"] != trust_domain:
-            raise TrustError(f"{name} belongs to another trust domain than {trust_domain}")
-        entries = [_decode_entry(entry) for entry in document["namespaces"]]
-    except (KeyError, TypeError, ValueError):
-        raise TrustError(f"{name} is damaged") from None
-    trusted = {entry.namespace: entry for entry in entries}
-    if len(trusted) != len(entries):
-        raise TrustError(f"{name} names a namespace twice")
-    _check(trusted)
-    return trusted
-
-
-def _decode_entry(entry: dict[str, Any]) -> TrustedNamespace:
-    seen = entry["seen"]
-    return TrustedNamespace(
-        namespace=entry["namespace"],
-        fingerprint=bytes.fromhex(entry["fingerprint"]),
-        endpoints=tuple(entry["endpoints"]),
-        on_first_use=bool(entry["on_first_use"]),
-        seen=None if seen is None else _decode_seen(seen),
+def _contested(what: str, organizations: tuple[str, ...]) -> TrustError:
+    return TrustError(
+        f"the bundles of {' and '.join(organizations)} contradict each other about {what}:"
+        " pin it yourself, with: isthmus trust add"
     )
-
-
-def _encode_seen(seen: Marks) -> dict[str, Any]:
-    named = {"root": seen.root, "delegation": seen.delegation, "keyset": seen.keyset}
-    return {name: {"version": mark.version, "hash": mark.hash.hex()} for name, mark in named.items()}
-
-
-def _decode_seen(entry: dict[str, Any]) -> Marks:
-    root, delegation, keyset = (
-        Mark(version=int(entry[name]["version"]), hash=bytes.fromhex(entry[name]["hash"]))
-        for name in ("root", "delegation", "keyset")
-    )
-    return Marks(root=root, delegation=delegation, keyset=keyset)

@@ -82,6 +82,8 @@ class ChainProblem(StrEnum):
     ROLLBACK = "rollback"
     EQUIVOCATION = "equivocation"
     CHAIN = "chain"
+    BUNDLE = "bundle"
+    CLAIMED_TWICE = "endpoint-claimed-twice"
     EXPIRED = "expired"
     DELEGATION_EXPIRED = "delegation-expired"
     FUTURE = "future"
@@ -145,11 +147,28 @@ def verify_authority(
     Raises:
         ChainError: they break a rule.
     """
-    whose = (trust_domain, namespace)
-    read = _read_roots(roots, whose)
-    trusted = _pinned(roots, fingerprint)
-    _check_roots(roots, read, trusted)
-    return tuple(read), _read_delegation(delegation, roots[-1].hash, read[-1], whose)
+    read = verify_roots(roots, trust_domain=trust_domain, namespace=namespace, fingerprint=fingerprint)
+    return read, _read_delegation(delegation, roots[-1].hash, read[-1], (trust_domain, namespace))
+
+
+def verify_roots(
+    roots: Sequence[SignedStatement],
+    *,
+    trust_domain: str,
+    namespace: str,
+    fingerprint: bytes | None,
+    kind: StatementKind = StatementKind.ROOT,
+) -> tuple[Root, ...]:
+    """Return all roots when they satisfy their rules; arguments as for ``verify_chain``.
+
+    The roots of an organization follow the same rules as those of a namespace, in a context of their own.
+
+    Raises:
+        ChainError: they break a rule.
+    """
+    read = _read_roots(roots, (trust_domain, namespace))
+    _check_roots(roots, read, _pinned(roots, fingerprint), kind)
+    return tuple(read)
 
 
 def verify_chain(
@@ -178,11 +197,7 @@ def verify_chain(
     renewal = None
     if signed.renewal is not None:
         renewal = _read_renewal(signed.renewal, delegation, whose)
-        _require(renewal.keyset_hash == signed.keyset.hash, ChainProblem.RENEWAL, "of another keyset")
-    marks = tuple(
-        Mark(version=root.version, hash=statement.hash)
-        for root, statement in zip(roots, signed.roots, strict=True)
-    )
+        require(renewal.keyset_hash == signed.keyset.hash, ChainProblem.RENEWAL, "of another keyset")
     return Chain(
         root=roots[-1],
         delegation=delegation,
@@ -190,7 +205,7 @@ def verify_chain(
         renewal=renewal,
         expires_at_ms=_end_ms(keyset, renewal, delegation),
         marks=_marks(signed, roots[-1], delegation, keyset),
-        roots=marks,
+        roots=marks_of(signed.roots, roots),
     )
 
 
@@ -210,17 +225,24 @@ def read_marks(signed: SignedKeyset) -> tuple[Marks, int]:
     return _marks(signed, root, delegation, keyset), _end_ms(keyset, renewal, delegation)
 
 
+def marks_of(signed: Sequence[SignedStatement], roots: Sequence[Root]) -> tuple[Mark, ...]:
+    """Return what roots are remembered by, in their order."""
+    return tuple(
+        Mark(version=root.version, hash=statement.hash) for root, statement in zip(roots, signed, strict=True)
+    )
+
+
 def check_time(chain: Chain, now_ms: int) -> None:
     """Require that a chain is current. Raises ChainError."""
     latest_ms = now_ms + limits.CLOCK_SKEW_MS
     for statement in (chain.root, chain.delegation, chain.keyset, chain.renewal):
         early = statement is not None and statement.issued_at_ms > latest_ms
-        _require(not early, ChainProblem.FUTURE, "issued in the future")
+        require(not early, ChainProblem.FUTURE, "issued in the future")
     for key in chain.keyset.keys:
-        _require(key.created_at_ms <= latest_ms, ChainProblem.FUTURE, "a key was made in the future")
+        require(key.created_at_ms <= latest_ms, ChainProblem.FUTURE, "a key was made in the future")
     expired = ChainProblem.DELEGATION_EXPIRED
-    _require(now_ms < chain.delegation.expires_at_ms, expired, "the delegation has expired")
-    _require(now_ms < chain.expires_at_ms, ChainProblem.EXPIRED, "the keyset has expired")
+    require(now_ms < chain.delegation.expires_at_ms, expired, "the delegation has expired")
+    require(now_ms < chain.expires_at_ms, ChainProblem.EXPIRED, "the keyset has expired")
 
 
 def check_progress(chain: Chain, seen: Marks) -> None:
@@ -228,13 +250,23 @@ def check_progress(chain: Chain, seen: Marks) -> None:
     newest = chain.marks
     pairs = ((newest.root, seen.root), (newest.delegation, seen.delegation), (newest.keyset, seen.keyset))
     for mark, before in pairs:
-        _require(mark.version >= before.version, ChainProblem.ROLLBACK, "a newer one was seen")
-        same = mark.version != before.version or mark.hash == before.hash
-        _require(same, ChainProblem.EQUIVOCATION, "another one of this version was seen")
-    _require(seen.root in chain.roots, ChainProblem.EQUIVOCATION, "the root that was seen is not among these")
+        check_mark(mark, before)
+    check_same_roots(chain.roots, seen.root)
     if newest.keyset.version == seen.keyset.version + 1:
         named = chain.keyset.previous_hash == seen.keyset.hash
-        _require(named, ChainProblem.CHAIN, "the keyset does not name the one before")
+        require(named, ChainProblem.CHAIN, "the keyset does not name the one before")
+
+
+def check_mark(newest: Mark, seen: Mark) -> None:
+    """Require that a statement is neither older than the one seen nor another one. Raises ChainError."""
+    require(newest.version >= seen.version, ChainProblem.ROLLBACK, "a newer one was seen")
+    same = newest.version != seen.version or newest.hash == seen.hash
+    require(same, ChainProblem.EQUIVOCATION, "another one of this version was seen")
+
+
+def check_same_roots(roots: Sequence[Mark], seen: Mark) -> None:
+    """Require that the newest root that was seen is one of these. Raises ChainError."""
+    require(seen in roots, ChainProblem.EQUIVOCATION, "the root that was seen is not among these")
 
 
 def check_same_keys(keyset: Keyset, known: Keyset) -> None:
@@ -242,39 +274,44 @@ def check_same_keys(keyset: Keyset, known: Keyset) -> None:
     before = {record.key_id: record.public_key for record in known.keys}
     for record in keyset.keys:
         same = before.get(record.key_id, record.public_key) == record.public_key
-        _require(same, ChainProblem.KEY_CHANGED, "another key under a known id")
+        require(same, ChainProblem.KEY_CHANGED, "another key under a known id")
 
 
 def check_root_form(root: Root) -> None:
     """Require what makes a root sensible, whoever signed it. Raises ChainError."""
     problem = ChainProblem.ROOT
-    _check_version(root.version, root.previous_hash, problem)
-    _require(0 < len(root.keys) <= MAX_ROOT_KEYS, problem, f"a root has 1 to {MAX_ROOT_KEYS} keys")
+    check_version(root.version, root.previous_hash, problem)
+    require(0 < len(root.keys) <= MAX_ROOT_KEYS, problem, f"a root has 1 to {MAX_ROOT_KEYS} keys")
     ids = [key.key_id for key in root.keys]
-    _require(ids == sorted(set(ids)), problem, "the keys of a root are not sorted by id and unique")
-    _require(all(key.is_sound for key in root.keys), problem, "a key of a root is none")
-    _require(0 < root.threshold <= len(root.keys), problem, "the threshold does not fit the keys")
+    require(ids == sorted(set(ids)), problem, "the keys of a root are not sorted by id and unique")
+    require(all(key.is_sound for key in root.keys), problem, "a key of a root is none")
+    require(0 < root.threshold <= len(root.keys), problem, "the threshold does not fit the keys")
+
+
+def check_signed_by_root(signed: SignedStatement, kind: StatementKind, root: Root) -> None:
+    """Require the threshold of a root's keys on a statement, and no other signature. Raises ChainError."""
+    _check_threshold(root, _signers(signed, kind, root.keys), ChainProblem.TOO_FEW_SIGNERS)
 
 
 def check_keyset_form(keyset: Keyset) -> None:
     """Require what makes a keyset sensible, whoever signed it. Raises ChainError."""
-    _check_version(keyset.version, keyset.previous_hash, ChainProblem.CHAIN)
-    _check_life(keyset.issued_at_ms, keyset.expires_at_ms, MAX_LIFE_MS, ChainProblem.MALFORMED)
+    check_version(keyset.version, keyset.previous_hash, ChainProblem.CHAIN)
+    check_life(keyset.issued_at_ms, keyset.expires_at_ms, MAX_LIFE_MS, ChainProblem.MALFORMED)
     suites = keyset.suites
-    _require(0 < len(suites) <= MAX_SUITES, ChainProblem.MALFORMED, f"a keyset has 1 to {MAX_SUITES} suites")
-    _require(len(set(suites)) == len(suites), ChainProblem.MALFORMED, "a suite is there twice")
+    require(0 < len(suites) <= MAX_SUITES, ChainProblem.MALFORMED, f"a keyset has 1 to {MAX_SUITES} suites")
+    require(len(set(suites)) == len(suites), ChainProblem.MALFORMED, "a suite is there twice")
     named = all(0 < len(suite) <= MAX_SUITE_CHARS and suite.isprintable() for suite in suites)
-    _require(named, ChainProblem.MALFORMED, "a suite has no proper name")
-    _require(0 < len(keyset.keys) <= MAX_KEYS, ChainProblem.MALFORMED, f"a keyset has 1 to {MAX_KEYS} keys")
+    require(named, ChainProblem.MALFORMED, "a suite has no proper name")
+    require(0 < len(keyset.keys) <= MAX_KEYS, ChainProblem.MALFORMED, f"a keyset has 1 to {MAX_KEYS} keys")
     for before, after in pairwise(keyset.keys):
         ordered = before.key_id < after.key_id
-        _require(ordered, ChainProblem.DUPLICATE, "the keys are not sorted by key id and unique")
+        require(ordered, ChainProblem.DUPLICATE, "the keys are not sorted by key id and unique")
     for record in keyset.keys:
         _check_key(record)
     active = sum(
         record.kind is KeyKind.ENCRYPTION and record.state is KeyState.ACTIVE for record in keyset.keys
     )
-    _require(active <= 1, ChainProblem.KEY_STATE, "more than one encryption key is active")
+    require(active <= 1, ChainProblem.KEY_STATE, "more than one encryption key is active")
 
 
 def _read(kind: type[S], signed: SignedStatement, whose: tuple[str, str]) -> S:
@@ -285,9 +322,9 @@ def _read(kind: type[S], signed: SignedStatement, whose: tuple[str, str]) -> S:
         raise ChainError(ChainProblem.MALFORMED, str(error)) from None
     trust_domain, namespace = whose
     foreign = f"not of the trust domain {trust_domain}"
-    _require(statement.trust_domain == trust_domain, ChainProblem.TRUST_DOMAIN, foreign)
-    _require(statement.namespace == namespace, ChainProblem.NAMESPACE, "of another namespace")
-    _require(statement.issued_at_ms > 0, ChainProblem.MALFORMED, "issued_at is missing")
+    require(statement.trust_domain == trust_domain, ChainProblem.TRUST_DOMAIN, foreign)
+    require(statement.namespace == namespace, ChainProblem.NAMESPACE, "of another namespace")
+    require(statement.issued_at_ms > 0, ChainProblem.MALFORMED, "issued_at is missing")
     return statement
 
 
@@ -305,7 +342,7 @@ def _end_ms(keyset: Keyset, renewal: Renewal | None, delegation: Delegation) -> 
 
 
 def _read_roots(signed: Sequence[SignedStatement], whose: tuple[str, str]) -> list[Root]:
-    _require(0 < len(signed) <= MAX_ROOTS, ChainProblem.ROOT, f"a chain has 1 to {MAX_ROOTS} roots")
+    require(0 < len(signed) <= MAX_ROOTS, ChainProblem.ROOT, f"a chain has 1 to {MAX_ROOTS} roots")
     roots: list[Root] = []
     for one in signed:
         root = _read(Root, one, whose)
@@ -313,7 +350,7 @@ def _read_roots(signed: Sequence[SignedStatement], whose: tuple[str, str]) -> li
         roots.append(root)
     for index, (before, after) in enumerate(pairwise(roots)):
         follows = after.version == before.version + 1 and after.previous_hash == signed[index].hash
-        _require(follows, ChainProblem.ROOT, "a root does not follow the one before")
+        require(follows, ChainProblem.ROOT, "a root does not follow the one before")
     return roots
 
 
@@ -327,13 +364,15 @@ def _pinned(signed: Sequence[SignedStatement], fingerprint: bytes | None) -> int
     raise ChainError(ChainProblem.PIN, "the pinned root is not among these")
 
 
-def _check_roots(signed: Sequence[SignedStatement], roots: Sequence[Root], trusted: int) -> None:
+def _check_roots(
+    signed: Sequence[SignedStatement], roots: Sequence[Root], trusted: int, kind: StatementKind
+) -> None:
     """Check the roots from the trusted one on."""
     for index in range(trusted, len(roots)):
         root = roots[index]
         before = roots[index - 1] if index else None
         both = root.keys if before is None else (*root.keys, *before.keys)
-        signers = _signers(signed[index], StatementKind.ROOT, both)
+        signers = _signers(signed[index], kind, both)
         _check_threshold(root, signers, ChainProblem.TOO_FEW_SIGNERS)
         if before is not None and index > trusted:
             _check_threshold(before, signers, ChainProblem.OLD_ROOT)
@@ -344,16 +383,15 @@ def _read_delegation(
 ) -> Delegation:
     problem = ChainProblem.DELEGATION
     delegation = _read(Delegation, signed, whose)
-    _require(delegation.root_hash == root_hash, problem, "the newest root does not delegate")
-    _require(0 < delegation.version <= MAX_VERSION, problem, f"versions go from 1 to {MAX_VERSION}")
-    _check_life(delegation.issued_at_ms, delegation.expires_at_ms, MAX_LIFE_MS, problem)
+    require(delegation.root_hash == root_hash, problem, "the newest root does not delegate")
+    require(0 < delegation.version <= MAX_VERSION, problem, f"versions go from 1 to {MAX_VERSION}")
+    check_life(delegation.issued_at_ms, delegation.expires_at_ms, MAX_LIFE_MS, problem)
     renewer = delegation.renewer
-    _require(delegation.signer.is_sound, problem, "the signer is no key")
-    _require(renewer is None or renewer.is_sound, problem, "the renewer is no key")
-    _require(renewer != delegation.signer, problem, "signer and renewer are one key")
-    _require(0 <= delegation.max_renewal_ms <= MAX_LIFE_MS, problem, "a renewal gives at most 90 days")
-    signers = _signers(signed, StatementKind.DELEGATION, root.keys)
-    _check_threshold(root, signers, ChainProblem.TOO_FEW_SIGNERS)
+    require(delegation.signer.is_sound, problem, "the signer is no key")
+    require(renewer is None or renewer.is_sound, problem, "the renewer is no key")
+    require(renewer != delegation.signer, problem, "signer and renewer are one key")
+    require(0 <= delegation.max_renewal_ms <= MAX_LIFE_MS, problem, "a renewal gives at most 90 days")
+    check_signed_by_root(signed, StatementKind.DELEGATION, root)
     return delegation
 
 
@@ -361,16 +399,16 @@ def _read_keyset(signed: SignedStatement, delegation: Delegation, whose: tuple[s
     keyset = _read(Keyset, signed, whose)
     check_keyset_form(keyset)
     signers = _signers(signed, StatementKind.KEYSET, (delegation.signer,))
-    _require(len(signers) == 1, ChainProblem.TOO_FEW_SIGNERS, "the signer did not sign the keyset")
+    require(len(signers) == 1, ChainProblem.TOO_FEW_SIGNERS, "the signer did not sign the keyset")
     return keyset
 
 
 def _read_renewal(signed: SignedStatement, delegation: Delegation, whose: tuple[str, str]) -> Renewal:
     renewal = _read(Renewal, signed, whose)
-    _check_life(renewal.issued_at_ms, renewal.expires_at_ms, delegation.max_renewal_ms, ChainProblem.RENEWAL)
+    check_life(renewal.issued_at_ms, renewal.expires_at_ms, delegation.max_renewal_ms, ChainProblem.RENEWAL)
     keys = [delegation.signer] if delegation.renewer is None else [delegation.signer, delegation.renewer]
     signers = _signers(signed, StatementKind.RENEWAL, keys)
-    _require(len(signers) == 1, ChainProblem.TOO_FEW_SIGNERS, "a renewal has one signature")
+    require(len(signers) == 1, ChainProblem.TOO_FEW_SIGNERS, "a renewal has one signature")
     return renewal
 
 
@@ -380,45 +418,48 @@ def _signers(
     """Return who signed, all of it verified."""
     by_id = {key.key_id: key for key in keys}
     ids = [signature.key_id for signature in signed.signatures]
-    _require(len(set(ids)) == len(ids), ChainProblem.SIGNED_TWICE, "one key signed twice")
-    _require(ids == sorted(ids), ChainProblem.MALFORMED, "the signatures are not sorted by key id")
+    require(len(set(ids)) == len(ids), ChainProblem.SIGNED_TWICE, "one key signed twice")
+    require(ids == sorted(ids), ChainProblem.MALFORMED, "the signatures are not sorted by key id")
     data = signed_bytes(kind, signed.statement)
     for signature in signed.signatures:
         key = by_id.get(signature.key_id)
-        _require(key is not None, ChainProblem.NOT_THE_SIGNER, "a key that has no say signed")
+        require(key is not None, ChainProblem.NOT_THE_SIGNER, "a key that has no say signed")
         verified = key is not None and key.verifies(signature, data)
-        _require(verified, ChainProblem.SIGNATURE, "a signature does not verify")
+        require(verified, ChainProblem.SIGNATURE, "a signature does not verify")
     return frozenset(by_id[key_id] for key_id in ids)
 
 
 def _check_threshold(root: Root, signers: frozenset[HybridPublicKey], problem: ChainProblem) -> None:
     count = len(signers.intersection(root.keys))
-    _require(count >= root.threshold, problem, f"{count} of {root.threshold} keys of a root signed")
+    require(count >= root.threshold, problem, f"{count} of {root.threshold} keys of a root signed")
 
 
-def _check_version(version: int, previous_hash: bytes, problem: ChainProblem) -> None:
-    _require(0 < version <= MAX_VERSION, problem, f"versions go from 1 to {MAX_VERSION}")
+def check_version(version: int, previous_hash: bytes, problem: ChainProblem) -> None:
+    """Require a version that exists, and the hash of a predecessor where there is one. Raises ChainError."""
+    require(0 < version <= MAX_VERSION, problem, f"versions go from 1 to {MAX_VERSION}")
     previous_bytes = 0 if version == 1 else DIGEST_BYTES
-    _require(len(previous_hash) == previous_bytes, problem, "previous_hash does not fit the version")
+    require(len(previous_hash) == previous_bytes, problem, "previous_hash does not fit the version")
 
 
-def _check_life(issued_at_ms: int, expires_at_ms: int, longest_ms: int, problem: ChainProblem) -> None:
+def check_life(issued_at_ms: int, expires_at_ms: int, longest_ms: int, problem: ChainProblem) -> None:
+    """Require an end after the beginning, and not too long after it. Raises ChainError."""
     life_ms = expires_at_ms - issued_at_ms
-    _require(0 < life_ms <= longest_ms, problem, f"it lives for at most {longest_ms // 1000} s")
+    require(0 < life_ms <= longest_ms, problem, f"it lives for at most {longest_ms // 1000} s")
 
 
 def _check_key(record: PublicKeyRecord) -> None:
-    _require(len(record.public_key) == KEY_BYTES[record.kind], ChainProblem.KEY, "a key has the wrong size")
+    require(len(record.public_key) == KEY_BYTES[record.kind], ChainProblem.KEY, "a key has the wrong size")
     is_weak_key = record.kind is KeyKind.SIGNING and is_weak(record.public_key)
     weak = "a signing key has a small order, or another spelling"
-    _require(not is_weak_key, ChainProblem.KEY, weak)
+    require(not is_weak_key, ChainProblem.KEY, weak)
     follows = record.key_id == key_id_of(record.kind, record.public_key)
-    _require(follows, ChainProblem.KEY_ID, "a key id is not that of its public key")
+    require(follows, ChainProblem.KEY_ID, "a key id is not that of its public key")
     possible = record.state is KeyState.REVOKED or record.state in LIVES[record.kind]
-    _require(possible, ChainProblem.KEY_STATE, "a key has a state that its kind does not have")
-    _require(record.created_at_ms > 0, ChainProblem.MALFORMED, "created_at of a key is missing")
+    require(possible, ChainProblem.KEY_STATE, "a key has a state that its kind does not have")
+    require(record.created_at_ms > 0, ChainProblem.MALFORMED, "created_at of a key is missing")
 
 
-def _require(condition: bool, problem: ChainProblem, about: str) -> None:  # noqa: FBT001
+def require(condition: bool, problem: ChainProblem, about: str) -> None:  # noqa: FBT001
+    """Raise ChainError unless a condition holds."""
     if not condition:
         raise ChainError(problem, about)

@@ -35,6 +35,8 @@ class StatementKind(Enum):
     DELEGATION = "isthmus/delegation"
     KEYSET = "isthmus/keyset"
     RENEWAL = "isthmus/keyset-renewal"
+    ORGANIZATION_ROOT = "isthmus/organization-root"
+    BUNDLE = "isthmus/bundle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ class Root:
 
     def encode(self) -> bytes:
         """Serialize."""
-        return _serialized(
+        return serialized(
             pb.Root(
                 trust_domain=self.trust_domain,
                 namespace=self.namespace,
@@ -100,7 +102,7 @@ class Root:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Parse. Raises WireFormatError."""
-        message = _parsed(pb.Root(), data)
+        message = parsed(pb.Root(), data)
         return cls(
             trust_domain=message.trust_domain,
             namespace=message.namespace,
@@ -130,7 +132,7 @@ class Delegation:
 
     def encode(self) -> bytes:
         """Serialize."""
-        return _serialized(
+        return serialized(
             pb.Delegation(
                 trust_domain=self.trust_domain,
                 namespace=self.namespace,
@@ -147,7 +149,7 @@ class Delegation:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Parse. Raises WireFormatError."""
-        message = _parsed(pb.Delegation(), data)
+        message = parsed(pb.Delegation(), data)
         return cls(
             trust_domain=message.trust_domain,
             namespace=message.namespace,
@@ -194,12 +196,12 @@ class Keyset:
                 public_key=record.public_key,
                 created_at_ms=record.created_at_ms,
             )
-        return _serialized(message)
+        return serialized(message)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Parse. Raises WireFormatError."""
-        message = _parsed(pb.Keyset(), data)
+        message = parsed(pb.Keyset(), data)
         try:
             keys = tuple(
                 PublicKeyRecord(
@@ -237,7 +239,7 @@ class Renewal:
 
     def encode(self) -> bytes:
         """Serialize."""
-        return _serialized(
+        return serialized(
             pb.KeysetRenewal(
                 trust_domain=self.trust_domain,
                 namespace=self.namespace,
@@ -250,7 +252,7 @@ class Renewal:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Parse. Raises WireFormatError."""
-        message = _parsed(pb.KeysetRenewal(), data)
+        message = parsed(pb.KeysetRenewal(), data)
         return cls(
             trust_domain=message.trust_domain,
             namespace=message.namespace,
@@ -277,22 +279,22 @@ def signed_keyset_of(message: pb.SignedKeyset) -> SignedKeyset:
 
 def decode_signed_keyset(data: bytes) -> SignedKeyset:
     """Parse a serialized signed keyset; nothing is verified yet. Raises WireFormatError."""
-    return signed_keyset_of(_filled(pb.SignedKeyset(), data))
+    return signed_keyset_of(filled(pb.SignedKeyset(), data))
 
 
 def encode_signed_keyset(signed: SignedKeyset) -> bytes:
     """Serialize a signed keyset."""
-    return _serialized(signed_keyset_message(signed))
+    return serialized(signed_keyset_message(signed))
 
 
 def decode_signed_statement(data: bytes) -> SignedStatement:
     """Parse a serialized signed statement; nothing is verified yet. Raises WireFormatError."""
-    return signed_statement_of(_filled(pb.SignedStatement(), data))
+    return signed_statement_of(filled(pb.SignedStatement(), data))
 
 
 def encode_signed_statement(signed: SignedStatement) -> bytes:
     """Serialize a signed statement."""
-    return _serialized(signed_statement_message(signed))
+    return serialized(signed_statement_message(signed))
 
 
 def signed_keyset_message(signed: SignedKeyset) -> pb.SignedKeyset:
@@ -331,22 +333,25 @@ def _key(message: pb.HybridPublicKey) -> HybridPublicKey:
     return HybridPublicKey(ed25519=message.ed25519, ml_dsa_65=message.ml_dsa_65)
 
 
-def _serialized(message: Message) -> bytes:
+def serialized(message: Message) -> bytes:
+    """Return the one serialization of a message."""
     return message.SerializeToString(deterministic=True)
 
 
-def _parsed(message: M, data: bytes) -> M:
+def parsed(message: M, data: bytes) -> M:
+    """Fill a message from its one serialization. Raises WireFormatError."""
     if len(data) > MAX_STATEMENT_BYTES:
         raise WireFormatError(f"a statement is larger than {MAX_STATEMENT_BYTES} bytes")
-    _filled(message, data)
+    filled(message, data)
     # Without its unknown fields a message is what its values alone serialize to.
     message.DiscardUnknownFields()
-    if _serialized(message) != data:
+    if serialized(message) != data:
         raise WireFormatError(f"a {type(message).__name__} is not in its canonical serialization")
     return message
 
 
-def _filled(message: M, data: bytes) -> M:
+def filled(message: M, data: bytes) -> M:
+    """Fill a message that only carries statements, from any serialization. Raises WireFormatError."""
     try:
         message.ParseFromString(data)
     except DecodeError:
