@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nexusrpc
@@ -12,8 +13,11 @@ from nexusrpc.handler import StartOperationContext, service_handler, sync_operat
 from isthmus.cli.connection import GatewayConnection
 from isthmus.cli.key_rotation import KeyRotation
 from isthmus.cli.keyset_directory import GatewayKeysets
+from isthmus.cli.propagation import Propagation
+from isthmus.cli.reported_holders import GatewayKeyHolders
 from isthmus.client.engine import now_ms
 from isthmus.client.errors import ConfigurationError, PermissionDeniedError
+from isthmus.client.profile import Profile
 from isthmus.keys.publication import KeysetPublication
 from isthmus.testing import LocalGateway, LocalNamespace
 from isthmus.transport.channel import ChannelSettings
@@ -87,6 +91,8 @@ async def test_no_call_fails_when_keys_rotate_under_running_processes(tmp_path: 
     """Client and worker were connected before; neither is restarted, whichever side rotates."""
     async with LocalGateway() as gateway:
         await gateway.endpoint("echo", namespace="app-team", allow=["data-team"])
+        for team in ("app-team", "data-team"):
+            await gateway.client(team, profile=Profile(key_cache_seconds=1))
         async with gateway.worker("app-team", task_queue="echo", nexus_service_handlers=[EchoHandler()]):
             client = await gateway.client("data-team")
             echo = client.create_nexus_client(endpoint="echo", service=Echo)
@@ -122,10 +128,18 @@ def rotate(about: LocalNamespace, note: Path) -> None:
             keyring=about.keyring,
             note=note,
             publication=publication,
+            propagation=Propagation(
+                holders=GatewayKeyHolders(GatewayConnection(connection, about.credentials)),
+                wait_seconds=0,
+                timeout_seconds=30,
+                without=frozenset(),
+                now_ms=now_ms,
+                sleep=time.sleep,
+                report=lambda text: None,
+            ),
             now_ms=now_ms,
-            sleep=lambda seconds: None,
             report=lambda text: None,
-        ).run(wait_seconds=0)
+        ).run()
     finally:
         connection.close()
 

@@ -21,6 +21,7 @@ from isthmus.gateway.api.event_publishing import EventPublishing
 from isthmus.gateway.api.feed_service import FeedService
 from isthmus.gateway.api.feed_watch import FeedWatch
 from isthmus.gateway.api.handled_requests import HandledRequests
+from isthmus.gateway.api.key_holders import KeyHolders
 from isthmus.gateway.api.key_service import KeyService
 from isthmus.gateway.api.message_checks import MessageChecks
 from isthmus.gateway.api.namespace_service import NamespaceService
@@ -158,6 +159,7 @@ def assemble(
         signer=signer,
         denials=denials,
         sealed=SealedMessages(store, registry, clock=clock),
+        holders=KeyHolders(store, clock=clock),
         trust_domain=config.trust_domain,
         version=own_version(),
     )

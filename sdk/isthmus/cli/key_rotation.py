@@ -2,11 +2,12 @@
 
 1. A note beside the keyring says which keys are being replaced; it is removed at the very end.
 2. New keys are added to the keyring, pre-published, and a keyset tells everybody. The private keys reach the
-   team's processes, which re-read the file, before anybody uses the public ones.
-3. After the propagation time a keyset declares them active; the old signing key stays active beside the new
-   one. Only then the keyring follows, so nothing is ever signed with a key that is not accepted yet.
-4. A last keyset says what the keyring says: the old keys only decrypt and verify. A process that still signs
-   with the old one is told so, re-reads the keyring and signs again.
+   team's processes, which re-read the file, before anybody uses the public ones: see ``propagation``.
+3. Then a keyset declares them active; the old signing key stays active beside the new one. Only then the
+   keyring follows, so nothing is ever signed with a key that is not accepted yet.
+4. A last keyset says what the keyring says: the old keys only decrypt and verify. A process that still uses
+   an old one is told so, re-reads keyring and keyset, and seals again: its copy of the keyring may be the one
+   from before step 3, because which of its keys are in use the keyset says.
 """
 
 import json
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from isthmus.cli.propagation import Propagation
 from isthmus.keys.contents import KeyringContents, new_key
 from isthmus.keys.errors import KeysError
 from isthmus.keys.file_keyring import FileKeyring
@@ -42,8 +44,8 @@ class KeyRotation:
         keyring: FileKeyring,
         note: Path,
         publication: KeysetPublication,
+        propagation: Propagation,
         now_ms: Callable[[], int],
-        sleep: Callable[[float], None],
         report: Callable[[str], None],
     ) -> None:
         """Prepare a rotation.
@@ -52,29 +54,30 @@ class KeyRotation:
             keyring: whose keys are replaced.
             note: a file beside the keyring, there exactly while a rotation is under way.
             publication: where keysets go.
+            propagation: waits until announced keys are where they are needed.
             now_ms: Unix milliseconds.
-            sleep: waits so many seconds.
             report: tells the person what is going on.
         """
         self._keyring = keyring
         self._note = note
         self._publication = publication
+        self._propagation = propagation
         self._now_ms = now_ms
-        self._sleep = sleep
         self._report = report
 
-    def run(self, *, wait_seconds: float) -> Rotated:
+    def run(self) -> Rotated:
         """Carry a rotation through, beginning one unless one is under way.
 
         Raises:
-            KeysError: keyring and gateway contradict each other. GatewayError: repeat the command.
+            KeysError: keyring and gateway contradict each other.
+            CliError: a process that lives does not have the new keys. GatewayError. Repeat the command.
         """
         replaced = self._begin()
         if _active(self._keyring.contents) & replaced:
             self._keyring.update(lambda contents: _with_successors(contents, replaced, self._now_ms()))
             newest = self._publication.newest()
             if newest is None or not _declares(newest.keyset, _successors(self._keyring.contents)):
-                self._announce(wait_seconds)
+                self._announce()
                 keyset, _ = self._publication.publish(_overlapping(self._keyring.contents))
                 self._report(f"Keyset {keyset.version} declares the new keys active.")
             self._keyring.update(_activated)
@@ -101,15 +104,11 @@ class KeyRotation:
         except (KeyError, TypeError, ValueError):
             raise KeysError(f"{self._note} is damaged; remove it to begin a new rotation") from None
 
-    def _announce(self, wait_seconds: float) -> None:
+    def _announce(self) -> None:
         keyset, _ = self._publication.publish()
-        until_ms = keyset.issued_at_ms + round(wait_seconds * 1000)
-        left_seconds = max(0, until_ms - self._now_ms()) / 1000
-        self._report(
-            f"Keyset {keyset.version} announces the new keys; "
-            f"waiting {left_seconds:.0f} s until everybody knows them."
-        )
-        self._sleep(left_seconds)
+        self._report(f"Keyset {keyset.version} announces the new keys.")
+        successors = frozenset(_successors(self._keyring.contents))
+        self._propagation.until_known(successors, announced_at_ms=keyset.issued_at_ms)
 
 
 def _with_successors(contents: KeyringContents, replaced: frozenset[bytes], now_ms: int) -> KeyringContents:

@@ -139,18 +139,33 @@ def rotate(
     wait: Annotated[
         str | None,
         typer.Option(
-            help="How long others may keep a keyset before they look again; default 10m.", metavar="TIME"
+            help="How long those get who may be there and cannot be asked; default 10m.", metavar="TIME"
+        ),
+    ] = None,
+    timeout: Annotated[
+        str, typer.Option(help="How long to wait for those who live and lack the keys.", metavar="TIME")
+    ] = "1h",
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Do not wait for this one: identity, host or principal; repeatable.", metavar="NAME"
         ),
     ] = None,
     signer: Signer = None,
 ) -> None:
-    """Replace the signing key and the encryption key while traffic flows. Repeat it if it was interrupted."""
+    """Replace the signing key and the encryption key while traffic flows. Repeat it if it was interrupted.
+
+    The new keys are used when all processes of the namespace that live have them in their keyrings.
+    """
     from isthmus.cli.connection import open_connection
     from isthmus.cli.key_rotation import KeyRotation
     from isthmus.cli.keyring_file import keyring_path, open_keyring
     from isthmus.cli.keyset_directory import publication_at
+    from isthmus.cli.propagation import Propagation
+    from isthmus.cli.reported_holders import GatewayKeyHolders
 
     output = invocation(ctx).output
+    timeout_seconds = parse_duration(timeout).total_seconds()
     keyring = open_keyring(ctx)
     path = keyring_path(ctx)
     with open_connection(ctx) as gateway:
@@ -158,11 +173,19 @@ def rotate(
             keyring=keyring,
             note=path.with_name(f"{path.name}.rotation"),
             publication=publication_at(gateway, keyring, signer),
+            propagation=Propagation(
+                holders=GatewayKeyHolders(gateway),
+                wait_seconds=_wait_seconds(wait, keyring.trust_domain),
+                timeout_seconds=timeout_seconds,
+                without=frozenset(without or ()),
+                now_ms=now_ms,
+                sleep=time.sleep,
+                report=output.note,
+            ),
             now_ms=now_ms,
-            sleep=time.sleep,
             report=output.note,
         )
-        rotated = rotation.run(wait_seconds=_wait_seconds(wait, keyring.trust_domain))
+        rotated = rotation.run()
     output.document(
         {
             "namespace": keyring.namespace,

@@ -14,6 +14,7 @@ from isthmus.envelope.key_material import SigningPublicKey
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.keyring_access import KeyringAccess
+from isthmus.keys.timings import KeyTimings
 from isthmus.keys.trust import TrustStore
 from isthmus.transport.channel import ChannelSettings
 from isthmus.transport.credentials import (
@@ -43,6 +44,7 @@ class Parts:
     trust: TrustStore
     trust_on_first_use: bool
     blobs: BlobSettings = field(default_factory=BlobSettings)
+    timings: KeyTimings = field(default_factory=KeyTimings)
 
 
 def assemble(
@@ -78,6 +80,7 @@ def assemble(
         trust=_trust(settings, trust, opened),
         trust_on_first_use=settings.trust_on_first_use,
         blobs=blob_settings(settings),
+        timings=key_timings(settings),
     )
 
 
@@ -92,6 +95,16 @@ def blob_settings(profile: Profile) -> BlobSettings:
         "max_bytes": profile.blob_max_bytes,
     }
     return BlobSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
+def key_timings(profile: Profile) -> KeyTimings:
+    """Return how old what is known of keys may be. Raises ConfigurationError."""
+    if profile.key_cache_seconds is None:
+        return KeyTimings()
+    try:
+        return KeyTimings(cache_seconds=profile.key_cache_seconds)
+    except ValueError as error:
+        raise ConfigurationError(f"key_cache_seconds: {error}") from None
 
 
 def channel_settings(profile: Profile, address: str | None = None) -> ChannelSettings:

@@ -115,6 +115,13 @@ class Client:
         """The namespace's private keys."""
         return self._engine.caller.keyring
 
+    async def refresh_keys(self) -> None:
+        """Read the keyring again, and go by what the namespace's newest keyset says. Raises nothing.
+
+        Happens by itself whenever a key is refused, and every few minutes.
+        """
+        await self._engine.own_keys.refresh()
+
     @property
     def key_directory(self) -> AsyncKeyDirectory:
         """Verified keysets of other namespaces."""

@@ -7,10 +7,21 @@ from contextlib import closing
 from typing import Any, Final, TypeVar, cast
 
 from isthmus.client.assembly import Parts, make_caller
-from isthmus.client.flows import Ask, Clock, Effect, FetchKeys, FindOwner, Flow, Pause, PeerKeys, Send
+from isthmus.client.flows import (
+    Ask,
+    Clock,
+    Effect,
+    FetchKeys,
+    FindOwner,
+    Flow,
+    Pause,
+    PeerKeys,
+    RefreshKeys,
+    Send,
+)
 from isthmus.client.large_payloads import Block
 from isthmus.client.lockstep import run_together
-from isthmus.client.own_keyset import BlockingLook, look_after
+from isthmus.client.own_keyset import BlockingLook, OwnKeysWatch
 from isthmus.client.request import Caller
 from isthmus.envelope.errors import EnvelopeError
 from isthmus.keys.directory import AsyncKeyDirectory, KeyDirectory, KeysetCache
@@ -51,13 +62,15 @@ def system_clock() -> Clock:
 class AsyncEngine:
     """Performs what flows ask for, on one event loop."""
 
-    def __init__(self, connection: Connection, caller: Caller, directory: AsyncKeyDirectory) -> None:
+    def __init__(
+        self, connection: Connection, caller: Caller, directory: AsyncKeyDirectory, own_keys: OwnKeysWatch
+    ) -> None:
         self.connection = connection
         self.caller = caller
         self.clock = system_clock()
         self.directory = directory
         self._session = Session(connection)
-        self._looking = asyncio.create_task(look_after(connection, caller.keyring))
+        self.own_keys = own_keys
 
     @classmethod
     async def connect(cls, parts: Parts) -> "AsyncEngine":
@@ -90,8 +103,8 @@ class AsyncEngine:
                 raise _unreachable(error) from error
             return signed_keyset_of(response.keyset)
 
-        directory = AsyncKeyDirectory(KeysetCache(parts.trust, clock_ms=now_ms), fetch)
-        return cls(connection, caller, directory)
+        directory = AsyncKeyDirectory(new_keyset_cache(parts), fetch)
+        return cls(connection, caller, directory, OwnKeysWatch(connection, caller.keyring, parts.timings))
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end and return what it returns. Raises what it raises."""
@@ -115,8 +128,7 @@ class AsyncEngine:
 
     async def close(self) -> None:
         """Close session and connection. Operations go on."""
-        self._looking.cancel()
-        await asyncio.gather(self._looking, return_exceptions=True)
+        await self.own_keys.close()
         await self._session.close()
         await self.connection.close()
 
@@ -134,6 +146,8 @@ class AsyncEngine:
                 )
             case FetchKeys():
                 return self.directory.keyset(effect.namespace, key_id=effect.key_id)
+            case RefreshKeys():
+                return self.own_keys.refresh()
             case Pause():
                 return asyncio.sleep(effect.seconds)
             case FindOwner():
@@ -161,7 +175,7 @@ class SyncEngine:
         self._session = UnarySession(connection)
         self._mark = ProcessMark()
         self._directory = self._new_directory()
-        self._look = BlockingLook(connection, parts.keyring)
+        self.own_keys = BlockingLook(connection, parts.keyring, parts.timings)
 
     @classmethod
     def connect(cls, parts: Parts) -> "SyncEngine":
@@ -185,7 +199,7 @@ class SyncEngine:
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end and return what it returns. Raises what it raises."""
-        self._look.if_it_is_time()
+        self.own_keys.if_it_is_time()
         with closing(flow):
             result: Any = None
             error: Exception | None = None
@@ -202,11 +216,12 @@ class SyncEngine:
 
     def run_together(self, flows: Sequence[Flow[T]]) -> list[T | Exception]:
         """Run flows side by side, their starts in one call; return what each returns or raises."""
-        self._look.if_it_is_time()
+        self.own_keys.if_it_is_time()
         return run_together(flows, perform=self._perform, start_all=self._session.start_all)
 
     def close(self) -> None:
         """Close the connection. Operations go on."""
+        self.own_keys.close()
         self.connection.close()
 
     def _perform(self, effect: Effect) -> object:
@@ -221,6 +236,9 @@ class SyncEngine:
                 )
             case FetchKeys():
                 return self._keys(effect)
+            case RefreshKeys():
+                self.own_keys.refresh()
+                return None
             case Pause():
                 time.sleep(effect.seconds)
                 return None
@@ -245,7 +263,7 @@ class SyncEngine:
         return self.directory.keyset(effect.namespace, key_id=effect.key_id)
 
     def _new_directory(self) -> KeyDirectory:
-        return KeyDirectory(KeysetCache(self._parts.trust, clock_ms=now_ms), self._fetch)
+        return KeyDirectory(new_keyset_cache(self._parts), self._fetch)
 
     def _fetch(self, namespace: str) -> SignedKeyset:
         request = key_service_pb2.GetKeysetRequest(namespace=namespace)
@@ -258,6 +276,17 @@ class SyncEngine:
         except GatewayError as error:
             raise _unreachable(error) from error
         return signed_keyset_of(response.keyset)
+
+
+def new_keyset_cache(parts: Parts) -> KeysetCache:
+    """Return an empty cache of keysets of other namespaces."""
+    timings = parts.timings
+    return KeysetCache(
+        parts.trust,
+        clock_ms=now_ms,
+        cache_seconds=timings.cache_seconds,
+        refresh_interval_seconds=timings.refresh_interval_seconds,
+    )
 
 
 def _unreachable(error: GatewayError) -> Exception:

@@ -93,13 +93,18 @@ class FindOwner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshKeys:
+    """Read the keyring again, and go by what the namespace's newest keyset says. Fails no flow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
     """Wait."""
 
     seconds: float
 
 
-Effect = Send | Ask | FetchKeys | FindOwner | Pause | Block
+Effect = Send | Ask | FetchKeys | FindOwner | RefreshKeys | Pause | Block
 Flow = Generator[Effect, Any, T]
 # Named, because the annotations of an inner function are evaluated each time that it is defined.
 _Done = Flow[None]
@@ -129,24 +134,22 @@ class Started:
         return self.request.header.operation_id
 
 
-def with_current_keys(caller: Caller, namespace: str, attempt: Callable[[PeerKeys], Flow[T]]) -> Flow[T]:
+def with_current_keys(namespace: str, attempt: Callable[[PeerKeys], Flow[T]]) -> Flow[T]:
     """Seal and send; seal again with fresh keys when one went out of use between look-up and arrival."""
     for pause_seconds in _REFRESH_PAUSES_SECONDS:
         keys = yield FetchKeys(namespace=namespace)
         try:
             return (yield from attempt(keys))
         except KeyRetiredError:
-            yield from _look_for_new_keys(caller, namespace, pause_seconds)
+            yield from _look_for_new_keys(namespace, pause_seconds)
     keys = yield FetchKeys(namespace=namespace)
     return (yield from attempt(keys))
 
 
-def _look_for_new_keys(
-    caller: Caller, namespace: str, pause_seconds: float, key_id: bytes = _ANY_NEWER_KEY
-) -> Flow[None]:
+def _look_for_new_keys(namespace: str, pause_seconds: float, key_id: bytes = _ANY_NEWER_KEY) -> Flow[None]:
     if pause_seconds:
         yield Pause(seconds=pause_seconds)
-    caller.keyring.refresh()
+    yield RefreshKeys()
     yield FetchKeys(namespace=namespace, key_id=key_id)
 
 
@@ -212,7 +215,7 @@ def cancel_flow(caller: Caller, request: KnownRequest, clock: Clock) -> Flow[Non
         reply = yield Send(call=call, timeout_seconds=START_TIMEOUT_SECONDS, size_bytes=len(sealed.envelope))
         check_operation_id(reply.cancel.status, request.header.operation_id)
 
-    yield from with_current_keys(caller, request.header.recipient_namespace, attempt)
+    yield from with_current_keys(request.header.recipient_namespace, attempt)
 
 
 def describe_flow(operation_id: OperationId) -> Flow[operation_pb2.Operation]:
@@ -268,20 +271,18 @@ def verified_outcome(
     def verify(keys: VerifiedKeys) -> Outcome:
         return verify_ending(status, request, caller=caller, handler_keys=keys, now_ms=clock.now_ms())
 
-    return (yield from with_newest_keys(caller, request, verify, what="the outcome"))
+    return (yield from with_newest_keys(request, verify, what="the outcome"))
 
 
-def with_newest_keys(
-    caller: Caller, request: KnownRequest, verify: Callable[[VerifiedKeys], T], *, what: str
-) -> Flow[T]:
+def with_newest_keys(request: KnownRequest, verify: Callable[[VerifiedKeys], T], *, what: str) -> Flow[T]:
     """Verify something that the handler of a request sealed; again after a refresh when a key is new here."""
     header = request.header
     shown = format_operation_id(header.operation_id)
-    return verified_with_newest_keys(caller, header.recipient_namespace, verify, shown=shown, what=what)
+    return verified_with_newest_keys(header.recipient_namespace, verify, shown=shown, what=what)
 
 
 def verified_with_newest_keys(
-    caller: Caller, namespace: str, verify: Callable[[VerifiedKeys], T], *, shown: str, what: str
+    namespace: str, verify: Callable[[VerifiedKeys], T], *, shown: str, what: str
 ) -> Flow[T]:
     """Verify something that a namespace sealed; again after a refresh when a key is new here."""
     for pause_seconds in _PAUSES_AND_END:
@@ -293,5 +294,5 @@ def verified_with_newest_keys(
                 if error.permanent and error.which is MissingKey.RECIPIENT_ENCRYPTION:
                     raise KeyDestroyedError(shown, what, error.key_id.hex()) from error
                 raise UnverifiedAnswerError(shown, what) from error
-            yield from _look_for_new_keys(caller, namespace, pause_seconds, error.key_id)
+            yield from _look_for_new_keys(namespace, pause_seconds, error.key_id)
     raise AssertionError

@@ -50,7 +50,9 @@ _PATHS: Final = frozenset(
     }
 )
 _FLAGS: Final = frozenset({"allow_insecure", "trust_on_first_use"})
-_NUMBERS: Final = frozenset({"blob_threshold_bytes", "blob_retention_days", "blob_max_bytes"})
+_NUMBERS: Final = frozenset(
+    {"blob_threshold_bytes", "blob_retention_days", "blob_max_bytes", "key_cache_seconds"}
+)
 _PREFIXES: Final = "blob_prefixes"
 _SECRETS: Final = frozenset({"token", "passphrase", "openbao_token", "pkcs11_pin"})
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -76,6 +78,7 @@ class Profile:
     private_key_file: Path | None = None
     server_name: str | None = None
     allow_insecure: bool = False
+    key_cache_seconds: int | None = None
     blob_store: str | None = None
     blob_threshold_bytes: int | None = None
     blob_prefixes: Prefixes | None = None

@@ -86,7 +86,7 @@ def progress_flow(
     def verify(keys: VerifiedKeys) -> Opened:
         return _verified(response.progress, request, seen, caller=caller, keys=keys, clock=clock)
 
-    opened = yield from with_newest_keys(caller, request, verify, what="the progress")
+    opened = yield from with_newest_keys(request, verify, what="the progress")
     if opened.header.sequence <= after:
         # It was asked for what is newer: to see the same again and again is no progress.
         raise UnverifiedAnswerError(format_operation_id(operation_id), "the progress")

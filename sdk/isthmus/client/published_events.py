@@ -159,7 +159,7 @@ def publish_flow(caller: Caller, event: PublishInput, payload: Payload, clock: C
         )
 
     for reader in readers:
-        yield from with_current_keys(caller, reader, attempt)
+        yield from with_current_keys(reader, attempt)
     return Published(event_id=event_id.hex(), readers=readers, not_trusted=tuple(not_trusted))
 
 
@@ -211,7 +211,7 @@ def _fetched(caller: Caller, notice: EventNotice, clock: Clock) -> Flow[Payload]
         except EnvelopeRejectedError as error:
             raise UnverifiedAnswerError(shown, "an event") from error
 
-    return (yield from verified_with_newest_keys(caller, owner, verify, shown=shown, what="an event"))
+    return (yield from verified_with_newest_keys(owner, verify, shown=shown, what="an event"))
 
 
 def _event(notice: EventNotice, *, value: object = None, error: Exception | None = None) -> Event:

@@ -71,5 +71,5 @@ def signal_flow(
         if reply.signal.operation_id != asked.operation_id:
             raise UnverifiedAnswerError(format_operation_id(asked.operation_id), "the answer")
 
-    yield from with_current_keys(caller, asked.recipient_namespace, attempt)
+    yield from with_current_keys(asked.recipient_namespace, attempt)
     line.sent = sequence

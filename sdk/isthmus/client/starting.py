@@ -181,7 +181,7 @@ def _start_generation(
             raise
         return prepared, reply.execute.status if wait else reply.start.status
 
-    prepared, status = yield from with_current_keys(caller, recipient, attempt)
+    prepared, status = yield from with_current_keys(recipient, attempt)
     return (
         yield from _accept(
             caller,

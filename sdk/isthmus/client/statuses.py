@@ -152,7 +152,7 @@ def _attested(
             raise UnverifiedAnswerError(shown, "the outcome") from error
         return _DIRECTIONS[header.direction]
 
-    return (yield from with_newest_keys(caller, request, verify, what="the outcome"))
+    return (yield from with_newest_keys(request, verify, what="the outcome"))
 
 
 def _stated(

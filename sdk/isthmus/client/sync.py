@@ -140,6 +140,10 @@ class SyncClient:
         """The namespace's private keys."""
         return self._engine.caller.keyring
 
+    def refresh_keys(self) -> None:
+        """Read the keyring again, and go by what the namespace's newest keyset says, as ``Client``'s."""
+        self._engine.own_keys.refresh()
+
     @property
     def key_directory(self) -> KeyDirectory:
         """Verified keysets of other namespaces."""

@@ -182,6 +182,8 @@ def _profiles(deployment: Deployment) -> str:
                 f"keyring = {_text(f'{name}/keyring.json')}",
                 f"passphrase_file = {_text(f'{name}/passphrase')}",
                 f"trust_store = {_text(f'{name}/trust.json')}",
+                "# New keys are noticed at once: who develops has no time to wait.",
+                "key_cache_seconds = 30",
                 "# Believe the gateway about teams and endpoints that nobody pinned. For development only.",
                 "trust_on_first_use = true",
             ]

@@ -18,6 +18,7 @@ from isthmus.keys.custody.provider import (
 from isthmus.keys.errors import KeyringError
 from isthmus.keys.founding import found
 from isthmus.keys.hybrid_key import HybridPrivateKey
+from isthmus.keys.in_use import in_use
 from isthmus.keys.keyring import OwnKeys
 from isthmus.keys.keyring_access import KeyringAccess, take_into_custody, unlock
 from isthmus.keys.keyring_format import (
@@ -35,7 +36,16 @@ from isthmus.keys.keyring_format import (
 )
 from isthmus.keys.private_file import FileVersion, exclusive, read_private, replace_private, version_of
 from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
-from isthmus.wire.trust_statement import Delegation, Root
+from isthmus.wire.trust_statement import Delegation, Keyset, Root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Used:
+    """What seals, signs and verifies now: by the file, or by the namespace's keyset if that is newer."""
+
+    signing: SigningPrivateKey | None
+    sealing: EncryptionPublicKey | None
+    own: OwnKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +55,8 @@ class _Loaded:
     version: FileVersion
     contents: KeyringContents
     wrapping: WrappingKey
-    signing: SigningPrivateKey | None
     decryption: dict[bytes, EncryptionPrivateKey]
-    sealing: EncryptionPublicKey | None
-    own: OwnKeys
+    used: _Used
 
 
 class FileKeyring:
@@ -58,7 +66,7 @@ class FileKeyring:
     stays in memory; so a file that another process rewrote (a rotation, for example) is re-read without them.
     """
 
-    __slots__ = ("_key_passphrase", "_loaded", "_lock", "_path")
+    __slots__ = ("_followed", "_key_passphrase", "_loaded", "_lock", "_path")
 
     def __init__(self, path: Path, passphrase: bytes | KeyEncryptionProvider | KeyringAccess) -> None:
         """Open a keyring with its passphrase, with its provider, or with whichever of both the file asks for.
@@ -74,6 +82,7 @@ class FileKeyring:
         access = KeyringAccess.by(passphrase)
         self._key_passphrase = access.key_passphrase
         self._lock = threading.RLock()
+        self._followed: Keyset | None = None
         self._loaded = _load(data, version, unlock(data, access))
 
     @classmethod
@@ -189,14 +198,14 @@ class FileKeyring:
 
     def signing_key(self) -> SigningPrivateKey:
         """Return the active signing key. Raises KeyringError when there is none."""
-        key = self._loaded.signing
+        key = self._loaded.used.signing
         if key is None:
             raise KeyringError(f"the keyring of {self.namespace} has no active signing key")
         return key
 
     def sealing_key(self) -> EncryptionPublicKey:
         """Return one's own active encryption key. Raises KeyringError when there is none."""
-        key = self._loaded.sealing
+        key = self._loaded.used.sealing
         if key is None:
             raise KeyringError(f"the keyring of {self.namespace} has no active encryption key")
         return key
@@ -226,7 +235,7 @@ class FileKeyring:
 
     def own_keys(self) -> OwnKeys:
         """Return the signing keys of one's own namespace, to verify what it signed itself."""
-        return self._loaded.own
+        return self._loaded.used.own
 
     def refresh(self) -> bool:
         """Re-read the file when it was replaced or written. Returns whether it was.
@@ -238,8 +247,16 @@ class FileKeyring:
         with self._lock:
             if version_of(self._path) == self._loaded.version:
                 return False
-            self._loaded = _load(*read_private(self._path), self._loaded.wrapping)
+            self._loaded = _load(*read_private(self._path), self._loaded.wrapping, self._followed)
             return True
+
+    def follow(self, published: Keyset) -> None:
+        """Use the keys that the namespace's newest keyset says are in use, unless the file is newer."""
+        with self._lock:
+            known = self._followed
+            if known is None or known.version < published.version:
+                self._followed = published
+                self._loaded = _in_use(self._loaded, published)
 
     def update(self, change: Callable[[KeyringContents], KeyringContents]) -> KeyringContents:
         """Apply a change to the file as it is now, one writer at a time, and return the new contents.
@@ -261,7 +278,7 @@ class FileKeyring:
             if changed != before:
                 replace_private(self._path, encode_keyring(changed, current.wrapping))
                 current = _load(*read_private(self._path), current.wrapping)
-            self._loaded = current
+            self._loaded = _in_use(current, self._followed)
             return changed
 
     def protect(self, by: bytes | KeyEncryptionProvider, *, parameters: KdfParameters | None = None) -> None:
@@ -310,7 +327,7 @@ class FileKeyring:
             # What cannot be read back must not replace what can.
             decode_keyring(data, wrapping)
             replace_private(self._path, data)
-            self._loaded = _load(*read_private(self._path), wrapping)
+            self._loaded = _load(*read_private(self._path), wrapping, self._followed)
 
     def record_keyset(self, version: int, keyset_hash: bytes) -> None:
         """Remember the keyset that was signed last, so that the next one continues it."""
@@ -385,7 +402,9 @@ def beside(path: Path, role: KeyRole) -> Path:
     return path.with_name(f"{path.name}.{role.value}")
 
 
-def _load(data: bytes, version: FileVersion, wrapping: WrappingKey) -> _Loaded:
+def _load(
+    data: bytes, version: FileVersion, wrapping: WrappingKey, followed: Keyset | None = None
+) -> _Loaded:
     current = wrapping.follow(read_protection(data))
     try:
         contents = decode_keyring(data, current)
@@ -393,24 +412,30 @@ def _load(data: bytes, version: FileVersion, wrapping: WrappingKey) -> _Loaded:
         if current.protection == wrapping.protection:
             raise
         raise KeyringError("the keyring was protected anew: open it again") from None
-    active_signing = contents.in_state(KeyKind.SIGNING, KeyState.ACTIVE)
-    active_encryption = contents.in_state(KeyKind.ENCRYPTION, KeyState.ACTIVE)
-    signing_secret = active_signing[-1].secret if active_signing else None
     decryption = {
-        key.record.key_id: EncryptionPrivateKey.from_seed(key.secret)
+        bytes(key.record.key_id): EncryptionPrivateKey.from_seed(key.secret)
         for key in contents.keys
         if key.record.kind is KeyKind.ENCRYPTION and key.secret is not None
     }
-    return _Loaded(
-        version=version,
-        contents=contents,
-        wrapping=current,
-        signing=None if signing_secret is None else SigningPrivateKey.from_bytes(signing_secret),
-        decryption={bytes(key_id): key for key_id, key in decryption.items()},
+    used = _used(contents, followed)
+    return _Loaded(version=version, contents=contents, wrapping=current, decryption=decryption, used=used)
+
+
+def _in_use(loaded: _Loaded, followed: Keyset | None) -> _Loaded:
+    return replace(loaded, used=_used(loaded.contents, followed))
+
+
+def _used(contents: KeyringContents, followed: Keyset | None) -> _Used:
+    current = in_use(contents, followed)
+    active_signing = current.in_state(KeyKind.SIGNING, KeyState.ACTIVE)
+    active_encryption = current.in_state(KeyKind.ENCRYPTION, KeyState.ACTIVE)
+    secrets = [key.secret for key in active_signing if key.secret is not None]
+    return _Used(
+        signing=SigningPrivateKey.from_bytes(secrets[-1]) if secrets else None,
         sealing=EncryptionPublicKey(active_encryption[-1].record.public_key) if active_encryption else None,
         own=OwnKeys(
-            namespace=contents.namespace,
-            trust_domain=contents.trust_domain,
-            public_keys=tuple(key.record for key in contents.keys),
+            namespace=current.namespace,
+            trust_domain=current.trust_domain,
+            public_keys=tuple(key.record for key in current.keys),
         ),
     )

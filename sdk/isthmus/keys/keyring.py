@@ -11,6 +11,7 @@ from isthmus.envelope.key_material import (
 )
 from isthmus.keys.contents import KeyringContents
 from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
+from isthmus.wire.trust_statement import Keyset
 
 SIGNING_STATES: dict[KeyState, SigningKeyState] = {
     KeyState.PRE_PUBLISHED: SigningKeyState.PRE_PUBLISHED,
@@ -72,6 +73,13 @@ class Keyring(Protocol):
 
     def refresh(self) -> bool:
         """Re-read the source when it changed. Returns whether it did."""
+        ...
+
+    def follow(self, published: Keyset) -> None:
+        """Use the keys that the namespace's newest keyset says are in use, unless the source is newer.
+
+        The keyset is verified, and what was followed before is never undone by an older one.
+        """
         ...
 
 

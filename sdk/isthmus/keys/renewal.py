@@ -10,7 +10,7 @@ from isthmus.keys.contents import KeyringContents
 from isthmus.keys.publication import read_own
 from isthmus.keys.statements import renew_keyset
 from isthmus.wire.public_key import KeyState
-from isthmus.wire.trust_statement import SignedKeyset
+from isthmus.wire.trust_statement import Keyset, SignedKeyset
 
 _USED = (KeyState.PRE_PUBLISHED, KeyState.ACTIVE)
 
@@ -19,13 +19,21 @@ _USED = (KeyState.PRE_PUBLISHED, KeyState.ACTIVE)
 class OwnKeyset:
     """One's own keyset at the gateway, beside one's own keyring."""
 
-    version: int
+    keyset: Keyset
+    """What it says, verified."""
     expires_at_ms: int
     delegation_expires_at_ms: int
     unknown: tuple[bytes, ...]
     """Ids of keys that it lists for use now or soon and the keyring does not have."""
+    is_in_use: bool
+    """Whether one of the unknown ones is in use now, not soon."""
     renewed: SignedKeyset | None
     """What to publish to keep it alive; None when it is not due, or not to be renewed from here."""
+
+    @property
+    def version(self) -> int:
+        """Its version."""
+        return self.keyset.version
 
 
 def look_at_own(
@@ -42,9 +50,8 @@ def look_at_own(
     published = read_own(signed, contents)
     chain = published.chain
     held = {bytes(key.record.key_id) for key in contents.keys}
-    unknown = tuple(
-        bytes(key.key_id) for key in chain.keyset.keys if key.state in _USED and bytes(key.key_id) not in held
-    )
+    missing = [key for key in chain.keyset.keys if key.state in _USED and bytes(key.key_id) not in held]
+    unknown = tuple(bytes(key.key_id) for key in missing)
     renewed, renewer = None, contents.renewer()
     if renewer is not None and not unknown and chain.keyset.version >= contents.keyset_version:
         given_ms = chain.delegation.max_renewal_ms
@@ -54,9 +61,10 @@ def look_at_own(
         if chain.delegation.renewer == renewer.public and is_due and gains:
             renewed = renew_keyset(signed, renewer, now_ms=now_ms)
     return OwnKeyset(
-        version=chain.keyset.version,
+        keyset=chain.keyset,
         expires_at_ms=chain.expires_at_ms,
         delegation_expires_at_ms=chain.delegation.expires_at_ms,
         unknown=unknown,
+        is_in_use=any(key.state is KeyState.ACTIVE for key in missing),
         renewed=renewed,
     )

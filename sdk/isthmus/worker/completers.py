@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from isthmus.envelope.replay import RedeliveryGuard
@@ -82,7 +83,12 @@ def complete_sync(
     wanted = Wanted.of(operation_id, token, caller_namespace)
     direction, content = ending_of(result, error, client.payload_converter.to_payload)
     identity = _identity(client)
-    keys = ClientKeys(client.namespace, client.keyring, _BlockingKeysets(client.key_directory))
+    keys = ClientKeys(
+        client.namespace,
+        client.keyring,
+        _BlockingKeysets(client.key_directory),
+        partial(_in_this_thread, client.refresh_keys),
+    )
     completion = Completion(
         envelopes=TaskEnvelopes(identity=identity, keys=keys, guard=RedeliveryGuard()),
         large=LargePayloads(client.claim_checks, identity, in_thread=_in_this_thread),

@@ -1,6 +1,7 @@
 """What a worker needs of a client: the way to the gateway, and the keys on its own side."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Protocol, Self
 
 from isthmus.blobs.claim_checks import ClaimChecks
@@ -69,6 +70,10 @@ class WorkerClient(Protocol):
         """The keys of the namespace."""
         ...
 
+    async def refresh_keys(self) -> None:
+        """Read the keyring again, and go by what the namespace's newest keyset says. Raises nothing."""
+        ...
+
     @property
     def key_directory(self) -> PeerKeysets:
         """The keys of its callers."""
@@ -121,6 +126,10 @@ class SyncWorkerClient(Protocol):
         """The keys of the namespace."""
         ...
 
+    def refresh_keys(self) -> None:
+        """Read the keyring again, and go by what the namespace's newest keyset says. Raises nothing."""
+        ...
+
     @property
     def key_directory(self) -> SyncPeerKeysets:
         """The keys of its callers."""
@@ -140,15 +149,22 @@ class SyncWorkerClient(Protocol):
 class ClientKeys:
     """The keys of a client, as tasks need them."""
 
-    def __init__(self, namespace: NamespaceName, keyring: Keyring, directory: PeerKeysets) -> None:
+    def __init__(
+        self,
+        namespace: NamespaceName,
+        keyring: Keyring,
+        directory: PeerKeysets,
+        refresh: Callable[[], Awaitable[None]],
+    ) -> None:
         self._namespace = namespace
         self._keyring = keyring
         self._directory = directory
+        self._refresh = refresh
 
     @classmethod
     def of(cls, client: WorkerClient) -> Self:
         """Return the keys of a client."""
-        return cls(client.namespace, client.keyring, client.key_directory)
+        return cls(client.namespace, client.keyring, client.key_directory, client.refresh_keys)
 
     @property
     def decrypter(self) -> Decrypter:
@@ -200,7 +216,7 @@ class ClientKeys:
         With ``newest``, keyring and keyset are read again first.
         """
         if newest:
-            self._keyring.refresh()
+            await self._refresh()
         try:
             if namespace == self._namespace:
                 return RecipientKey(namespace=namespace, key=self._keyring.sealing_key())

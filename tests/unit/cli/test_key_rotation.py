@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.key_revocation import revoke_key
 from isthmus.cli.key_rotation import KeyRotation, Rotated
+from isthmus.cli.propagation import KeyHolder, Propagation
 from isthmus.keys.errors import KeysError
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_format import KdfParameters, new_salt
@@ -53,8 +55,11 @@ class World:
         self.directory = Directory()
         self.now_ms = 1_800_000_000_000
         self.kill_at: int | None = None
+        self.said: list[str] = []
         self.steps = 0
         self.slept: list[float] = []
+        # What processes of the namespace said of their keys; None: the gateway does not know.
+        self.holders: Callable[[], list[KeyHolder] | None] = lambda: None
         FileKeyring.create(
             self.path,
             PASSPHRASE,
@@ -91,18 +96,34 @@ class World:
         keyring = _WatchedKeyring(self)
         return revoke_key(keyring, self.publication(keyring), key_id, now_ms=lambda: self.now_ms)
 
-    def rotate(self, *, wait_seconds: float = 10.0) -> Rotated:
+    def rotate(
+        self,
+        *,
+        wait_seconds: float = 10.0,
+        timeout_seconds: float = 60.0,
+        without: frozenset[str] | None = None,
+        keyring: FileKeyring | None = None,
+    ) -> Rotated:
         """Rotate in a process of its own."""
-        keyring = _WatchedKeyring(self)
+        keyring = keyring or _WatchedKeyring(self)
+        propagation = Propagation(
+            holders=_WatchedHolders(self),
+            wait_seconds=wait_seconds,
+            timeout_seconds=timeout_seconds,
+            without=without or frozenset(),
+            now_ms=lambda: self.now_ms,
+            sleep=self.sleep,
+            report=self.said.append,
+        )
         rotation = KeyRotation(
             keyring=keyring,
             note=self.note,
             publication=self.publication(keyring),
+            propagation=propagation,
             now_ms=lambda: self.now_ms,
-            sleep=self.sleep,
-            report=lambda text: None,
+            report=self.said.append,
         )
-        return rotation.run(wait_seconds=wait_seconds)
+        return rotation.run()
 
 
 class _Watched:
@@ -119,6 +140,17 @@ class _Watched:
         self._world.step()
         self._world.directory.publish(signed)
         self._world.step()
+
+
+class _WatchedHolders:
+    """What processes said, over the same connection."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def holders(self) -> list[KeyHolder] | None:
+        self._world.step()
+        return self._world.holders()
 
 
 class _WatchedKeyring(FileKeyring):
@@ -176,7 +208,7 @@ def test_rotation_replaces_both_keys_when_nothing_interrupts_it(world: World) ->
     rotated = world.rotate(wait_seconds=10.0)
     check_rotated_once(world)
     assert set(rotated.replaced) == before
-    assert world.slept == [10.0]
+    assert sum(world.slept) == pytest.approx(10.0)
     announced = world.directory.keysets()[1]
     assert {key.state for key in announced.keys} == {KeyState.ACTIVE, KeyState.PRE_PUBLISHED}
 
@@ -230,16 +262,139 @@ def test_gateway_never_lags_behind_the_keyring_when_keys_become_active(world: Wo
             declared.append({key.key_id for key in newest.keys if key.state is KeyState.ACTIVE})
             return changed
 
-    keyring = Spy(world)
-    KeyRotation(
-        keyring=keyring,
-        note=world.note,
-        publication=world.publication(keyring),
-        now_ms=lambda: world.now_ms,
-        sleep=world.sleep,
-        report=lambda text: None,
-    ).run(wait_seconds=1.0)
+    world.rotate(wait_seconds=1.0, keyring=Spy(world))
     assert all(used <= known for used, known in zip(active, declared, strict=True))
+
+
+def holder(identity: str, keys: set[bytes], *, is_alive: bool = True) -> KeyHolder:
+    """Return a process that has some keys."""
+    return KeyHolder(
+        principal="app-team/worker", identity=identity, key_ids=frozenset(keys), is_alive=is_alive
+    )
+
+
+def held(world: World) -> set[bytes]:
+    """Return the ids of the keys that are in the keyring now."""
+    return {bytes(record.key_id) for record in world.keyring().public_keys()}
+
+
+def test_rotation_goes_on_at_once_when_all_that_live_have_the_new_keys(world: World) -> None:
+    """No time has to pass, whatever the wait is for those who cannot be asked."""
+    world.holders = lambda: [holder("a:1", held(world)), holder("b:1", held(world))]
+    world.rotate(wait_seconds=600.0)
+    check_rotated_once(world)
+    assert world.slept == []
+    assert "Every live process (2) has the new keys." in world.said
+
+
+def test_rotation_waits_when_a_process_that_lives_lacks_the_new_keys(world: World) -> None:
+    """Longer than those get who cannot be asked; it says for whom it waits, once."""
+    old = held(world)
+
+    def holders() -> list[KeyHolder]:
+        late = held(world) if sum(world.slept) >= 30 else old
+        return [holder("a:1", held(world)), holder("b:2", late)]
+
+    world.holders = holders
+    world.rotate(wait_seconds=10.0)
+    check_rotated_once(world)
+    assert 30 <= sum(world.slept) < 33
+    waiting = [text for text in world.said if "b:2 (app-team/worker)" in text]
+    assert waiting == [
+        "1 of 2 live processes lack the new keys: b:2 (app-team/worker)",
+    ]
+
+
+def test_rotation_gives_up_and_goes_on_later_when_a_process_never_gets_the_new_keys(world: World) -> None:
+    """The old keys stay in use; repeated, it goes on with the keys that it began with."""
+    old = held(world)
+    world.holders = lambda: [holder("a:1", held(world)), holder("b:2", old)]
+    with pytest.raises(
+        CliError, match=r"60 s, 1 of 2 .* b:2 \(app-team/worker\).*--without"
+    ) as caught:
+        world.rotate(timeout_seconds=60.0)
+    assert caught.value.code is ExitCode.UNAVAILABLE
+    assert sum(world.slept) == pytest.approx(60.0)
+    announced = held(world)
+    states_of_newest = {key.key_id: key.state for key in world.directory.keysets()[-1].keys}
+    assert {key_id for key_id, state in states_of_newest.items() if state is KeyState.ACTIVE} == old
+    world.holders = lambda: [holder("a:1", held(world)), holder("b:2", held(world))]
+    world.rotate()
+    check_rotated_once(world)
+    assert held(world) == announced
+
+
+@pytest.mark.parametrize("name", ["b:2", "b", "app-team/worker"])
+def test_rotation_does_not_wait_for_a_process_when_it_is_told_so(world: World, name: str) -> None:
+    """By what the message calls it, by its host, or by its principal."""
+    old = held(world)
+    world.holders = lambda: [
+        holder("b:2", old),
+        KeyHolder(principal="app-team/job", identity="c:2", key_ids=frozenset(held(world)), is_alive=True),
+    ]
+    world.rotate(without=frozenset({name}))
+    check_rotated_once(world)
+    assert world.slept == []
+
+
+@pytest.mark.parametrize("has_them", [True, False])
+def test_processes_that_are_gone_get_two_cache_lifetimes_when_they_may_come_back(
+    world: World, *, has_them: bool
+) -> None:
+    """Counted from the announcement; who had the new keys when it went gets no time."""
+    old = held(world)
+    world.holders = lambda: [
+        holder("a:1", held(world)),
+        holder("job:7", held(world) if has_them else old, is_alive=False),
+    ]
+    world.rotate(wait_seconds=600.0)
+    check_rotated_once(world)
+    assert sum(world.slept) == pytest.approx(0.0 if has_them else 600.0)
+    assert any("may come back" in text and "job:7" in text for text in world.said) is not has_them
+
+
+@pytest.mark.parametrize("said", [None, []])
+def test_everybody_gets_two_cache_lifetimes_when_nobody_says_anything(
+    world: World, said: list[KeyHolder] | None
+) -> None:
+    """A gateway without reports, or a team whose processes did not report yet."""
+    world.holders = lambda: said
+    world.rotate(wait_seconds=600.0)
+    check_rotated_once(world)
+    assert sum(world.slept) == pytest.approx(600.0)
+
+
+def test_rotation_that_waits_ends_the_same_when_it_is_killed_at_any_step_and_repeated(
+    tmp_path: Path,
+) -> None:
+    """While it asks who has the keys, too: whoever lacked them then has them at the third time."""
+    kills = 0
+    while True:
+        folder = tmp_path / str(kills)
+        folder.mkdir()
+        world = World(folder)
+        world.publication(world.keyring()).publish()
+        old = held(world)
+        asked: list[None] = []
+
+        def holders(
+            world: World = world, old: set[bytes] = old, asked: list[None] = asked
+        ) -> list[KeyHolder]:
+            asked.append(None)
+            return [holder("a:1", held(world) if len(asked) > 2 else old)]
+
+        world.holders = holders
+        world.steps, world.kill_at = 0, kills + 1
+        try:
+            world.rotate()
+        except Killed:
+            world.kill_at = None
+            world.rotate()
+            check_rotated_once(world)
+            kills += 1
+        else:
+            break
+    assert kills > 12
 
 
 def test_second_rotation_begins_when_the_first_is_complete(world: World) -> None:

@@ -12,7 +12,7 @@ from isthmus.keys.keyring import OwnKeys
 from isthmus.keys.statements import next_keyset, sign_keyset
 from isthmus.keys.trust import TrustStore
 from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
-from isthmus.wire.trust_statement import SignedKeyset
+from isthmus.wire.trust_statement import Keyset, SignedKeyset
 
 TRUST_DOMAIN = "acme"
 ENDPOINT = "payments"
@@ -26,6 +26,7 @@ class Team:
     contents: KeyringContents
     signer: HybridPrivateKey
     refreshed: int = 0
+    followed: Keyset | None = None
 
     @classmethod
     def create(cls, namespace: str) -> "Team":
@@ -84,6 +85,10 @@ class Team:
         """Count the calls: there is no file."""
         self.refreshed += 1
         return True
+
+    def follow(self, published: Keyset) -> None:
+        """Remember what the process is told to go by."""
+        self.followed = published
 
     def rotate(self, kind: KeyKind) -> None:
         """Replace the active key of a kind."""

@@ -283,9 +283,10 @@ async def test_request_is_sealed_again_when_key_was_retired(client: Client, runn
     gateway.publish()
     client.key_directory._cache._interval_ms = 0
     gateway.refusals.append(RefusalError(grpc.StatusCode.ABORTED, "KEY_RETIRED"))
+    refreshed = gateway.caller.refreshed
     assert await payments.execute_operation(Payments.charge, ORDER) == PAID
     assert len(set(gateway.starts)) == 3
-    assert gateway.caller.refreshed == 1
+    assert gateway.caller.refreshed > refreshed
 
 
 async def test_outcome_is_verified_when_handler_rotated_its_signing_key(

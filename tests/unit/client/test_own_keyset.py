@@ -20,9 +20,9 @@ def team() -> Team:
     return Team.create("data-team")
 
 
-def with_a_foreign_key(team: Team) -> SignedKeyset:
+def with_a_foreign_key(team: Team, state: KeyState = KeyState.ACTIVE) -> SignedKeyset:
     """Return a keyset that the team's signer signed and its keyring knows nothing of."""
-    key = new_key(KeyKind.SIGNING, state=KeyState.ACTIVE, now_ms=NOW_MS)
+    key = new_key(KeyKind.SIGNING, state=state, now_ms=NOW_MS)
     foreign = replace(team.contents, keys=(*team.contents.keys, key))
     return sign_keyset(next_keyset(foreign, now_ms=NOW_MS), foreign, team.signer)
 
@@ -51,6 +51,30 @@ def test_alarm_is_raised_once_when_somebody_else_published(
     assert record.levelno == logging.ERROR
     assert "ALARM: keyset 2 of data-team lists keys that this keyring does not have" in record.message
     assert team.refreshed == 3
+
+
+def test_announced_keys_are_no_alarm_when_they_are_not_here_yet(
+    team: Team, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A rotation waits for this copy of the keyring; the log says what to do."""
+    team.publish(NOW_MS)
+    announced = with_a_foreign_key(team, KeyState.PRE_PUBLISHED)
+    own = OwnKeysetWatch(team)
+    for _ in range(3):
+        assert own.consider(announced, now_ms=NOW_MS + 5 * DAY_MS) is None
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "bring the newest keyring here" in record.message
+
+
+def test_process_goes_by_its_keyset_when_it_is_ones_own(team: Team) -> None:
+    """And not by one that another root vouches for."""
+    own = OwnKeysetWatch(team)
+    own.consider(Team.create("data-team").publish(NOW_MS), now_ms=NOW_MS)
+    followed = [team.followed]
+    own.consider(team.publish(NOW_MS), now_ms=NOW_MS)
+    followed.append(team.followed)
+    assert [keyset and keyset.version for keyset in followed] == [None, 1]
 
 
 def test_alarm_is_raised_when_another_root_vouches(team: Team, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,6 +21,7 @@ from isthmus.transport.connection import Connection
 from isthmus.wire.header import Direction, Header
 from isthmus.wire.names import NamespaceName, OperationId
 from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
+from isthmus.wire.trust_statement import Keyset
 
 TRUST_DOMAIN = "test.example"
 ENDPOINT = "payments"
@@ -77,6 +78,9 @@ class MemoryKeyring:
         """There is no source to read again."""
         return False
 
+    def follow(self, published: Keyset) -> None:
+        """There is nothing newer."""
+
     def keyset(self) -> VerifiedKeyset:
         """What a peer that pinned this namespace has verified."""
         return VerifiedKeyset(next_keyset(self.contents, now_ms=now_ms()))
@@ -119,6 +123,9 @@ class HandlerClient:
     def trust_domain(self) -> str:
         """The deployment."""
         return self.keyring.trust_domain
+
+    async def refresh_keys(self) -> None:
+        """There is nothing to read again."""
 
 
 def handler_client(address: str, keyring: MemoryKeyring, *pinned: MemoryKeyring) -> HandlerClient:

@@ -49,6 +49,8 @@ ACCESS: Mapping[str, Access] = {
     _V1 + "KeyService/GetGatewayKey": Access.AUTHENTICATED,
     _V1 + "KeyService/GetKeyset": Access.AUTHENTICATED,
     _V1 + "KeyService/PublishKeyset": Access.MEMBER,
+    _V1 + "KeyService/ListKeyHolders": Access.MEMBER,
+    _V1 + "KeyService/ReportKeys": Access.MEMBER,
     _V1 + "KeyService/ListSealedMessages": Access.MEMBER,
     _V1 + "KeyService/RewrapMessages": Access.MEMBER,
     _V1 + "NamespaceService/CreateNamespace": Access.PLATFORM,

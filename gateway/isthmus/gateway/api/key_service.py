@@ -5,6 +5,7 @@ from functools import partial
 
 from isthmus.gateway.api.caller import current_principal
 from isthmus.gateway.api.denial_log import DenialLog
+from isthmus.gateway.api.key_holders import KeyHolders
 from isthmus.gateway.api.keyset_message import read_signed_keyset
 from isthmus.gateway.api.sealed_messages import SealedMessages
 from isthmus.gateway.commands.publish_keyset import publish_keyset
@@ -28,6 +29,7 @@ class KeyService(pb_grpc.KeyServiceServicer):
         signer: StatementKey,
         denials: DenialLog,
         sealed: SealedMessages,
+        holders: KeyHolders,
         trust_domain: str,
         version: str,
     ) -> None:
@@ -35,6 +37,7 @@ class KeyService(pb_grpc.KeyServiceServicer):
         self._clock = clock
         self._denials = denials
         self._sealed = sealed
+        self._holders = holders
         self._signer = signer
         self._trust_domain = trust_domain
         self._version = version
@@ -76,6 +79,16 @@ class KeyService(pb_grpc.KeyServiceServicer):
     ) -> pb.RewrapMessagesResponse:
         """Seal what is kept for the caller's namespace to another of its keys."""
         return await self._sealed.rewrap(current_principal(), request)
+
+    async def ReportKeys(self, request: pb.ReportKeysRequest, context: object) -> pb.ReportKeysResponse:
+        """Remember which keys a process of the caller's namespace has at hand."""
+        return await self._holders.report(current_principal(), request)
+
+    async def ListKeyHolders(
+        self, request: pb.ListKeyHoldersRequest, context: object
+    ) -> pb.ListKeyHoldersResponse:
+        """Show a page of the processes of the caller's namespace."""
+        return await self._holders.page(current_principal(), request)
 
     async def GetGatewayKey(
         self, request: pb.GetGatewayKeyRequest, context: object

@@ -8,6 +8,7 @@ contract test suite holds every store to this.
 from isthmus.gateway.ports.backlog import WaitingGroup
 from isthmus.gateway.ports.evidence import Evidence
 from isthmus.gateway.ports.feed import FeedRecord, FeedUnit
+from isthmus.gateway.ports.key_holders import KeyHolder, KeyHolderReader, KeyHolderUnit
 from isthmus.gateway.ports.reader import (
     AuditFilter,
     ListedOperation,
@@ -71,6 +72,9 @@ __all__ = [
     "FeedRecord",
     "FeedUnit",
     "HandlerAccepted",
+    "KeyHolder",
+    "KeyHolderReader",
+    "KeyHolderUnit",
     "ListedOperation",
     "Listener",
     "MessagePlace",

@@ -13,6 +13,7 @@ from isthmus.gateway.core.value import Value
 from isthmus.gateway.ports.backlog import WaitingGroup
 from isthmus.gateway.ports.evidence import Evidence
 from isthmus.gateway.ports.feed import FeedRecord
+from isthmus.gateway.ports.key_holders import KeyHolderReader
 from isthmus.gateway.ports.values import (
     EnvelopeSlot,
     Namespace,
@@ -66,7 +67,7 @@ class StoredAuditEvent(Value):
     event: bytes
 
 
-class Reader(Protocol):
+class Reader(KeyHolderReader, Protocol):
     """A consistent snapshot of what is committed."""
 
     def operation(self, key: OperationKey) -> Operation | None:

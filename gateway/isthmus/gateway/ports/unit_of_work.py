@@ -9,6 +9,7 @@ from isthmus.gateway.core.audit_record import AuditRecord
 from isthmus.gateway.core.circuit import Circuit, Line
 from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.ports.feed import FeedUnit
+from isthmus.gateway.ports.key_holders import KeyHolderUnit
 from isthmus.gateway.ports.retention import RetentionUnit
 from isthmus.gateway.ports.signals import Signal
 from isthmus.gateway.ports.values import (
@@ -238,7 +239,15 @@ class AuditUnit(Protocol):
 
 
 class UnitOfWork(
-    OperationUnit, TaskUnit, CircuitUnit, RegistryUnit, RetentionUnit, FeedUnit, AuditUnit, Protocol
+    OperationUnit,
+    TaskUnit,
+    CircuitUnit,
+    RegistryUnit,
+    KeyHolderUnit,
+    RetentionUnit,
+    FeedUnit,
+    AuditUnit,
+    Protocol,
 ):
     """All of one command: committed together or not at all."""
 

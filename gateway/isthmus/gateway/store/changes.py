@@ -6,8 +6,9 @@ from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.circuit import Circuit, Line
 from isthmus.gateway.core.feed import Cursor, PublishedEvent
 from isthmus.gateway.core.identity import Identity
-from isthmus.gateway.ports import Namespace, StoredKeyset, Task, WorkerSession
+from isthmus.gateway.ports import KeyHolder, Namespace, StoredKeyset, Task, WorkerSession
 from isthmus.gateway.store.audit_events import PendingEvent
+from isthmus.gateway.store.key_holders import HolderName
 from isthmus.gateway.store.operations import Ident, StoredOperation
 
 CallerLine = tuple[str, str]
@@ -101,6 +102,7 @@ class Changes:
         "endpoints",
         "envelopes",
         "events",
+        "key_holders",
         "keysets",
         "namespaces",
         "new_operations",
@@ -127,6 +129,8 @@ class Changes:
         self.cursors: dict[CursorName, Cursor | None] = {}
         # By their keys.
         self.events: dict[str, PublishedEvent | None] = {}
+        # No layer reads them: see key_holder_unit.
+        self.key_holders: dict[HolderName, KeyHolder | None] = {}
         self.namespaces: dict[str, Namespace] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.keysets: dict[tuple[str, int], StoredKeyset] = {}
@@ -150,6 +154,7 @@ class Changes:
             or self.circuits
             or self.cursors
             or self.events
+            or self.key_holders
             or self.is_registry_changed
         )
 
@@ -175,6 +180,8 @@ class Changes:
             self.cursors.update(later.cursors)
         if later.events:
             self.events.update(later.events)
+        if later.key_holders:
+            self.key_holders.update(later.key_holders)
         if later.is_registry_changed:
             self.namespaces.update(later.namespaces)
             self.endpoints.update(later.endpoints)

@@ -6,6 +6,7 @@ from isthmus.gateway.store import (
     audit_events,
     circuits,
     feed,
+    key_holders,
     operation_tokens,
     operations,
     registry,
@@ -64,6 +65,8 @@ def write_changes(connection: Connection, changes: Changes, known: Known, sequen
         _write_cursors(connection, changes)
     if changes.events:
         _write_events(connection, changes)
+    if changes.key_holders:
+        _write_key_holders(connection, changes)
     if changes.is_registry_changed:
         _write_registry(connection, changes)
     return [
@@ -126,6 +129,14 @@ def _write_events(connection: Connection, changes: Changes) -> None:
     put = [feed.event_row(event) for event in changes.events.values() if event is not None]
     feed.REMOVE_EVENT.run(connection, removed)
     feed.PUT_EVENT.run(connection, put)
+
+
+def _write_key_holders(connection: Connection, changes: Changes) -> None:
+    holders = changes.key_holders
+    removed = [(key_holders.holder_key(name),) for name, holder in holders.items() if holder is None]
+    put = [key_holders.holder_row(holder) for holder in holders.values() if holder is not None]
+    key_holders.REMOVE.run(connection, removed)
+    key_holders.PUT.run(connection, put)
 
 
 def _write_registry(connection: Connection, changes: Changes) -> None:

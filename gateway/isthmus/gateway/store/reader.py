@@ -13,6 +13,7 @@ from isthmus.gateway.ports import (
     EnvelopeSlot,
     Evidence,
     FeedRecord,
+    KeyHolder,
     ListedOperation,
     Namespace,
     OperationFilter,
@@ -29,6 +30,7 @@ from isthmus.gateway.store import (
     circuits,
     evidence,
     feed,
+    key_holders,
     operation_tokens,
     operations,
     registry,
@@ -209,6 +211,11 @@ class SnapshotReader:
         return sealed_messages.page(
             self._all, lambda query, rows: query.select(connection, rows), namespace, after, most
         )
+
+    def list_key_holders(self, namespace: str, after: bytes, limit: int) -> Sequence[KeyHolder]:
+        """Return holders of a namespace, by id, from beyond an id."""
+        rows = self._all(key_holders.LIST, (namespace, after, limit))
+        return [key_holders.holder_from_row(row) for row in rows]
 
     def cursor(self, namespace: str, name: str) -> Cursor | None:
         """Return a cursor of a namespace's feed."""

@@ -302,6 +302,24 @@ keysets = Table(
     Column("message", LargeBinary, nullable=False, server_default=text("''")),
 )
 
+key_holders = Table(
+    "key_holders",
+    metadata,
+    # Namespace and the holder's id in hexadecimal, with a slash between them.
+    Column("holder_key", Text, primary_key=True),
+    Column("namespace", Text, nullable=False),
+    Column("holder_id", LargeBinary, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    # One after the other: all are of the same length.
+    Column("key_ids", LargeBinary, nullable=False),
+    Column("reported_at", Number, nullable=False),
+    Column("alive_until", Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("key_holders_by_namespace", key_holders.c.namespace, key_holders.c.holder_id)
+Index("key_holders_by_end", key_holders.c.alive_until)
+
 audit_events = Table(
     "audit_events",
     metadata,

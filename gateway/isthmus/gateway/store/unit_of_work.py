@@ -28,7 +28,7 @@ from isthmus.gateway.ports import (
     WorkerSession,
 )
 from isthmus.gateway.store import audit_events, circuits, feed, operations, registry, retention, tasks
-from isthmus.gateway.store.group import Buffer
+from isthmus.gateway.store.key_holder_unit import BufferedKeyHolders
 from isthmus.gateway.store.moments import to_microseconds
 from isthmus.gateway.store.operations import MOST_COUNTED, StoredOperation
 from isthmus.gateway.store.statements import Query, Row
@@ -48,13 +48,10 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class BufferedUnitOfWork:
+class BufferedUnitOfWork(BufferedKeyHolders):
     """``ports.UnitOfWork`` over a buffer. It is of no use after its command returned."""
 
-    __slots__ = ("_buffer",)
-
-    def __init__(self, buffer: Buffer) -> None:
-        self._buffer = buffer
+    __slots__ = ()
 
     def _look_up(  # noqa: PLR0917 - keywords would cost more than the look-up
         self,

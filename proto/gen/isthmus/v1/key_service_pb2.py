@@ -12,61 +12,72 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cisthmus/v1/key_service.proto\x12\nisthmus.v1\"\x8e\x01\n\tPublicKey\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.isthmus.v1.KeyKind\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.isthmus.v1.KeyState\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\x12\x15\n\rcreated_at_ms\x18\x05 \x01(\x03\"\xbb\x01\n\x06Keyset\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x15\n\rprevious_hash\x18\x04 \x01(\x0c\x12\x14\n\x0cissued_at_ms\x18\x05 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x06 \x01(\x03\x12\x0e\n\x06suites\x18\x07 \x03(\t\x12#\n\x04keys\x18\x08 \x03(\x0b\x32\x15.isthmus.v1.PublicKey\"5\n\x0fHybridPublicKey\x12\x0f\n\x07\x65\x64\x32\x35\x35\x31\x39\x18\x01 \x01(\x0c\x12\x11\n\tml_dsa_65\x18\x02 \x01(\x0c\"E\n\x0fHybridSignature\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x65\x64\x32\x35\x35\x31\x39\x18\x02 \x01(\x0c\x12\x11\n\tml_dsa_65\x18\x03 \x01(\x0c\"U\n\x0fSignedStatement\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12/\n\nsignatures\x18\x02 \x03(\x0b\x32\x1b.isthmus.v1.HybridSignature\"\xab\x01\n\x04Root\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x15\n\rprevious_hash\x18\x04 \x01(\x0c\x12\x14\n\x0cissued_at_ms\x18\x05 \x01(\x03\x12\x11\n\tthreshold\x18\x06 \x01(\r\x12)\n\x04keys\x18\x07 \x03(\x0b\x32\x1b.isthmus.v1.HybridPublicKey\"\xf9\x01\n\nDelegation\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x11\n\troot_hash\x18\x04 \x01(\x0c\x12\x14\n\x0cissued_at_ms\x18\x05 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x06 \x01(\x03\x12+\n\x06signer\x18\x07 \x01(\x0b\x32\x1b.isthmus.v1.HybridPublicKey\x12,\n\x07renewer\x18\x08 \x01(\x0b\x32\x1b.isthmus.v1.HybridPublicKey\x12\x16\n\x0emax_renewal_ms\x18\t \x01(\x03\"z\n\rKeysetRenewal\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x13\n\x0bkeyset_hash\x18\x03 \x01(\x0c\x12\x14\n\x0cissued_at_ms\x18\x04 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x05 \x01(\x03\"\xf4\x01\n\x0cSignedKeyset\x12*\n\x05roots\x18\x04 \x03(\x0b\x32\x1b.isthmus.v1.SignedStatement\x12/\n\ndelegation\x18\x05 \x01(\x0b\x32\x1b.isthmus.v1.SignedStatement\x12+\n\x06keyset\x18\x06 \x01(\x0b\x32\x1b.isthmus.v1.SignedStatement\x12,\n\x07renewal\x18\x07 \x01(\x0b\x32\x1b.isthmus.v1.SignedStatementJ\x04\x08\x01\x10\x02J\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04R\x0froot_public_keyR\tsignature\"@\n\x14PublishKeysetRequest\x12(\n\x06keyset\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.SignedKeyset\"\x17\n\x15PublishKeysetResponse\"%\n\x10GetKeysetRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"=\n\x11GetKeysetResponse\x12(\n\x06keyset\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.SignedKeyset\"\x16\n\x14GetGatewayKeyRequest\"R\n\x15GetGatewayKeyResponse\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\x14\n\x0ctrust_domain\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"f\n\x19ListSealedMessagesRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12\x12\n\nwith_wraps\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\rSealedMessage\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x0c\n\x04open\x18\x03 \x01(\x08\x12\x13\n\x0bheader_hash\x18\x04 \x01(\x0c\x12\x0c\n\x04wrap\x18\x05 \x01(\x0c\"b\n\x1aListSealedMessagesResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.isthmus.v1.SealedMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"b\n\x06Rewrap\x12\r\n\x05place\x18\x01 \x01(\t\x12\x13\n\x0bheader_hash\x18\x02 \x01(\x0c\x12\x12\n\nold_key_id\x18\x03 \x01(\x0c\x12\x12\n\nnew_key_id\x18\x04 \x01(\x0c\x12\x0c\n\x04wrap\x18\x05 \x01(\x0c\"<\n\x15RewrapMessagesRequest\x12#\n\x07rewraps\x18\x01 \x03(\x0b\x32\x12.isthmus.v1.Rewrap\"*\n\x16RewrapMessagesResponse\x12\x10\n\x08replaced\x18\x01 \x01(\r*R\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13KEY_KIND_ENCRYPTION\x10\x01\x12\x14\n\x10KEY_KIND_SIGNING\x10\x02*\xd6\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17KEY_STATE_PRE_PUBLISHED\x10\x01\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x02\x12\x1a\n\x16KEY_STATE_DECRYPT_ONLY\x10\x03\x12\x19\n\x15KEY_STATE_VERIFY_ONLY\x10\x04\x12\x15\n\x11KEY_STATE_RETIRED\x10\x05\x12\x17\n\x13KEY_STATE_DESTROYED\x10\x06\x12\x15\n\x11KEY_STATE_REVOKED\x10\x07\x32\xc0\x03\n\nKeyService\x12T\n\rPublishKeyset\x12 .isthmus.v1.PublishKeysetRequest\x1a!.isthmus.v1.PublishKeysetResponse\x12H\n\tGetKeyset\x12\x1c.isthmus.v1.GetKeysetRequest\x1a\x1d.isthmus.v1.GetKeysetResponse\x12\x63\n\x12ListSealedMessages\x12%.isthmus.v1.ListSealedMessagesRequest\x1a&.isthmus.v1.ListSealedMessagesResponse\x12W\n\x0eRewrapMessages\x12!.isthmus.v1.RewrapMessagesRequest\x1a\".isthmus.v1.RewrapMessagesResponse\x12T\n\rGetGatewayKey\x12 .isthmus.v1.GetGatewayKeyRequest\x1a!.isthmus.v1.GetGatewayKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cisthmus/v1/key_service.proto\x12\nisthmus.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x01\n\tPublicKey\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.isthmus.v1.KeyKind\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.isthmus.v1.KeyState\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\x12\x15\n\rcreated_at_ms\x18\x05 \x01(\x03\"\xbb\x01\n\x06Keyset\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x15\n\rprevious_hash\x18\x04 \x01(\x0c\x12\x14\n\x0cissued_at_ms\x18\x05 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x06 \x01(\x03\x12\x0e\n\x06suites\x18\x07 \x03(\t\x12#\n\x04keys\x18\x08 \x03(\x0b\x32\x15.isthmus.v1.PublicKey\"5\n\x0fHybridPublicKey\x12\x0f\n\x07\x65\x64\x32\x35\x35\x31\x39\x18\x01 \x01(\x0c\x12\x11\n\tml_dsa_65\x18\x02 \x01(\x0c\"E\n\x0fHybridSignature\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x65\x64\x32\x35\x35\x31\x39\x18\x02 \x01(\x0c\x12\x11\n\tml_dsa_65\x18\x03 \x01(\x0c\"U\n\x0fSignedStatement\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12/\n\nsignatures\x18\x02 \x03(\x0b\x32\x1b.isthmus.v1.HybridSignature\"\xab\x01\n\x04Root\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x15\n\rprevious_hash\x18\x04 \x01(\x0c\x12\x14\n\x0cissued_at_ms\x18\x05 \x01(\x03\x12\x11\n\tthreshold\x18\x06 \x01(\r\x12)\n\x04keys\x18\x07 \x03(\x0b\x32\x1b.isthmus.v1.HybridPublicKey\"\xf9\x01\n\nDelegation\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x11\n\troot_hash\x18\x04 \x01(\x0c\x12\x14\n\x0cissued_at_ms\x18\x05 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x06 \x01(\x03\x12+\n\x06signer\x18\x07 \x01(\x0b\x32\x1b.isthmus.v1.HybridPublicKey\x12,\n\x07renewer\x18\x08 \x01(\x0b\x32\x1b.isthmus.v1.HybridPublicKey\x12\x16\n\x0emax_renewal_ms\x18\t \x01(\x03\"z\n\rKeysetRenewal\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x13\n\x0bkeyset_hash\x18\x03 \x01(\x0c\x12\x14\n\x0cissued_at_ms\x18\x04 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x05 \x01(\x03\"\xf4\x01\n\x0cSignedKeyset\x12*\n\x05roots\x18\x04 \x03(\x0b\x32\x1b.isthmus.v1.SignedStatement\x12/\n\ndelegation\x18\x05 \x01(\x0b\x32\x1b.isthmus.v1.SignedStatement\x12+\n\x06keyset\x18\x06 \x01(\x0b\x32\x1b.isthmus.v1.SignedStatement\x12,\n\x07renewal\x18\x07 \x01(\x0b\x32\x1b.isthmus.v1.SignedStatementJ\x04\x08\x01\x10\x02J\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04R\x0froot_public_keyR\tsignature\"@\n\x14PublishKeysetRequest\x12(\n\x06keyset\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.SignedKeyset\"\x17\n\x15PublishKeysetResponse\"%\n\x10GetKeysetRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"=\n\x11GetKeysetResponse\x12(\n\x06keyset\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.SignedKeyset\"\x16\n\x14GetGatewayKeyRequest\"R\n\x15GetGatewayKeyResponse\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\x14\n\x0ctrust_domain\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"f\n\x19ListSealedMessagesRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12\x12\n\nwith_wraps\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\rSealedMessage\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x0c\n\x04open\x18\x03 \x01(\x08\x12\x13\n\x0bheader_hash\x18\x04 \x01(\x0c\x12\x0c\n\x04wrap\x18\x05 \x01(\x0c\"b\n\x1aListSealedMessagesResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.isthmus.v1.SealedMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"b\n\x06Rewrap\x12\r\n\x05place\x18\x01 \x01(\t\x12\x13\n\x0bheader_hash\x18\x02 \x01(\x0c\x12\x12\n\nold_key_id\x18\x03 \x01(\x0c\x12\x12\n\nnew_key_id\x18\x04 \x01(\x0c\x12\x0c\n\x04wrap\x18\x05 \x01(\x0c\"<\n\x15RewrapMessagesRequest\x12#\n\x07rewraps\x18\x01 \x03(\x0b\x32\x12.isthmus.v1.Rewrap\"*\n\x16RewrapMessagesResponse\x12\x10\n\x08replaced\x18\x01 \x01(\r\"Z\n\x11ReportKeysRequest\x12\x11\n\tholder_id\x18\x01 \x01(\x0c\x12\x10\n\x08identity\x18\x02 \x01(\t\x12\x0f\n\x07key_ids\x18\x03 \x03(\x0c\x12\x0f\n\x07leaving\x18\x04 \x01(\x08\"&\n\x12ReportKeysResponse\x12\x10\n\x08lease_ms\x18\x01 \x01(\r\">\n\x15ListKeyHoldersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x94\x01\n\tKeyHolder\x12\x11\n\tholder_id\x18\x01 \x01(\x0c\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x10\n\x08identity\x18\x03 \x01(\t\x12\x0f\n\x07key_ids\x18\x04 \x03(\x0c\x12\r\n\x05\x61live\x18\x05 \x01(\x08\x12/\n\x0breported_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x16ListKeyHoldersResponse\x12&\n\x07holders\x18\x01 \x03(\x0b\x32\x15.isthmus.v1.KeyHolder\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*R\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13KEY_KIND_ENCRYPTION\x10\x01\x12\x14\n\x10KEY_KIND_SIGNING\x10\x02*\xd6\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17KEY_STATE_PRE_PUBLISHED\x10\x01\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x02\x12\x1a\n\x16KEY_STATE_DECRYPT_ONLY\x10\x03\x12\x19\n\x15KEY_STATE_VERIFY_ONLY\x10\x04\x12\x15\n\x11KEY_STATE_RETIRED\x10\x05\x12\x17\n\x13KEY_STATE_DESTROYED\x10\x06\x12\x15\n\x11KEY_STATE_REVOKED\x10\x07\x32\xe6\x04\n\nKeyService\x12T\n\rPublishKeyset\x12 .isthmus.v1.PublishKeysetRequest\x1a!.isthmus.v1.PublishKeysetResponse\x12H\n\tGetKeyset\x12\x1c.isthmus.v1.GetKeysetRequest\x1a\x1d.isthmus.v1.GetKeysetResponse\x12\x63\n\x12ListSealedMessages\x12%.isthmus.v1.ListSealedMessagesRequest\x1a&.isthmus.v1.ListSealedMessagesResponse\x12W\n\x0eRewrapMessages\x12!.isthmus.v1.RewrapMessagesRequest\x1a\".isthmus.v1.RewrapMessagesResponse\x12K\n\nReportKeys\x12\x1d.isthmus.v1.ReportKeysRequest\x1a\x1e.isthmus.v1.ReportKeysResponse\x12W\n\x0eListKeyHolders\x12!.isthmus.v1.ListKeyHoldersRequest\x1a\".isthmus.v1.ListKeyHoldersResponse\x12T\n\rGetGatewayKey\x12 .isthmus.v1.GetGatewayKeyRequest\x1a!.isthmus.v1.GetGatewayKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'isthmus.v1.key_service_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_KEYKIND']._serialized_start=2197
-  _globals['_KEYKIND']._serialized_end=2279
-  _globals['_KEYSTATE']._serialized_start=2282
-  _globals['_KEYSTATE']._serialized_end=2496
-  _globals['_PUBLICKEY']._serialized_start=45
-  _globals['_PUBLICKEY']._serialized_end=187
-  _globals['_KEYSET']._serialized_start=190
-  _globals['_KEYSET']._serialized_end=377
-  _globals['_HYBRIDPUBLICKEY']._serialized_start=379
-  _globals['_HYBRIDPUBLICKEY']._serialized_end=432
-  _globals['_HYBRIDSIGNATURE']._serialized_start=434
-  _globals['_HYBRIDSIGNATURE']._serialized_end=503
-  _globals['_SIGNEDSTATEMENT']._serialized_start=505
-  _globals['_SIGNEDSTATEMENT']._serialized_end=590
-  _globals['_ROOT']._serialized_start=593
-  _globals['_ROOT']._serialized_end=764
-  _globals['_DELEGATION']._serialized_start=767
-  _globals['_DELEGATION']._serialized_end=1016
-  _globals['_KEYSETRENEWAL']._serialized_start=1018
-  _globals['_KEYSETRENEWAL']._serialized_end=1140
-  _globals['_SIGNEDKEYSET']._serialized_start=1143
-  _globals['_SIGNEDKEYSET']._serialized_end=1387
-  _globals['_PUBLISHKEYSETREQUEST']._serialized_start=1389
-  _globals['_PUBLISHKEYSETREQUEST']._serialized_end=1453
-  _globals['_PUBLISHKEYSETRESPONSE']._serialized_start=1455
-  _globals['_PUBLISHKEYSETRESPONSE']._serialized_end=1478
-  _globals['_GETKEYSETREQUEST']._serialized_start=1480
-  _globals['_GETKEYSETREQUEST']._serialized_end=1517
-  _globals['_GETKEYSETRESPONSE']._serialized_start=1519
-  _globals['_GETKEYSETRESPONSE']._serialized_end=1580
-  _globals['_GETGATEWAYKEYREQUEST']._serialized_start=1582
-  _globals['_GETGATEWAYKEYREQUEST']._serialized_end=1604
-  _globals['_GETGATEWAYKEYRESPONSE']._serialized_start=1606
-  _globals['_GETGATEWAYKEYRESPONSE']._serialized_end=1688
-  _globals['_LISTSEALEDMESSAGESREQUEST']._serialized_start=1690
-  _globals['_LISTSEALEDMESSAGESREQUEST']._serialized_end=1792
-  _globals['_SEALEDMESSAGE']._serialized_start=1794
-  _globals['_SEALEDMESSAGE']._serialized_end=1889
-  _globals['_LISTSEALEDMESSAGESRESPONSE']._serialized_start=1891
-  _globals['_LISTSEALEDMESSAGESRESPONSE']._serialized_end=1989
-  _globals['_REWRAP']._serialized_start=1991
-  _globals['_REWRAP']._serialized_end=2089
-  _globals['_REWRAPMESSAGESREQUEST']._serialized_start=2091
-  _globals['_REWRAPMESSAGESREQUEST']._serialized_end=2151
-  _globals['_REWRAPMESSAGESRESPONSE']._serialized_start=2153
-  _globals['_REWRAPMESSAGESRESPONSE']._serialized_end=2195
-  _globals['_KEYSERVICE']._serialized_start=2499
-  _globals['_KEYSERVICE']._serialized_end=2947
+  _globals['_KEYKIND']._serialized_start=2668
+  _globals['_KEYKIND']._serialized_end=2750
+  _globals['_KEYSTATE']._serialized_start=2753
+  _globals['_KEYSTATE']._serialized_end=2967
+  _globals['_PUBLICKEY']._serialized_start=78
+  _globals['_PUBLICKEY']._serialized_end=220
+  _globals['_KEYSET']._serialized_start=223
+  _globals['_KEYSET']._serialized_end=410
+  _globals['_HYBRIDPUBLICKEY']._serialized_start=412
+  _globals['_HYBRIDPUBLICKEY']._serialized_end=465
+  _globals['_HYBRIDSIGNATURE']._serialized_start=467
+  _globals['_HYBRIDSIGNATURE']._serialized_end=536
+  _globals['_SIGNEDSTATEMENT']._serialized_start=538
+  _globals['_SIGNEDSTATEMENT']._serialized_end=623
+  _globals['_ROOT']._serialized_start=626
+  _globals['_ROOT']._serialized_end=797
+  _globals['_DELEGATION']._serialized_start=800
+  _globals['_DELEGATION']._serialized_end=1049
+  _globals['_KEYSETRENEWAL']._serialized_start=1051
+  _globals['_KEYSETRENEWAL']._serialized_end=1173
+  _globals['_SIGNEDKEYSET']._serialized_start=1176
+  _globals['_SIGNEDKEYSET']._serialized_end=1420
+  _globals['_PUBLISHKEYSETREQUEST']._serialized_start=1422
+  _globals['_PUBLISHKEYSETREQUEST']._serialized_end=1486
+  _globals['_PUBLISHKEYSETRESPONSE']._serialized_start=1488
+  _globals['_PUBLISHKEYSETRESPONSE']._serialized_end=1511
+  _globals['_GETKEYSETREQUEST']._serialized_start=1513
+  _globals['_GETKEYSETREQUEST']._serialized_end=1550
+  _globals['_GETKEYSETRESPONSE']._serialized_start=1552
+  _globals['_GETKEYSETRESPONSE']._serialized_end=1613
+  _globals['_GETGATEWAYKEYREQUEST']._serialized_start=1615
+  _globals['_GETGATEWAYKEYREQUEST']._serialized_end=1637
+  _globals['_GETGATEWAYKEYRESPONSE']._serialized_start=1639
+  _globals['_GETGATEWAYKEYRESPONSE']._serialized_end=1721
+  _globals['_LISTSEALEDMESSAGESREQUEST']._serialized_start=1723
+  _globals['_LISTSEALEDMESSAGESREQUEST']._serialized_end=1825
+  _globals['_SEALEDMESSAGE']._serialized_start=1827
+  _globals['_SEALEDMESSAGE']._serialized_end=1922
+  _globals['_LISTSEALEDMESSAGESRESPONSE']._serialized_start=1924
+  _globals['_LISTSEALEDMESSAGESRESPONSE']._serialized_end=2022
+  _globals['_REWRAP']._serialized_start=2024
+  _globals['_REWRAP']._serialized_end=2122
+  _globals['_REWRAPMESSAGESREQUEST']._serialized_start=2124
+  _globals['_REWRAPMESSAGESREQUEST']._serialized_end=2184
+  _globals['_REWRAPMESSAGESRESPONSE']._serialized_start=2186
+  _globals['_REWRAPMESSAGESRESPONSE']._serialized_end=2228
+  _globals['_REPORTKEYSREQUEST']._serialized_start=2230
+  _globals['_REPORTKEYSREQUEST']._serialized_end=2320
+  _globals['_REPORTKEYSRESPONSE']._serialized_start=2322
+  _globals['_REPORTKEYSRESPONSE']._serialized_end=2360
+  _globals['_LISTKEYHOLDERSREQUEST']._serialized_start=2362
+  _globals['_LISTKEYHOLDERSREQUEST']._serialized_end=2424
+  _globals['_KEYHOLDER']._serialized_start=2427
+  _globals['_KEYHOLDER']._serialized_end=2575
+  _globals['_LISTKEYHOLDERSRESPONSE']._serialized_start=2577
+  _globals['_LISTKEYHOLDERSRESPONSE']._serialized_end=2666
+  _globals['_KEYSERVICE']._serialized_start=2970
+  _globals['_KEYSERVICE']._serialized_end=3584
 # @@protoc_insertion_point(module_scope)

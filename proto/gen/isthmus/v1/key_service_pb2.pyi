@@ -9,6 +9,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import sys
 import typing
 
@@ -688,3 +689,144 @@ class RewrapMessagesResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["replaced", b"replaced"]) -> None: ...
 
 global___RewrapMessagesResponse = RewrapMessagesResponse
+
+@typing.final
+class ReportKeysRequest(google.protobuf.message.Message):
+    """Which keys a process has at hand. Nobody else's word is worth anything here, and nothing is proven: a rotation waits
+    for those who say that they live.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HOLDER_ID_FIELD_NUMBER: builtins.int
+    IDENTITY_FIELD_NUMBER: builtins.int
+    KEY_IDS_FIELD_NUMBER: builtins.int
+    LEAVING_FIELD_NUMBER: builtins.int
+    holder_id: builtins.bytes
+    """The process, 16 bytes, random, kept across reconnects."""
+    identity: builtins.str
+    """Name for people, for example host:pid."""
+    leaving: builtins.bool
+    """It ends now: nobody waits for it any more."""
+    @property
+    def key_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Ids of the encryption and signing keys whose private keys it has; at most 512."""
+
+    def __init__(
+        self,
+        *,
+        holder_id: builtins.bytes = ...,
+        identity: builtins.str = ...,
+        key_ids: collections.abc.Iterable[builtins.bytes] | None = ...,
+        leaving: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["holder_id", b"holder_id", "identity", b"identity", "key_ids", b"key_ids", "leaving", b"leaving"]) -> None: ...
+
+global___ReportKeysRequest = ReportKeysRequest
+
+@typing.final
+class ReportKeysResponse(google.protobuf.message.Message):
+    """Answers ReportKeys."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LEASE_MS_FIELD_NUMBER: builtins.int
+    lease_ms: builtins.int
+    """How long the process counts as living without another report, milliseconds."""
+    def __init__(
+        self,
+        *,
+        lease_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["lease_ms", b"lease_ms"]) -> None: ...
+
+global___ReportKeysResponse = ReportKeysResponse
+
+@typing.final
+class ListKeyHoldersRequest(google.protobuf.message.Message):
+    """Asks who has which keys."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    """How many at most; 0 for the default."""
+    page_token: builtins.str
+    """Where to go on: next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListKeyHoldersRequest = ListKeyHoldersRequest
+
+@typing.final
+class KeyHolder(google.protobuf.message.Message):
+    """A process of a namespace, and what it last said of its keys."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HOLDER_ID_FIELD_NUMBER: builtins.int
+    PRINCIPAL_FIELD_NUMBER: builtins.int
+    IDENTITY_FIELD_NUMBER: builtins.int
+    KEY_IDS_FIELD_NUMBER: builtins.int
+    ALIVE_FIELD_NUMBER: builtins.int
+    REPORTED_AT_FIELD_NUMBER: builtins.int
+    holder_id: builtins.bytes
+    """The process."""
+    principal: builtins.str
+    """Who it is to the gateway."""
+    identity: builtins.str
+    """Name for people."""
+    alive: builtins.bool
+    """Whether it is taken to live: it did not leave, and its last report is recent enough."""
+    @property
+    def key_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Ids of the keys that it has at hand."""
+
+    @property
+    def reported_at(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it last reported."""
+
+    def __init__(
+        self,
+        *,
+        holder_id: builtins.bytes = ...,
+        principal: builtins.str = ...,
+        identity: builtins.str = ...,
+        key_ids: collections.abc.Iterable[builtins.bytes] | None = ...,
+        alive: builtins.bool = ...,
+        reported_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["reported_at", b"reported_at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["alive", b"alive", "holder_id", b"holder_id", "identity", b"identity", "key_ids", b"key_ids", "principal", b"principal", "reported_at", b"reported_at"]) -> None: ...
+
+global___KeyHolder = KeyHolder
+
+@typing.final
+class ListKeyHoldersResponse(google.protobuf.message.Message):
+    """Answers ListKeyHolders."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HOLDERS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Where to go on, empty at the end."""
+    @property
+    def holders(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___KeyHolder]:
+        """The processes."""
+
+    def __init__(
+        self,
+        *,
+        holders: collections.abc.Iterable[global___KeyHolder] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["holders", b"holders", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___ListKeyHoldersResponse = ListKeyHoldersResponse

@@ -35,6 +35,16 @@ class KeyServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_key__service__pb2.RewrapMessagesRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_key__service__pb2.RewrapMessagesResponse.FromString,
                 )
+        self.ReportKeys = channel.unary_unary(
+                '/isthmus.v1.KeyService/ReportKeys',
+                request_serializer=isthmus_dot_v1_dot_key__service__pb2.ReportKeysRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_key__service__pb2.ReportKeysResponse.FromString,
+                )
+        self.ListKeyHolders = channel.unary_unary(
+                '/isthmus.v1.KeyService/ListKeyHolders',
+                request_serializer=isthmus_dot_v1_dot_key__service__pb2.ListKeyHoldersRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_key__service__pb2.ListKeyHoldersResponse.FromString,
+                )
         self.GetGatewayKey = channel.unary_unary(
                 '/isthmus.v1.KeyService/GetGatewayKey',
                 request_serializer=isthmus_dot_v1_dot_key__service__pb2.GetGatewayKeyRequest.SerializeToString,
@@ -74,6 +84,20 @@ class KeyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportKeys(self, request, context):
+        """Says which keys of the credential's namespace a process has at hand; repeated before the answer's time is over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeyHolders(self, request, context):
+        """Lists the processes of the credential's namespace that reported within a day, and which keys they have at hand.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetGatewayKey(self, request, context):
         """Shows the gateway's own public key, with which it signs statements, and its trust domain.
         """
@@ -103,6 +127,16 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     servicer.RewrapMessages,
                     request_deserializer=isthmus_dot_v1_dot_key__service__pb2.RewrapMessagesRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_key__service__pb2.RewrapMessagesResponse.SerializeToString,
+            ),
+            'ReportKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportKeys,
+                    request_deserializer=isthmus_dot_v1_dot_key__service__pb2.ReportKeysRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_key__service__pb2.ReportKeysResponse.SerializeToString,
+            ),
+            'ListKeyHolders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeyHolders,
+                    request_deserializer=isthmus_dot_v1_dot_key__service__pb2.ListKeyHoldersRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_key__service__pb2.ListKeyHoldersResponse.SerializeToString,
             ),
             'GetGatewayKey': grpc.unary_unary_rpc_method_handler(
                     servicer.GetGatewayKey,
@@ -185,6 +219,40 @@ class KeyService(object):
         return grpc.experimental.unary_unary(request, target, '/isthmus.v1.KeyService/RewrapMessages',
             isthmus_dot_v1_dot_key__service__pb2.RewrapMessagesRequest.SerializeToString,
             isthmus_dot_v1_dot_key__service__pb2.RewrapMessagesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReportKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.KeyService/ReportKeys',
+            isthmus_dot_v1_dot_key__service__pb2.ReportKeysRequest.SerializeToString,
+            isthmus_dot_v1_dot_key__service__pb2.ReportKeysResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListKeyHolders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.KeyService/ListKeyHolders',
+            isthmus_dot_v1_dot_key__service__pb2.ListKeyHoldersRequest.SerializeToString,
+            isthmus_dot_v1_dot_key__service__pb2.ListKeyHoldersResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -45,6 +45,18 @@ class KeyServiceStub:
     ]
     """Replaces the credential's namespace's own wraps of messages that the gateway keeps; nothing else of them changes."""
 
+    ReportKeys: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.key_service_pb2.ReportKeysRequest,
+        isthmus.v1.key_service_pb2.ReportKeysResponse,
+    ]
+    """Says which keys of the credential's namespace a process has at hand; repeated before the answer's time is over."""
+
+    ListKeyHolders: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.key_service_pb2.ListKeyHoldersRequest,
+        isthmus.v1.key_service_pb2.ListKeyHoldersResponse,
+    ]
+    """Lists the processes of the credential's namespace that reported within a day, and which keys they have at hand."""
+
     GetGatewayKey: grpc.UnaryUnaryMultiCallable[
         isthmus.v1.key_service_pb2.GetGatewayKeyRequest,
         isthmus.v1.key_service_pb2.GetGatewayKeyResponse,
@@ -77,6 +89,18 @@ class KeyServiceAsyncStub:
         isthmus.v1.key_service_pb2.RewrapMessagesResponse,
     ]
     """Replaces the credential's namespace's own wraps of messages that the gateway keeps; nothing else of them changes."""
+
+    ReportKeys: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.key_service_pb2.ReportKeysRequest,
+        isthmus.v1.key_service_pb2.ReportKeysResponse,
+    ]
+    """Says which keys of the credential's namespace a process has at hand; repeated before the answer's time is over."""
+
+    ListKeyHolders: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.key_service_pb2.ListKeyHoldersRequest,
+        isthmus.v1.key_service_pb2.ListKeyHoldersResponse,
+    ]
+    """Lists the processes of the credential's namespace that reported within a day, and which keys they have at hand."""
 
     GetGatewayKey: grpc.aio.UnaryUnaryMultiCallable[
         isthmus.v1.key_service_pb2.GetGatewayKeyRequest,
@@ -118,6 +142,22 @@ class KeyServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[isthmus.v1.key_service_pb2.RewrapMessagesResponse, collections.abc.Awaitable[isthmus.v1.key_service_pb2.RewrapMessagesResponse]]:
         """Replaces the credential's namespace's own wraps of messages that the gateway keeps; nothing else of them changes."""
+
+    @abc.abstractmethod
+    def ReportKeys(
+        self,
+        request: isthmus.v1.key_service_pb2.ReportKeysRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.key_service_pb2.ReportKeysResponse, collections.abc.Awaitable[isthmus.v1.key_service_pb2.ReportKeysResponse]]:
+        """Says which keys of the credential's namespace a process has at hand; repeated before the answer's time is over."""
+
+    @abc.abstractmethod
+    def ListKeyHolders(
+        self,
+        request: isthmus.v1.key_service_pb2.ListKeyHoldersRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.key_service_pb2.ListKeyHoldersResponse, collections.abc.Awaitable[isthmus.v1.key_service_pb2.ListKeyHoldersResponse]]:
+        """Lists the processes of the credential's namespace that reported within a day, and which keys they have at hand."""
 
     @abc.abstractmethod
     def GetGatewayKey(
