@@ -309,9 +309,7 @@ def test_rotation_gives_up_and_goes_on_later_when_a_process_never_gets_the_new_k
     """The old keys stay in use; repeated, it goes on with the keys that it began with."""
     old = held(world)
     world.holders = lambda: [holder("a:1", held(world)), holder("b:2", old)]
-    with pytest.raises(
-        CliError, match=r"60 s, 1 of 2 .* b:2 \(app-team/worker\).*--without"
-    ) as caught:
+    with pytest.raises(CliError, match=r"60 s, 1 of 2 .* b:2 \(app-team/worker\).*--without") as caught:
         world.rotate(timeout_seconds=60.0)
     assert caught.value.code is ExitCode.UNAVAILABLE
     assert sum(world.slept) == pytest.approx(60.0)
