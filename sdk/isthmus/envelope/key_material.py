@@ -12,15 +12,14 @@ import hashlib
 import os
 from typing import NoReturn, Self
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey
 
 from isthmus.envelope import binding
 from isthmus.envelope.encapsulation import Decapsulator, Encapsulator
-from isthmus.wire.ed25519 import is_weak
+from isthmus.wire.ed25519 import signer, verifier
 from isthmus.wire.keyset import encryption_key_id, signing_key_id
 from isthmus.wire.names import KeyId
 
@@ -45,27 +44,20 @@ class Secret:
 class SigningPublicKey:
     """An Ed25519 public key. Equality compares the full key, never the id alone."""
 
-    __slots__ = ("_key", "key_id", "raw")
+    __slots__ = ("_verify", "key_id", "raw")
 
     key_id: KeyId
     raw: bytes
 
     def __init__(self, raw: bytes) -> None:
         """Load 32 raw bytes. Raises ValueError when they are no key, or one that proves nothing."""
-        self._key = Ed25519PublicKey.from_public_bytes(raw)
-        if is_weak(raw):
-            msg = "a signing key has a small order, or another spelling"
-            raise ValueError(msg)
+        self._verify = verifier(raw)
         self.raw = bytes(raw)
         self.key_id = signing_key_id(self.raw)
 
     def verify(self, signature: bytes, data: bytes) -> bool:
         """Tell whether the signature over the data is by this key."""
-        try:
-            self._key.verify(signature, data)
-        except InvalidSignature:
-            return False
-        return True
+        return self._verify(signature, data)
 
     def __eq__(self, other: object) -> bool:
         """Compare the full key."""
@@ -83,33 +75,36 @@ class SigningPublicKey:
 class SigningPrivateKey(Secret):
     """An Ed25519 private key."""
 
-    __slots__ = ("_key", "key_id", "public")
+    __slots__ = ("_seed", "_sign", "key_id", "public")
 
     key_id: KeyId
     public: SigningPublicKey
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
-        self._key = key
-        self.public = SigningPublicKey(key.public_key().public_bytes_raw())
+    def __init__(self, seed: bytes) -> None:
+        """Derive the key pair of a 32-byte seed. Raises ValueError when it has another size."""
+        self._sign = signer(seed)
+        self._seed = bytes(seed)
+        private_key = Ed25519PrivateKey.from_private_bytes(seed)
+        self.public = SigningPublicKey(private_key.public_key().public_bytes_raw())
         self.key_id = self.public.key_id
 
     @classmethod
     def generate(cls) -> Self:
         """Make a new key."""
-        return cls(Ed25519PrivateKey.generate())
+        return cls(os.urandom(SIGNING_KEY_BYTES))
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """Load the 32 bytes that to_bytes returned. Raises ValueError."""
-        return cls(Ed25519PrivateKey.from_private_bytes(raw))
+        return cls(raw)
 
     def to_bytes(self) -> bytes:
         """Return the secret, 32 bytes: for a keyring that is about to wrap it."""
-        return self._key.private_bytes_raw()
+        return self._seed
 
     def sign(self, data: bytes) -> bytes:
         """Return the signature over the data, 64 bytes."""
-        return self._key.sign(data)
+        return self._sign(data)
 
     def __repr__(self) -> str:
         """Show the key id only."""

@@ -12,8 +12,8 @@ from isthmus.wire.pae import pae
 
 SIGNATURE_BYTES = 64
 MAX_WRAP_BYTES = 4096
-WRAP_BYTES = 1168
-"""What a wrap of the one suite is: 1120 bytes of encapsulation, the message key, a tag of 16 bytes."""
+WRAP_BYTES = 1216
+"""What a wrap of the one suite is: an encapsulation of 1168 bytes, the message key, a tag of 16 bytes."""
 _SIGNATURE_CONTEXT = "ise1/sig"
 _KEY_ID_BYTES, _DIGEST_BYTES = names.KEY_ID_BYTES, names.DIGEST_BYTES
 _HASH_LENGTH = _DIGEST_BYTES.to_bytes(8, "big")

@@ -8,10 +8,9 @@ import hashlib
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
 
-from isthmus.wire.ed25519 import is_weak
+from isthmus.wire.ed25519 import Verify, verifier
 from isthmus.wire.names import KEY_ID_BYTES, KeyId
 
 _PREFIX = b"isthmus-hybrid"
@@ -52,18 +51,17 @@ class HybridPublicKey:
         loaded = self._load()
         if loaded is None or signature.key_id != self.key_id:
             return False
-        classical, post_quantum = loaded
+        verify_classical, post_quantum = loaded
+        if not verify_classical(signature.ed25519, data):
+            return False
         try:
-            classical.verify(signature.ed25519, data)
             post_quantum.verify(signature.ml_dsa_65, data)
         except InvalidSignature:
             return False
         return True
 
-    def _load(self) -> tuple[Ed25519PublicKey, MLDSA65PublicKey] | None:
+    def _load(self) -> tuple[Verify, MLDSA65PublicKey] | None:
         try:
-            classical = Ed25519PublicKey.from_public_bytes(self.ed25519)
-            post_quantum = MLDSA65PublicKey.from_public_bytes(self.ml_dsa_65)
+            return verifier(self.ed25519), MLDSA65PublicKey.from_public_bytes(self.ml_dsa_65)
         except ValueError:
             return None
-        return None if is_weak(self.ed25519) else (classical, post_quantum)

@@ -150,6 +150,15 @@ def test_envelope_is_accepted_only_when_its_values_serialize_to_it(
     assert encode_envelope(parsed) == data
 
 
+def test_wrap_is_read_the_short_way_when_the_message_has_one_recipient() -> None:
+    """What is sealed has the size that the short cut is for."""
+    envelope = parse_envelope(ENVELOPE)
+    at = len(head(b"\x0a", len(envelope.header_bytes))) + len(envelope.header_bytes)
+    found = wire_envelope._usual_wrap(ENVELOPE, at, envelope.header.recipients)
+    assert found is not None
+    assert found[0] == envelope.wraps
+
+
 WRAP_VARIANTS: dict[str, Callable[[bytes], bytes]] = {
     "unknown field": lambda wrap: wrap + b"\xfa\x3f\x01x",
     "duplicate field": lambda wrap: wrap + wrap[-(len(wrap) - wrap.index(b"\x1a")) :],
