@@ -115,6 +115,46 @@ def test_exactly_what_was_foretold_is_lost_when_a_key_is_destroyed_on_purpose(is
     ] == old["messages"]
 
 
+def test_nothing_changes_when_commands_are_only_tried(isthmus: CommandLine) -> None:
+    """No file of the team, and nothing at the gateway, whatever the command."""
+    folder = isthmus.directory / "data-team"
+    fingerprint = isthmus("keys", "show").json["fingerprint"]
+    old = next(iter(isthmus("keys", "show").json["keys"]))["key_id"]
+    dev = ("--namespace", "new-team", "--keyring", "new.json")
+    assert isthmus("root", "draft", "next.json").code == 0
+
+    def everything() -> tuple[object, object]:
+        files = {path: path.read_bytes() for path in isthmus.directory.glob("*.json")}
+        files |= {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        # What is published is audited.
+        return files, isthmus("audit", "query").json
+
+    before = everything()
+    for words, said in (
+        (("keys", "init", *dev), "new.json.root"),
+        (("keys", "publish"), "Would publish nothing"),
+        (("keys", "rotate"), "successor of the signing key"),
+        (("keys", "delegate"), "delegation 2 to the signer"),
+        (("keys", "renew"), "Would publish"),
+        (("keys", "protect", "--custody", "file"), "encrypted anew"),
+        (("keys", "revoke", old), "Would revoke"),
+        (("root", "new", "x.root", "--namespace", "data-team", "--trust-domain", "dev"), "x.root"),
+        (("root", "draft", "other.json"), "other.json"),
+        (("root", "sign", "next.json", "--root", str(folder / "keyring.json.root")), "Would sign"),
+        (("trust", "add", "new-team", "--fingerprint", fingerprint), "stays as it is"),
+        (("trust", "remove", "app-team"), "no longer trusted"),
+        (("trust", "verify"), "stays as it is"),
+    ):
+        tried = isthmus(*words, "--dry-run")
+        assert tried.code == 0, tried.err
+        assert said in tried.err, tried.err
+        assert everything() == before, words
+    assert isthmus("root", "sign", "next.json", "--root", str(folder / "keyring.json.root")).code == 0
+    before = everything()
+    assert "with what the draft says" in isthmus("root", "adopt", "next.json", "--dry-run").err
+    assert everything() == before
+
+
 def test_revoked_key_is_replaced_at_once_when_it_was_stolen(isthmus: CommandLine, tmp_path: Path) -> None:
     """Both kinds; calls go on with the successors, and the command can be repeated."""
     del tmp_path

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isthmus.cli.dry_run import DryRun
 from isthmus.cli.exit_code import CliError
 from isthmus.cli.invocation import invocation
 
@@ -67,6 +68,7 @@ def protect(
         Path | None,
         typer.Option(help="With --custody file: the passphrase from now on.", dir_okay=False),
     ] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Move the keyring to another custody, change its passphrase, or have its key wrapped again.
 
@@ -85,9 +87,13 @@ def protect(
     keyring = open_keyring(ctx)
     path = keyring_path(ctx)
     before = keyring.protection
-    if custody is None:
-        if not isinstance(before, WrappedKey):
-            raise CliError(f"a passphrase protects {path}: give --custody, and file for another passphrase")
+    if custody is None and not isinstance(before, WrappedKey):
+        raise CliError(f"a passphrase protects {path}: give --custody, and file for another passphrase")
+    if dry_run:
+        how = "with its key wrapped again" if custody is None else f"encrypted anew, protected by {custody}"
+        chosen.output.note(f"Would write {path}, {how}.")
+        return
+    if isinstance(before, WrappedKey) and custody is None:
         keyring.rewrap(provider_of(chosen.load_profile(), chosen.environment)(before))
     elif provider is not None:
         keyring.protect(provider)

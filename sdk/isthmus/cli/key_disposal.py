@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from isthmus.cli.dry_run import DryRun
 from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.invocation import invocation
 from isthmus.cli.moment import now_ms
@@ -26,7 +27,6 @@ KeyIdArgument = Annotated[
 Signer = Annotated[
     Path | None, typer.Option(help="File of the signer key; default: beside the keyring.", dir_okay=False)
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
 
 
 def revoke(ctx: typer.Context, key: KeyIdArgument, signer: Signer = None, dry_run: DryRun = False) -> None:
@@ -125,7 +125,7 @@ def destroy(
     if found.record.kind is not KeyKind.ENCRYPTION:
         raise CliError(f"{_name(found)} signs: it is revoked when it must not be believed, never destroyed")
     with open_connection(ctx) as gateway:
-        publication = publication_at(gateway, keyring, signer)
+        publication = publication_at(gateway, keyring, signer, dry_run=dry_run)
         if found.record.state is not KeyState.DESTROYED:
             _settle(found, publication.newest(), trust_domain=keyring.trust_domain, note=output.note)
             needing = GatewayMessages(gateway).count(found.record.key_id)

@@ -1,12 +1,14 @@
 """``isthmus keys``: the keyring of one's own namespace, and what others are told about it."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from isthmus.cli import key_disposal
+from isthmus.cli.dry_run import DryRun
 from isthmus.cli.invocation import invocation
 from isthmus.cli.key_custody import Custody, CustodyKey, protect
 from isthmus.cli.key_disposal import Signer
@@ -48,12 +50,14 @@ def init(  # noqa: PLR0917 - typer names them
     ] = False,
     custody: Custody = None,
     custody_key: CustodyKey = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Make the keys of a namespace. Nothing is published yet.
 
     The keyring is what workers and clients need. The signer signs its keysets, for whoever publishes and
     rotates; the root lets the signer do so, and belongs offline.
     """
+    from isthmus.cli import key_forecast
     from isthmus.cli.exit_code import CliError
     from isthmus.cli.key_custody import chosen_provider
     from isthmus.cli.keyring_file import keyring_path
@@ -62,6 +66,7 @@ def init(  # noqa: PLR0917 - typer names them
     from isthmus.keys.founding import new_contents
     from isthmus.keys.hybrid_key import HybridPrivateKey
     from isthmus.keys.keyring_format import KeyRole
+    from isthmus.wire.names import check_namespace, check_trust_domain
 
     chosen = invocation(ctx)
     profile = chosen.load_profile()
@@ -69,6 +74,16 @@ def init(  # noqa: PLR0917 - typer names them
     if name is None:
         raise CliError("whose keys? Give --namespace, or set namespace in the profile")
     path = keyring_path(ctx, keyring)
+    signer_path, root_path = signer or beside(path, KeyRole.SIGNER), root or beside(path, KeyRole.ROOT)
+    if dry_run:
+        chosen_provider(ctx, custody, custody_key)
+        domain = check_trust_domain(trust_domain or _trust_domain_of_gateway(ctx))
+        paths = [signer_path, *([] if shared_root else [root_path]), path]
+        whose = (
+            f"They would hold new keys of {check_namespace(name)} in {domain}. Nothing would be published."
+        )
+        _say(ctx, key_forecast.of_new_files(paths, whose))
+        return
     provider, key_passphrase = chosen_provider(ctx, custody, custody_key), None
     if provider is not None:
         # The files of root and signer always have one: they are kept where no provider is.
@@ -76,7 +91,6 @@ def init(  # noqa: PLR0917 - typer names them
     opening = provider or read_passphrase(profile, chosen.environment, confirm=True)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     domain = trust_domain or _trust_domain_of_gateway(ctx)
-    signer_path, root_path = signer or beside(path, KeyRole.SIGNER), root or beside(path, KeyRole.ROOT)
     if shared_root:
         contents = new_contents(namespace=name, trust_domain=domain, now_ms=now_ms())
         keys = {signer_path: (KeyRole.SIGNER, HybridPrivateKey.generate())}
@@ -119,22 +133,28 @@ def publish(
         ),
     ] = False,
     signer: Signer = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Sign what the keyring says about its public keys and publish it, unless that is known already."""
+    from isthmus.cli import key_forecast
     from isthmus.cli.connection import open_connection
-    from isthmus.cli.keyring_file import open_keyring
+    from isthmus.cli.keyring_file import keyring_path, open_keyring
     from isthmus.cli.keyset_directory import publication_at
 
     keyring = open_keyring(ctx)
     with open_connection(ctx) as gateway:
-        keyset, is_new = publication_at(gateway, keyring, signer, after_restore=after_restore).publish()
+        publication = publication_at(gateway, keyring, signer, after_restore=after_restore, dry_run=dry_run)
+        keyset, is_new = publication.publish()
+    if dry_run:
+        _say(ctx, key_forecast.of_publication(keyset, keyring_path(ctx), is_new=is_new))
+        return
     invocation(ctx).output.document(
         {"namespace": keyset.namespace, "keyset_version": keyset.version, "published": is_new}
     )
 
 
 @app.command()
-def rotate(
+def rotate(  # noqa: PLR0917 - typer names them
     ctx: typer.Context,
     wait: Annotated[
         str | None,
@@ -152,11 +172,13 @@ def rotate(
         ),
     ] = None,
     signer: Signer = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Replace the signing key and the encryption key while traffic flows. Repeat it if it was interrupted.
 
     The new keys are used when all processes of the namespace that live have them in their keyrings.
     """
+    from isthmus.cli import key_forecast
     from isthmus.cli.connection import open_connection
     from isthmus.cli.key_rotation import KeyRotation
     from isthmus.cli.keyring_file import keyring_path, open_keyring
@@ -168,11 +190,17 @@ def rotate(
     timeout_seconds = parse_duration(timeout).total_seconds()
     keyring = open_keyring(ctx)
     path = keyring_path(ctx)
+    note = path.with_name(f"{path.name}.rotation")
     with open_connection(ctx) as gateway:
+        publication = publication_at(gateway, keyring, signer, dry_run=dry_run)
+        if dry_run:
+            newest, under_way = publication.newest(), note.exists()
+            _say(ctx, key_forecast.of_rotation(keyring.contents, newest, path, under_way=under_way))
+            return
         rotation = KeyRotation(
             keyring=keyring,
-            note=path.with_name(f"{path.name}.rotation"),
-            publication=publication_at(gateway, keyring, signer),
+            note=note,
+            publication=publication,
             propagation=Propagation(
                 holders=GatewayKeyHolders(gateway),
                 wait_seconds=_wait_seconds(wait, keyring.trust_domain),
@@ -200,7 +228,7 @@ app.command()(protect)
 
 
 @app.command()
-def renew(ctx: typer.Context) -> None:
+def renew(ctx: typer.Context, dry_run: DryRun = False) -> None:
     """Keep the published keyset alive; for cron, where no worker or client of the namespace runs for days.
 
     Needs the keyring only, neither root nor signer. Long-lived workers and clients do it by themselves.
@@ -213,6 +241,10 @@ def renew(ctx: typer.Context) -> None:
     with open_connection(ctx) as gateway:
         directory = GatewayKeysets(gateway)
         own = _look_at_own(directory, keyring, at_once=True)
+        if dry_run:
+            what = f"that keyset {own.version} lives on" if own.renewed is not None else "nothing"
+            invocation(ctx).output.note(f"Would publish {what}.")
+            return
         if own.renewed is not None:
             directory.publish(own.renewed)
         after = _look_at_own(directory, keyring)
@@ -255,19 +287,29 @@ def status(ctx: typer.Context) -> None:
 
 
 @app.command()
-def delegate(ctx: typer.Context, root: Root = None, signer: Signer = None) -> None:
+def delegate(ctx: typer.Context, root: Root = None, signer: Signer = None, dry_run: DryRun = False) -> None:
     """Let the root delegate for another 90 days, to the signer in the given file. Then publish.
 
     For a root of one key; several people sign a draft instead: see isthmus root --help.
     """
-    from isthmus.cli.keyring_file import open_keyring
+    from isthmus.cli import key_forecast
+    from isthmus.cli.keyring_file import keyring_path, open_keyring
     from isthmus.keys.root_draft import adopt, draft, sign_draft
 
     keyring = open_keyring(ctx)
     root_key = keyring.root_key(root)
     delegated = draft(keyring.contents, signer=keyring.any_signer_key(signer).public, now_ms=now_ms())
+    if dry_run:
+        adopt(keyring.contents, sign_draft(delegated, root_key))
+        _say(ctx, key_forecast.of_delegation(delegated.delegation, keyring_path(ctx)))
+        return
     keyring.update(lambda contents: adopt(contents, sign_draft(delegated, root_key)))
     invocation(ctx).output.note("The root delegated anew. Next: isthmus keys publish.")
+
+
+def _say(ctx: typer.Context, sentences: Iterable[str]) -> None:
+    for sentence in list(sentences):
+        invocation(ctx).output.note(sentence)
 
 
 def _look_at_own(

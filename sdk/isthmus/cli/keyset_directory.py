@@ -33,7 +33,12 @@ class GatewayKeysets:
 
 
 def publication_at(
-    gateway: GatewayConnection, keyring: FileKeyring, signer: Path | None, *, after_restore: bool = False
+    gateway: GatewayConnection,
+    keyring: FileKeyring,
+    signer: Path | None,
+    *,
+    after_restore: bool = False,
+    dry_run: bool = False,
 ) -> KeysetPublication:
     """Return what publishes the keysets of a keyring, signed by the key in a file; None: beside the keyring.
 
@@ -46,4 +51,5 @@ def publication_at(
         directory=GatewayKeysets(gateway),
         now_ms=now_ms,
         after_restore=after_restore,
+        dry_run=dry_run,
     )

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus.cli.dry_run import DryRun
 from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.invocation import invocation
 from isthmus.cli.moment import moment_of, now_ms
@@ -32,6 +33,7 @@ def new(  # noqa: PLR0917 - typer names them
     signer: Annotated[
         bool, typer.Option("--signer", help="Make a signer key instead: the root delegates to it.")
     ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Make a private key of a root, and print its public line. Needs no gateway and no keyring."""
     from isthmus.cli.passphrase import read_passphrase
@@ -50,6 +52,11 @@ def new(  # noqa: PLR0917 - typer names them
         trust_domain=check_trust_domain(trust_domain),
         namespace=check_namespace(namespace or organization or ""),
     )
+    if dry_run:
+        if file.exists():
+            raise CliError(f"there is one already: {file}", code=ExitCode.CONFLICT)
+        chosen.output.note(f"Would write {file}, with a new {about.role.value} key of {about.namespace}.")
+        return
     passphrase = read_passphrase(chosen.load_profile(), chosen.environment, confirm=True)
     key = HybridPrivateKey.generate()
     write_key(file, key, about, passphrase)
@@ -58,7 +65,7 @@ def new(  # noqa: PLR0917 - typer names them
 
 
 @app.command()
-def draft(
+def draft(  # noqa: PLR0917 - typer names them
     ctx: typer.Context,
     file: DraftFile,
     key: Annotated[
@@ -69,6 +76,7 @@ def draft(
     signer: Annotated[
         Path | None, typer.Option(help="File of the signer key; default: beside the keyring.", dir_okay=False)
     ] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Draft the first or the next root, or another delegation by the root that is."""
     from isthmus.cli.keyring_file import open_keyring
@@ -84,7 +92,10 @@ def draft(
         signer=keyring.any_signer_key(signer).public,
         now_ms=now_ms(),
     )
-    file.write_bytes(root_draft.encode_draft(made))
+    if dry_run:
+        invocation(ctx).output.note(f"Would write {file}:")
+    else:
+        file.write_bytes(root_draft.encode_draft(made))
     _show(ctx, made)
 
 
@@ -93,6 +104,7 @@ def sign(
     ctx: typer.Context,
     file: DraftFile,
     root: Annotated[Path, typer.Option(help="File of your private key.", dir_okay=False)],
+    dry_run: DryRun = False,
 ) -> None:
     """Sign a draft with one's own key. Look at it first: isthmus root show."""
     from isthmus.cli.passphrase import read_passphrase
@@ -104,7 +116,10 @@ def sign(
     passphrase = read_passphrase(chosen.load_profile(), chosen.environment)
     _, key = read_key(root, passphrase)
     signed = root_draft.sign_draft(root_draft.decode_draft(file.read_bytes()), key)
-    replace_file(file, root_draft.encode_draft(signed))
+    if dry_run:
+        chosen.output.note(f"Would sign {file} with the key {key.key_id.hex()}, which makes it:")
+    else:
+        replace_file(file, root_draft.encode_draft(signed))
     _show(ctx, signed)
 
 
@@ -117,13 +132,19 @@ def show(ctx: typer.Context, file: DraftFile) -> None:
 
 
 @app.command()
-def adopt(ctx: typer.Context, file: DraftFile) -> None:
+def adopt(ctx: typer.Context, file: DraftFile, dry_run: DryRun = False) -> None:
     """Take a draft that enough have signed into the keyring. Then publish."""
-    from isthmus.cli.keyring_file import open_keyring
+    from isthmus.cli.keyring_file import keyring_path, open_keyring
     from isthmus.keys import root_draft
 
     signed = root_draft.decode_draft(file.read_bytes())
-    open_keyring(ctx).update(lambda contents: root_draft.adopt(contents, signed))
+    keyring = open_keyring(ctx)
+    if dry_run:
+        root_draft.adopt(keyring.contents, signed)
+        invocation(ctx).output.note(f"Would write {keyring_path(ctx)}, with what the draft says:")
+        _show(ctx, signed)
+        return
+    keyring.update(lambda contents: root_draft.adopt(contents, signed))
     invocation(ctx).output.note("Adopted. Next: isthmus keys publish.")
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus.cli import trust_bundle
+from isthmus.cli.dry_run import DryRun
 from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.fingerprint import parse_fingerprint
 from isthmus.cli.invocation import invocation
@@ -23,7 +24,7 @@ app.add_typer(trust_bundle.app, name="bundle")
 
 
 @app.command()
-def add(
+def add(  # noqa: PLR0917 - typer names them
     ctx: typer.Context,
     namespace: Annotated[str, typer.Argument(help="The other team.")],
     fingerprint: Annotated[
@@ -39,9 +40,10 @@ def add(
     move: Annotated[
         bool, typer.Option("--move", help="The endpoint was handed over: forget whose it was before.")
     ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Pin a namespace's root key, and endpoints to the namespace."""
-    trusted = open_trust_store(ctx).add(
+    trusted = open_trust_store(ctx, dry_run=dry_run).add(
         namespace, parse_fingerprint(fingerprint), endpoints=tuple(endpoint or ()), move_endpoints=move
     )
     invocation(ctx).output.document(_document(trusted))
@@ -71,9 +73,10 @@ def list_(ctx: typer.Context) -> None:
 def remove(
     ctx: typer.Context,
     namespace: Annotated[str, typer.Argument(help="The other team.")],
+    dry_run: DryRun = False,
 ) -> None:
     """Forget a namespace and its endpoints: nothing is sealed to it or believed of it any more."""
-    store = open_trust_store(ctx)
+    store = open_trust_store(ctx, dry_run=dry_run)
     trusted = store.trusted(namespace)
     if trusted is None:
         raise CliError(f"{namespace} is not pinned", code=ExitCode.NOT_FOUND)
@@ -96,17 +99,19 @@ def verify(
     namespace: Annotated[
         list[str] | None, typer.Argument(help="Whose keysets; default: everybody's that is pinned.")
     ] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Fetch the keysets of those who are pinned and hold them to every rule, as a client does.
 
-    Exits with 1 when one of them is refused.
+    The newest versions are remembered, as a client does, except in a dry run. Exits with 1 when one of them
+    is refused.
     """
     from isthmus.cli.connection import open_connection
     from isthmus.cli.keyset_directory import GatewayKeysets
     from isthmus.keys.directory import KeysetCache
     from isthmus.keys.errors import KeysetRejectedError, TrustError
 
-    store = open_trust_store(ctx)
+    store = open_trust_store(ctx, dry_run=dry_run)
     wanted = namespace or [trusted.namespace for trusted in store.namespaces()]
     found: list[dict[str, Any]] = []
     with open_connection(ctx) as gateway:

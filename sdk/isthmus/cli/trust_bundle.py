@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from isthmus.cli.dry_run import DryRun
 from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.fingerprint import parse_fingerprint
 from isthmus.cli.invocation import invocation
@@ -33,7 +34,6 @@ BundleFile = Annotated[
     Path, typer.Argument(help="The bundle; - reads it from stdin.", dir_okay=False, allow_dash=True)
 ]
 DraftFile = Annotated[Path, typer.Argument(help="The draft; public, pass it on as you like.", dir_okay=False)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
 
 
 @app.command()
@@ -197,7 +197,7 @@ def remove(
     dry_run: DryRun = False,
 ) -> None:
     """Forget an organization and its root: whom only it vouches for is not trusted any more."""
-    store = open_trust_store(ctx)
+    store = open_trust_store(ctx, dry_run=dry_run)
     if organization not in {accepted.bundle.organization for accepted in store.bundles()}:
         raise CliError(f"no bundle of {organization} is here", code=ExitCode.NOT_FOUND)
     alone = [
@@ -205,8 +205,7 @@ def remove(
         for trusted in store.namespaces()
         if trusted.expires_at_ms is not None and trusted.organizations == (organization,)
     ]
-    if not dry_run:
-        store.remove_bundle(organization)
+    store.remove_bundle(organization)
     verb = "Would forget" if dry_run else "Forgot"
     invocation(ctx).output.note(
         f"{verb} {organization}; not trusted any more: {', '.join(alone) or 'nobody'}."
@@ -217,15 +216,12 @@ def _take(ctx: typer.Context, signed: "SignedBundle", *, fingerprint: bytes | No
     from isthmus.wire.bundle import read_bundle
 
     output = invocation(ctx).output
-    store = open_trust_store(ctx)
+    store = open_trust_store(ctx, dry_run=dry_run)
     known = {accepted.bundle.organization: accepted.bundle for accepted in store.bundles()}
     before = known.get(read_bundle(signed)[0].organization)
-    accepted = store.take_bundle(signed, fingerprint=fingerprint, dry_run=dry_run)
-    if dry_run:
-        output.note(f"Would write {store.path}:")
+    accepted = store.take_bundle(signed, fingerprint=fingerprint)
     output.document(_document(accepted) | {"changes": _changes(before, accepted.bundle)})
-    if not dry_run:
-        _warn_of_conflicts(ctx, store)
+    _warn_of_conflicts(ctx, store)
 
 
 def _warn_of_conflicts(ctx: typer.Context, store: "TrustStore") -> None:

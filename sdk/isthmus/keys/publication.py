@@ -63,7 +63,20 @@ class KeysetPublication:
         now_ms: Callable[[], int],
         lifetime_ms: int = KEYSET_LIFETIME_MS,
         after_restore: bool = False,
+        dry_run: bool = False,
     ) -> None:
+        """Prepare publications.
+
+        Args:
+            keyring: whose keys are published.
+            signer: the key that the root delegated to.
+            directory: the gateway.
+            now_ms: Unix milliseconds.
+            lifetime_ms: how long a keyset lives.
+            after_restore: an older keyset at the gateway is due to a restore.
+            dry_run: change neither the keyring nor the gateway; say what would be published.
+        """
+        self._dry_run = dry_run
         self._keyring = keyring
         self._signer = signer
         self._directory = directory
@@ -74,7 +87,8 @@ class KeysetPublication:
     def newest(self) -> Published | None:
         """Return the newest keyset at the gateway, and make the keyring know it; None when it has none.
 
-        An older one than the keyring's counts as none after a restore.
+        In a dry run the keyring stays as it is. An older one than the keyring's counts as none after a
+        restore.
 
         Raises:
             KeysetRejectedError: the root of this keyring does not vouch for what the gateway has, or it is
@@ -89,7 +103,7 @@ class KeysetPublication:
             if self._after_restore:
                 return None
             raise KeysetRejectedError(ChainProblem.ROLLBACK, contents.namespace)
-        if adopted(contents, published) != contents:
+        if adopted(contents, published) != contents and not self._dry_run:
             self._keyring.update(lambda now: adopted(now, published))
         return published
 
@@ -102,6 +116,8 @@ class KeysetPublication:
         newest = self.newest()
         now_ms = self._now_ms()
         known = self._keyring.contents
+        if newest is not None and self._dry_run:
+            known = adopted(known, newest)
         planned = replace(known, keys=(contents or known).keys)
         keyset = next_keyset(planned, now_ms=now_ms, lifetime_ms=self._lifetime_ms)
         if newest is not None and _says(newest.keyset) == _says(keyset):
@@ -111,6 +127,8 @@ class KeysetPublication:
             if same and newest.chain.expires_at_ms - now_ms > self._lifetime_ms // 2:
                 return newest.keyset, False
         signed = sign_keyset(keyset, known, self._signer)
+        if self._dry_run:
+            return keyset, True
         self._directory.publish(signed)
         self._keyring.record_keyset(keyset.version, signed.hash)
         return keyset, True

@@ -10,7 +10,7 @@ bundle of each organization, so that an older one is refused even after a restar
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,10 +91,12 @@ class TrustStore:
         self._use(TrustContents())
         self._reload()
 
-    @property
-    def path(self) -> Path | None:
-        """Where the file is; None: in memory only."""
-        return self._path
+    def rehearsal(self) -> "TrustStore":
+        """Return a copy in memory: what is done to it says what would happen, and changes no file."""
+        self._reload()
+        copy = TrustStore(None, trust_domain=self.trust_domain, clock_ms=self._clock_ms)
+        copy._use(self._contents)
+        return copy
 
     def namespaces(self) -> tuple[TrustedNamespace, ...]:
         """Return everybody who is pinned, or vouched for by a bundle, sorted by namespace."""
@@ -240,40 +242,28 @@ class TrustStore:
         self._reload()
         return tuple(bundle for _, bundle in sorted(self._contents.bundles.items()))
 
-    def take_bundle(
-        self, signed: SignedBundle, *, fingerprint: bytes | None = None, dry_run: bool = False
-    ) -> AcceptedBundle:
+    def take_bundle(self, signed: SignedBundle, *, fingerprint: bytes | None = None) -> AcceptedBundle:
         """Trust whom an organization vouches for from now on, instead of whom its last bundle did.
 
         Args:
             signed: as it was passed on.
             fingerprint: of the organization's root, as a person compared it; None for an organization whose
                 root is pinned already. Repeated with the same values it changes nothing.
-            dry_run: only say what it would be.
 
         Raises:
             BundleRejectedError: it breaks a rule, or is older than the one that is there.
             TrustError: the root of the organization is not pinned, or another one is.
         """
-        if dry_run:
-            return self._accepted(
-                signed, fingerprint, {one.bundle.organization: one for one in self.bundles()}
-            )
         with self._changing() as changing:
-            accepted = self._accepted(signed, fingerprint, changing.bundles)
+            accepted = accept_bundle(
+                signed,
+                trust_domain=self.trust_domain,
+                fingerprint=fingerprint,
+                known=changing.bundles,
+                now_ms=self._clock_ms(),
+            )
             changing.bundles[accepted.bundle.organization] = accepted
         return accepted
-
-    def _accepted(
-        self, signed: SignedBundle, fingerprint: bytes | None, known: Mapping[str, AcceptedBundle]
-    ) -> AcceptedBundle:
-        return accept_bundle(
-            signed,
-            trust_domain=self.trust_domain,
-            fingerprint=fingerprint,
-            known=known,
-            now_ms=self._clock_ms(),
-        )
 
     def remove_bundle(self, organization: str) -> None:
         """Forget an organization: whom only it vouches for is not trusted any more."""

@@ -126,10 +126,12 @@ def test_bundle_is_refused_when_its_root_is_not_pinned(trust: TrustStore) -> Non
 def test_nothing_changes_when_a_bundle_is_only_tried(trust: TrustStore) -> None:
     """The same checks, and no write."""
     bundle = first(APP)
-    accepted = trust.take_bundle(bundle, fingerprint=bundle.roots[0].hash, dry_run=True)
-    assert accepted.bundle.pins == (APP,)
+    rehearsal = trust.rehearsal()
+    assert rehearsal.take_bundle(bundle, fingerprint=bundle.roots[0].hash).bundle.pins == (APP,)
+    assert rehearsal.add("ai-team", A).fingerprint == A
+    assert len(rehearsal.namespaces()) == 2
     assert trust.bundles() == ()
-    assert trust.path is None or not trust.path.exists()
+    assert trust.namespaces() == ()
 
 
 def test_bundle_is_refused_when_it_breaks_a_rule(trust: TrustStore, clock: Clock) -> None:

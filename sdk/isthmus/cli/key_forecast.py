@@ -1,0 +1,61 @@
+"""What commands of ``isthmus keys`` would write and publish, in sentences for ``--dry-run``."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from isthmus.cli.exit_code import CliError, ExitCode
+from isthmus.cli.moment import moment_of
+from isthmus.cli.output import show
+from isthmus.keys.contents import KeyringContents
+from isthmus.keys.publication import Published
+from isthmus.wire.public_key import KeyState
+from isthmus.wire.trust_statement import Keyset, SignedStatement
+
+
+def of_new_files(paths: Iterable[Path], contents: str) -> Iterator[str]:
+    """Say which files would be made. Raises CliError when one of them is there already."""
+    for path in paths:
+        if path.exists():
+            raise CliError(f"there is one already: {path}", code=ExitCode.CONFLICT)
+        yield f"Would write {path}, for its owner alone."
+    yield contents
+
+
+def of_publication(keyset: Keyset, path: Path, *, is_new: bool) -> Iterator[str]:
+    """Say which keyset would be published."""
+    if not is_new:
+        yield f"Would publish nothing: keyset {keyset.version} says the same, and lives on."
+        return
+    states = [f"{key.kind.name.lower()} {key.key_id.hex()} {_state(key.state)}" for key in keyset.keys]
+    yield f"Would publish keyset {keyset.version}, until {show(moment_of(keyset.expires_at_ms))}:"
+    yield from (f"  {state}" for state in states)
+    yield f"Would note in {path} that it was published."
+
+
+def of_rotation(
+    contents: KeyringContents, published: Published | None, path: Path, *, under_way: bool
+) -> Iterator[str]:
+    """Say which keys a rotation would replace, and how many keysets would say so."""
+    if under_way:
+        yield f"A rotation is under way, as {path}.rotation says: would go on with it."
+    else:
+        yield f"Would write {path}.rotation while it lasts."
+    version = contents.keyset_version if published is None else published.keyset.version
+    active = [key.record for key in contents.keys if key.record.state is KeyState.ACTIVE]
+    for record in sorted(active, key=lambda record: record.kind):
+        yield f"Would add a successor of the {record.kind.name.lower()} key {record.key_id.hex()} to {path}."
+    yield f"Would publish the keysets from {version + 1} on: announced, declared active, old ones passive."
+
+
+def of_delegation(delegation: SignedStatement, path: Path) -> Iterator[str]:
+    """Say what the root would delegate."""
+    from isthmus.wire.trust_statement import Delegation
+
+    said = Delegation.decode(delegation.statement)
+    signer, until = said.signer.key_id.hex(), show(moment_of(said.expires_at_ms))
+    yield f"Would write to {path}: delegation {said.version} to the signer {signer}, until {until}."
+    yield "Nothing would be published: that is for isthmus keys publish."
+
+
+def _state(state: KeyState) -> str:
+    return state.name.lower().replace("_", "-")
