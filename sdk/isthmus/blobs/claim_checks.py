@@ -5,10 +5,9 @@ Both methods that do the work block, for as long as the object store takes.
 
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import UnionType
-from typing import Final
+from typing import Final, NamedTuple
 
 from isthmus.blobs.errors import BlobTooLargeError, BlobUnavailableError
 from isthmus.blobs.file import File
@@ -32,8 +31,7 @@ Content = Payload | File
 """A serialized value, or a file that is not serialized at all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
+class Packed(NamedTuple):
     """What goes into the envelope, and the fingerprint of what it stands for."""
 
     payload: Payload

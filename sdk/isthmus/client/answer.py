@@ -4,8 +4,7 @@ Nothing of an answer is believed before it agrees with local state: an operation
 been requested by this namespace, and an outcome must answer that very request.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import nexusrpc
 
@@ -37,16 +36,14 @@ _TIMEOUTS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownRequest:
+class KnownRequest(NamedTuple):
     """A request that this namespace certainly made, and what every answer to it must carry."""
 
     header: Header
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """A verified ending: a result, or the exception that it stands for."""
 
     payload: Payload | None = None

@@ -5,7 +5,7 @@ The async and the sync client run the same flows, so both verify the same things
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
@@ -52,8 +52,7 @@ class PeerKeys(VerifiedKeys, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
+class Send(NamedTuple):
     """Make a call; the answer is a SessionReply. GatewayErrors are thrown into the flow."""
 
     call: operation_service_pb2.SessionCall
@@ -74,8 +73,7 @@ class Ask:
     timeout_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchKeys:
+class FetchKeys(NamedTuple):
     """Get the verified keyset of a namespace; the answer is a PeerKeys.
 
     ``key_id`` is a key that should be in it: the keyset at hand is not enough when it is not.
@@ -118,8 +116,7 @@ class Clock:
     monotonic: Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(NamedTuple):
     """An operation that certainly exists and certainly is the one that was asked for."""
 
     request: KnownRequest
@@ -277,14 +274,21 @@ def verified_outcome(
 def with_newest_keys(request: KnownRequest, verify: Callable[[VerifiedKeys], T], *, what: str) -> Flow[T]:
     """Verify something that the handler of a request sealed; again after a refresh when a key is new here."""
     header = request.header
-    shown = format_operation_id(header.operation_id)
-    return verified_with_newest_keys(header.recipient_namespace, verify, shown=shown, what=what)
+    return verified_with_newest_keys(
+        header.recipient_namespace,
+        verify,
+        shown=lambda: format_operation_id(header.operation_id),
+        what=what,
+    )
 
 
 def verified_with_newest_keys(
-    namespace: str, verify: Callable[[VerifiedKeys], T], *, shown: str, what: str
+    namespace: str, verify: Callable[[VerifiedKeys], T], *, shown: Callable[[], str], what: str
 ) -> Flow[T]:
-    """Verify something that a namespace sealed; again after a refresh when a key is new here."""
+    """Verify something that a namespace sealed; again after a refresh when a key is new here.
+
+    ``shown`` returns what errors call the operation.
+    """
     for pause_seconds in _PAUSES_AND_END:
         keys = yield FetchKeys(namespace=namespace)
         try:
@@ -292,7 +296,7 @@ def verified_with_newest_keys(
         except KeyUnavailableError as error:
             if error.permanent or pause_seconds is None:
                 if error.permanent and error.which is MissingKey.RECIPIENT_ENCRYPTION:
-                    raise KeyDestroyedError(shown, what, error.key_id.hex()) from error
-                raise UnverifiedAnswerError(shown, what) from error
+                    raise KeyDestroyedError(shown(), what, error.key_id.hex()) from error
+                raise UnverifiedAnswerError(shown(), what) from error
             yield from _look_for_new_keys(namespace, pause_seconds, error.key_id)
     raise AssertionError

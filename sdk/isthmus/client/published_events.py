@@ -211,7 +211,7 @@ def _fetched(caller: Caller, notice: EventNotice, clock: Clock) -> Flow[Payload]
         except EnvelopeRejectedError as error:
             raise UnverifiedAnswerError(shown, "an event") from error
 
-    return (yield from verified_with_newest_keys(owner, verify, shown=shown, what="an event"))
+    return (yield from verified_with_newest_keys(owner, verify, shown=lambda: shown, what="an event"))
 
 
 def _event(notice: EventNotice, *, value: object = None, error: Exception | None = None) -> Event:

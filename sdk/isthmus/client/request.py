@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final, Literal, Protocol, TypedDict
+from typing import Final, Literal, NamedTuple, Protocol, TypedDict
 
 from isthmus.blobs.claim_checks import HOW_TO_CONFIGURE, ClaimChecks
 from isthmus.client.errors import ConfigurationError, PayloadTooLargeError
@@ -146,8 +146,7 @@ def start_options(options: StartKeywords, *, method: str) -> StartOptions:
     return StartOptions(**options)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A request that was sealed for one generation of an operation."""
 
     sealed: Sealed

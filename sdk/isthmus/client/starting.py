@@ -6,7 +6,6 @@ failure that does not verify. Ids of generations are derived, so those who resta
 same operation: one of them creates it, the others attach.
 """
 
-from dataclasses import replace
 from typing import Final
 
 from isthmus.blobs.claim_checks import Content
@@ -75,7 +74,7 @@ def start_flow(
     if not wait or started.outcome is not None:
         return started
     outcome = yield from outcome_flow(caller, started.request, clock, timeout_seconds=_life_seconds(options))
-    return replace(started, outcome=outcome)
+    return started._replace(outcome=outcome)
 
 
 def _restart(

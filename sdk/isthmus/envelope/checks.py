@@ -21,25 +21,29 @@ def agree(header: Header, expected: Expected) -> bool:
     For the message that is as expected this is several times faster than to run them. When it says no, they
     decide: each says by itself what is wrong, or nothing is.
     """
+    (
+        directions, trust_domain_, sender_, recipient_, endpoint_, service_, operation_, operation_id_,
+        request_digest_, principal_, contract_, recipients_, labels_,
+    ) = expected  # fmt: skip
     return (
         header.suite == SUITE
-        and header.direction in expected.directions
-        and header.trust_domain == expected.trust_domain
-        and header.sender_namespace == expected.sender_namespace
-        and header.recipient_namespace == expected.recipient_namespace
+        and header.direction in directions
+        and header.trust_domain == trust_domain_
+        and header.sender_namespace == sender_
+        and header.recipient_namespace == recipient_
         and (
-            {expected.sender_namespace, expected.recipient_namespace}.issuperset(header.recipients)
-            if expected.recipients is None
-            else expected.recipients == header.recipients
+            {sender_, recipient_}.issuperset(header.recipients)
+            if recipients_ is None
+            else recipients_ == header.recipients
         )
-        and (expected.endpoint is None or expected.endpoint == header.endpoint)
-        and (expected.service is None or expected.service == header.service)
-        and (expected.operation is None or expected.operation == header.operation)
-        and (expected.operation_id is None or expected.operation_id == header.operation_id)
-        and (expected.request_digest is None or expected.request_digest == header.request_digest)
-        and (expected.principal is None or expected.principal == header.principal)
-        and (expected.contract_hash is None or expected.contract_hash == header.contract_hash)
-        and (expected.labels is None or expected.labels == header.labels)
+        and (endpoint_ is None or endpoint_ == header.endpoint)
+        and (service_ is None or service_ == header.service)
+        and (operation_ is None or operation_ == header.operation)
+        and (operation_id_ is None or operation_id_ == header.operation_id)
+        and (request_digest_ is None or request_digest_ == header.request_digest)
+        and (principal_ is None or principal_ == header.principal)
+        and (contract_ is None or contract_ == header.contract_hash)
+        and (labels_ is None or labels_ == header.labels)
     )
 
 

@@ -7,7 +7,7 @@ signed.
 
 from dataclasses import dataclass
 from enum import Enum, unique
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPublicKey
 from isthmus.wire.header import Direction
@@ -17,8 +17,7 @@ _DIGEST_UNKNOWN = frozenset({Direction.REQUEST, Direction.CONTEXT, Direction.EVE
 context is sealed by this namespace itself, possibly with a request that lost against an earlier one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class Expected(NamedTuple):
     """Local state that every header field is compared with. None means: nothing is known locally."""
 
     directions: frozenset[Direction]
@@ -49,7 +48,7 @@ class Expected:
     labels: tuple[tuple[str, str], ...] | None = None
     """The exact labels, where a decision was based on them. None: whatever the sender signed."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse to open answers that nothing ties to a question. Raises ValueError."""
         if self.request_digest is None and not self.directions <= _DIGEST_UNKNOWN:
             raise ValueError("only requests, contexts and events open without a known request digest")

@@ -89,7 +89,11 @@ def open_envelope(
 
 
 def check_header(header: Header, expected: Expected) -> None:
-    """Compare every header field with local state. Raises EnvelopeRejectedError."""
+    """Compare every header field with local state.
+
+    Raises EnvelopeRejectedError, and ValueError when too little is known locally (``Expected.check``).
+    """
+    expected.check()
     if checks.agree(header, expected):
         return
     checks.suite(header)

@@ -97,7 +97,18 @@ def check_operation_id(value: bytes) -> OperationId:
 
 def format_operation_id(value: bytes) -> str:
     """Show an operation id as ``op-`` and lower-case base32 without padding: URL-safe."""
-    return _OPERATION_ID_PREFIX + base64.b32encode(value).decode().rstrip("=").lower()
+    if len(value) != OPERATION_ID_BYTES:
+        return _OPERATION_ID_PREFIX + base64.b32encode(value).decode().rstrip("=").lower()
+    # Ten bits at a time: base64 does it in Python, and takes four times as long.
+    number = int.from_bytes(value, "big") << _PADDING_BITS
+    return _OPERATION_ID_PREFIX + "".join([_DIGITS[number >> shift & 1023] for shift in _SHIFTS])
+
+
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_DIGITS = tuple(first + second for first in _BASE32 for second in _BASE32)
+# 26 digits are 130 bits.
+_PADDING_BITS = 26 * 5 - OPERATION_ID_BYTES * 8
+_SHIFTS = tuple(range(120, -1, -10))
 
 
 def parse_operation_id(text: str) -> OperationId:

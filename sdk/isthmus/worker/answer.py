@@ -1,13 +1,12 @@
 """What comes of a task, on its way to the gateway."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from isthmus.v1 import worker_service_pb2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """An outcome, and how to seal it again when one of its keys went out of use before it arrived."""
 
     outcome: worker_service_pb2.TaskOutcome

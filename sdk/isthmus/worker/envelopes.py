@@ -11,7 +11,7 @@ moments gain in which the interpreter's lock is free.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from isthmus.envelope.errors import EnvelopeRejectedError, KeyUnavailableError, MissingKey, RejectionReason
 from isthmus.envelope.expected import Decrypter, Expected, VerifiedKeys
@@ -85,8 +85,7 @@ class Identity:
     principal: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestFacts:
+class RequestFacts(NamedTuple):
     """What an answer repeats of the request that it answers."""
 
     caller_namespace: NamespaceName
@@ -296,10 +295,10 @@ def with_attempt(payload: Payload, attempt: int) -> Payload:
 def facts_of(header: Header, request_digest: bytes) -> RequestFacts:
     """Return what answers repeat of a request with this header."""
     return RequestFacts(
-        caller_namespace=header.sender_namespace,
-        endpoint=header.endpoint,
-        service=header.service,
-        operation=header.operation,
-        operation_id=header.operation_id,
-        request_digest=request_digest,
+        header.sender_namespace,
+        header.endpoint,
+        header.service,
+        header.operation,
+        header.operation_id,
+        request_digest,
     )

@@ -30,7 +30,7 @@ from isthmus.worker.report import report_forged_cancel, report_lost_details
 from isthmus.worker.reporter import Reporter
 from isthmus.worker.reports import Reports
 from isthmus.worker.signal_reads import SignalReads
-from isthmus.worker.signals import SignalInbox, Signals
+from isthmus.worker.signals import Signals
 from isthmus.worker.tasks import RunningTask, Stop
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,6 +83,7 @@ class StartTasks:
             return self._answers.rejection(running, error)
         finally:
             self._reports.forget(running)
+            running.over = True
             if running.inbox is not None:
                 self._signal_reads.forget(running, running.inbox)
 
@@ -187,9 +188,10 @@ class StartTasks:
         operation_id = format_operation_id(header.operation_id)
         deadline = _EPOCH + (header.issued_at_ms + header.schedule_to_close_timeout_ms) * _MILLISECOND
         attempt = running.attempt
-        inbox = running.inbox = SignalInbox()
-        enter(
-            lambda: TaskContext(
+
+        def context() -> TaskContext:
+            inbox = running.open_inbox()
+            return TaskContext(
                 caller_namespace=header.sender_namespace,
                 caller_principal=header.principal,
                 endpoint=header.endpoint,
@@ -207,7 +209,8 @@ class StartTasks:
                 ),
                 _signals=Signals(inbox, partial(self._signal_reads.begin, running, request, inbox)),
             )
-        )
+
+        enter(context)
         return StartOperationContext(
             service=header.service,
             operation=header.operation,

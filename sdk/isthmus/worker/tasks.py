@@ -1,6 +1,7 @@
 """A task in this process: what names it, and what happens to it while it runs."""
 
 import asyncio
+import threading
 import time
 from enum import Enum, unique
 from typing import NamedTuple
@@ -33,6 +34,9 @@ def key_of(task: worker_service_pb2.Task | worker_service_pb2.TaskRef) -> TaskKe
     return TaskKey(task.caller_namespace, task.operation_id, task.kind)
 
 
+_OPENING = threading.Lock()
+
+
 class RunningTask:
     """One task that this process works on. Changed on the worker's event loop only."""
 
@@ -46,6 +50,7 @@ class RunningTask:
         "job",
         "key",
         "opened",
+        "over",
         "redelivered",
         "stop",
         "task",
@@ -65,8 +70,9 @@ class RunningTask:
         self.in_handler = False
         # Cancels that arrived before the request was opened: they are verified against it.
         self.interrupts: list[bytes] = []
-        # Of a handler that runs: what its caller signals.
+        # Of a handler that asked for it: what its caller signals.
         self.inbox: SignalInbox | None = None
+        self.over = False
         self.stop: Stop | None = None
         # The task, when it was delivered again while this delivery of it was being stopped.
         self.redelivered: worker_service_pb2.Task | None = None
@@ -93,6 +99,19 @@ class RunningTask:
         ref.operation_id = self.key.operation_id
         ref.attempt = self.attempt
         ref.kind = self.task.kind
+
+    def open_inbox(self) -> SignalInbox:
+        """Return what the caller's signals go into; it is closed when the task stops or is over.
+
+        Most handlers take no signals, so it is made for the first who asks, from whatever thread.
+        """
+        with _OPENING:
+            if self.inbox is None:
+                self.inbox = SignalInbox()
+        # Behind the assignment: whoever stops or ends the task meanwhile finds it, or is found here.
+        if self.stop is not None or self.over:
+            self.inbox.close()
+        return self.inbox
 
     def interrupt(self, stop: Stop) -> None:
         """Tell the handler to stop: a coroutine is canceled, a thread finds its cancellation set.

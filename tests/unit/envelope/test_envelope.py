@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.envelope.world import HOUR_MS, NOW_MS, PAYLOAD, TRUST_DOMAIN, World, fixed_bytes
+from tests.unit.envelope.world import HOUR_MS, NOW_MS, PAYLOAD, World, fixed_bytes
 
 from isthmus.envelope import checks
 from isthmus.envelope.errors import (
@@ -83,8 +83,7 @@ def test_note_to_oneself_opens_when_the_same_namespace_opens_it(world: World, di
     party = world.caller if direction is Direction.CONTEXT else world.handler
     header = world.header(direction, party, party, request_digest=request.digest)
     sealed = world.seal(header, PAYLOAD, party)
-    expected = replace(
-        world.expect_answer(request),
+    expected = world.expect_answer(request)._replace(
         directions=frozenset({direction}),
         sender_namespace=party.namespace,
         recipient_namespace=party.namespace,
@@ -95,8 +94,7 @@ def test_note_to_oneself_opens_when_the_same_namespace_opens_it(world: World, di
 def event_of(world: World, **changes: Any) -> tuple[bytes, Expected]:
     """Return an event that the handler's namespace sealed for the caller's, and what the caller expects."""
     header = world.header(Direction.EVENT, world.handler, world.caller, **changes)
-    expected = replace(
-        world.expect_answer(world.request()),
+    expected = world.expect_answer(world.request())._replace(
         directions=frozenset({Direction.EVENT}),
         operation_id=header.operation_id,
         request_digest=None,
@@ -130,7 +128,7 @@ def test_event_is_refused_when_it_is_another_one(world: World, changes: dict[str
     if "directions" in changes:
         changes = changes | {"request_digest": bytes(32)}
     with pytest.raises(EnvelopeRejectedError):
-        world.open(envelope, replace(expected, **changes), sender=world.handler, opener=world.caller)
+        world.open(envelope, expected._replace(**changes), sender=world.handler, opener=world.caller)
 
 
 def test_event_is_not_sealed_when_it_answers_a_request(world: World) -> None:
@@ -176,21 +174,14 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize("direction", ANSWERS)
-def test_nothing_answers_an_unknown_question_when_it_is_opened(direction: Direction) -> None:
-    """Expected cannot even be made without a request digest or an operation id."""
-    for operation_id, request_digest in ((bytes(16), None), (None, bytes(32))):
+def test_nothing_answers_an_unknown_question_when_it_is_opened(world: World, direction: Direction) -> None:
+    """A genuine answer, too, is not even looked at without a request digest and an operation id."""
+    request = world.request()
+    answer = world.answer(request, Direction.RESULT)
+    known = world.expect_answer(request)._replace(directions=frozenset({direction, Direction.RESULT}))
+    for expected in (known._replace(request_digest=None), known._replace(operation_id=None)):
         with pytest.raises(ValueError, match="known"):
-            Expected(
-                directions=frozenset({direction}),
-                trust_domain=TRUST_DOMAIN,
-                sender_namespace="app-team",
-                recipient_namespace="data-team",
-                endpoint=None,
-                service=None,
-                operation=None,
-                operation_id=operation_id,
-                request_digest=request_digest,
-            )
+            world.open(answer.envelope, expected, sender=world.handler, opener=world.caller)
 
 
 def test_nothing_is_sealed_when_header_and_keys_disagree(world: World) -> None:

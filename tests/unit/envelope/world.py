@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from isthmus.envelope import binding
@@ -157,7 +157,7 @@ class World:
         **changes: Any,
     ) -> Opened:
         """Open an answer as the caller, which remembers its request."""
-        expected = replace(self.expect_answer(request), **changes)
+        expected = self.expect_answer(request)._replace(**changes)
         return self.open(data, expected, sender=sender or self.handler, opener=self.caller, guard=guard)
 
     def open(
