@@ -1,33 +1,21 @@
 """Two gateways on one PostgreSQL database, as processes: who changes from one to the other loses nothing."""
 
-import shutil
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.acceptance.deployment.gateway import GatewaySite, create_site, free_address
+from tests.acceptance.deployment.gateway import free_address
 from tests.acceptance.deployment.process import RunningProcess
-from tests.acceptance.deployment.two_teams import ENDPOINT, TwoTeams, create_two_teams
+from tests.acceptance.deployment.two_teams import ENDPOINT, create_two_teams, second_site
 from tests.acceptance.talk.steps import Walks
 from tests.acceptance.talk.walkers import Walkers, connected
 from tests.faults.tcp_proxy import FaultProxy
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(180)]
 
-KEY_FILE = "statement-key.pem"
 STEPS = 4
-
-
-def second_site(teams: TwoTeams, more_config: str) -> GatewaySite:
-    """Return another gateway that has the key of the first, which has been started."""
-    site = create_site(
-        teams.folder / "gateway-2", [teams.platform, teams.caller, teams.handler], more_config=more_config
-    )
-    site.database.parent.mkdir(mode=0o700)
-    shutil.copy(teams.site.database.parent / KEY_FILE, site.database.parent / KEY_FILE)
-    return site
 
 
 def waiting_at(address: str) -> dict[str, float]:
@@ -65,7 +53,7 @@ def test_operation_goes_on_when_worker_and_caller_change_gateways(
                 walker.say("go")
                 walkers.wait_for(walker, "began", (1, 1))
                 in_line = walks.start_operation(Walks.walk, 0)
-                running.append(other.start())
+                running.append(other.start_and_wait())
                 with connected(teams, other.address) as elsewhere:
                     # The worker is at the first gateway; the second one knows of it.
                     told = elsewhere.get_operation_handle(in_line.operation_id).describe()

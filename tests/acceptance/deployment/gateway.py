@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.acceptance.deployment.deadline import await_that
 from tests.acceptance.deployment.process import RunningProcess
 from tests.acceptance.deployment.team import AUDIENCE, PLATFORM, TRUST_DOMAIN, Team
 
@@ -24,6 +25,7 @@ from isthmus.wire.trust_statement import signed_keyset_message
 
 PROGRAM = "tests.acceptance.deployment.gateway_program"
 CALL_SECONDS = 30.0
+START_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,19 @@ class GatewaySite:
         """Start a gateway on it; ``before`` is a module, with arguments, that runs the gateway's."""
         module = [*before, program, str(self.config_file)]
         return RunningProcess("gateway", module, environment={}, output=self.output)
+
+    def start_and_wait(self) -> RunningProcess:
+        """Start a gateway, and return when it listens."""
+        gateway = self.start()
+
+        def listens() -> bool:
+            assert gateway.exit_code is None, gateway.tail()
+            host, _, port = self.address.rpartition(":")
+            with socket.socket() as probe:
+                return probe.connect_ex((host, int(port))) == 0
+
+        await_that(listens, "the gateway listens", seconds=START_SECONDS)
+        return gateway
 
 
 def move_site(site: GatewaySite) -> GatewaySite:

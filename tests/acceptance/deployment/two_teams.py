@@ -1,5 +1,6 @@
 """Two teams and a gateway between them: data-team calls what app-team serves."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from isthmus.transport.errors import GatewayError
 
 ENDPOINT = "app"
 TASK_QUEUE = "app-queue"
+_KEY_FILE = "statement-key.pem"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,3 +60,13 @@ def create_two_teams(folder: Path, *, lease_seconds: int = 30, more_config: str 
         more_config=more_config,
     )
     return TwoTeams(folder=folder, site=site, platform=platform, caller=caller, handler=handler)
+
+
+def second_site(teams: TwoTeams, more_config: str) -> GatewaySite:
+    """Return another gateway that has the key of the first, which has been started."""
+    site = create_site(
+        teams.folder / "gateway-2", [teams.platform, teams.caller, teams.handler], more_config=more_config
+    )
+    site.database.parent.mkdir(mode=0o700)
+    shutil.copy(teams.site.database.parent / _KEY_FILE, site.database.parent / _KEY_FILE)
+    return site
