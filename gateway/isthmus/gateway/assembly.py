@@ -48,7 +48,7 @@ from isthmus.gateway.dispatch.dispatcher import Dispatcher
 from isthmus.gateway.dispatch.leases import Leases
 from isthmus.gateway.dispatch.report_rates import ReportRates
 from isthmus.gateway.dispatch.waiters import WaiterLimits, Waiters
-from isthmus.gateway.ports import Signal, Store
+from isthmus.gateway.ports import Listener, Signal, Store
 from isthmus.gateway.statement_key import StatementKey
 from isthmus.gateway.system import Surroundings
 from isthmus.policies.allow_list import AllowList
@@ -97,8 +97,15 @@ class Assembly:
 
     def on_signals(self, signals: Sequence[Signal]) -> None:
         """Pass on what a commit tells: caches forget before anybody wakes who would read them."""
+        self._tell(signals, self.dispatcher.on_signals)
+
+    def on_signals_of_others(self, signals: Sequence[Signal]) -> None:
+        """Pass on what a commit of another gateway tells."""
+        self._tell(signals, self.dispatcher.on_signals_of_others)
+
+    def _tell(self, signals: Sequence[Signal], dispatch: Listener) -> None:
         self.registry.on_signals(signals)
-        self.dispatcher.on_signals(signals)
+        dispatch(signals)
         self.waiters.on_signals(signals)
         self.watch.on_signals(signals)
         self.feeds.on_signals(signals)

@@ -98,7 +98,7 @@ class Gateway:
             await store.pin(STATEMENT_KEY_FILE, signer.key_id.hex())
             assembly = assemble(config, store=store, signer=signer, surroundings=around)
             store.subscribe(assembly.on_signals)
-            store.subscribe_to_others(assembly.on_signals, assembly.waiters.awaited)
+            store.subscribe_to_others(assembly.on_signals_of_others, assembly.waiters.awaited)
             instruments = Instruments()
             store.subscribe(instruments.on_signals)
             store.watch_commits(instruments.committed)

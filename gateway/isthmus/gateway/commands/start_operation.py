@@ -16,7 +16,7 @@ from isthmus.gateway.core.errors import (
 )
 from isthmus.gateway.core.operation import Operation, OperationKey, State
 from isthmus.gateway.core.value import Value
-from isthmus.gateway.ports import Task, TaskKind, UnitOfWork, WorkerSession
+from isthmus.gateway.ports import StartCounted, Task, TaskKind, UnitOfWork, WorkerSession
 from isthmus.wire.header import Header
 from isthmus.wire.limits import MAX_CALLER_CONTEXTS
 
@@ -121,6 +121,14 @@ def start_operation(
         ),
     )
     perform(uow, operation, effects, now)
+    if request.endpoint.max_operations_per_second:
+        uow.signal(
+            StartCounted(
+                endpoint=operation.endpoint,
+                caller=key.caller,
+                per_second=request.endpoint.max_operations_per_second,
+            )
+        )
     if session is None:
         return StartResult(operation=operation, attached=False)
     task = Task(

@@ -33,6 +33,12 @@ def take(bucket: TokenBucket | None, per_second: int, now: datetime) -> tuple[To
     return TokenBucket(tokens=bucket.tokens - 1, at=now), 0.0
 
 
+def pay(bucket: TokenBucket | None, per_second: int, count: int, now: datetime) -> TokenBucket:
+    """Return the bucket without tokens that were taken elsewhere; it may owe some, which time gives back."""
+    bucket = refilled(bucket, per_second, now)
+    return TokenBucket(tokens=bucket.tokens - count, at=now)
+
+
 def put_back(bucket: TokenBucket) -> TokenBucket:
     """Return the bucket with a token that was taken and not used."""
     return TokenBucket(tokens=bucket.tokens + 1, at=bucket.at)

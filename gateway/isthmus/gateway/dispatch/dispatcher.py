@@ -297,6 +297,11 @@ class Dispatcher:
             elif type(signal) is RegistryChanged and signal.endpoint:
                 self._in_background(self._refresh_routes())
 
+    def on_signals_of_others(self, signals: Sequence[Signal]) -> None:
+        """Do as ``on_signals`` for what another gateway committed, and count its starts."""
+        self._rates.on_other_gateways(signals, self._clock.now())
+        self.on_signals(signals)
+
     def _look_again(self, queue: QueueKey) -> None:
         served = self._served.get(queue)
         if served is not None:

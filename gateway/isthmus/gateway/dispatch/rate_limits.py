@@ -1,13 +1,19 @@
-"""How fast each caller starts operations at each endpoint, as this process sees it.
+"""How fast each caller starts operations at each endpoint: at this gateway, and as others tell, at all.
 
-Kept in memory: a restart fills every bucket, and several gateways would each grant the limit.
+Every gateway has a bucket of its own for each caller, full at first and filled as fast as the limit says.
+What it lets through it takes out at once, and what others let through as soon as their commit tells, so that
+all of them together let through what the limit says. Nobody is asked before a start: where two gateways have
+tokens at the same moment, both give, and their buckets owe it until time has paid it back.
+
+Kept in memory: a restart fills the buckets of a gateway.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from isthmus.gateway.commands.start_operation import StartOperation, StartResult
-from isthmus.gateway.core.token_bucket import TokenBucket, put_back, take
+from isthmus.gateway.core.token_bucket import TokenBucket, pay, put_back, take
+from isthmus.gateway.ports import Signal, StartCounted
 
 _Line = tuple[str, str]
 
@@ -38,6 +44,13 @@ class RateLimits:
             if request.endpoint.max_operations_per_second and not wait and not _is_new(result):
                 line = _line(request)
                 self._buckets[line] = put_back(self._buckets[line])
+
+    def on_other_gateways(self, signals: Sequence[Signal], now: datetime) -> None:
+        """Take out what other gateways let through."""
+        for signal in signals:
+            if type(signal) is StartCounted:
+                line = signal.endpoint, signal.caller
+                self._buckets[line] = pay(self._buckets.get(line), signal.per_second, signal.count, now)
 
 
 def _line(request: StartOperation) -> _Line:

@@ -28,6 +28,7 @@ from isthmus.gateway.ports.signals import (
     RegistryChanged,
     Signal,
     SignalRecorded,
+    StartCounted,
     TaskInterrupted,
     TasksReady,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "SealedPage",
     "Signal",
     "SignalRecorded",
+    "StartCounted",
     "Store",
     "StoredAuditEvent",
     "StoredKeyset",

@@ -35,6 +35,15 @@ class OperationClosed(Value):
     is_answered: bool = False
 
 
+class StartCounted(Value):
+    """An operation began where its caller may begin only so many a second."""
+
+    endpoint: str
+    caller: str
+    per_second: int
+    count: int = 1
+
+
 class HandlerAccepted(Value):
     """A handler took an operation and finishes it later."""
 
@@ -103,4 +112,5 @@ Signal = (
     | RegistryChanged
     | AuditAppended
     | EventArrived
+    | StartCounted
 )

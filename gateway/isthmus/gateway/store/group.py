@@ -97,6 +97,13 @@ class Group:
         the last statements before the commit. The embedded store is alone: there it says nothing.
         """
 
+    def begin_counting(self) -> None:
+        """Let no other gateway count open operations, to start one, until this transaction has ended.
+
+        Two that count at the same moment would both find room for the last one. The embedded store is alone:
+        there it says nothing.
+        """
+
     def may_lease(self, session_id: bytes) -> bool:  # noqa: ARG002 - other stores have to look
         """Whether a session is there, and stays until this transaction has ended.
 
@@ -147,6 +154,10 @@ class Buffer:
     def has_identities(self) -> bool:
         """Whether any operation was ever retired."""
         return self._group.sequences.has_identities
+
+    def begin_counting(self) -> None:
+        """Let nobody else start operations where they are counted until the transaction has ended."""
+        self._group.begin_counting()
 
     def may_lease(self, session_id: bytes) -> bool:
         """Whether a session is there, and stays until the transaction has ended."""

@@ -6,6 +6,7 @@ it. What concerns only the gateway that committed (counters of failures, of answ
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
@@ -25,6 +26,7 @@ from isthmus.gateway.ports import (
     RegistryChanged,
     Signal,
     SignalRecorded,
+    StartCounted,
     TaskInterrupted,
     TasksReady,
 )
@@ -46,7 +48,8 @@ class Sender:
 
     def payloads(self, signals: Sequence[Signal]) -> Iterator[str]:
         """Return notifications for the signals of a commit, each once, as few as hold them."""
-        texts = {json.dumps(note, separators=(",", ":")): None for note in map(encode, signals) if note}
+        notes = [note for note in map(encode, signals) if note]
+        texts = {json.dumps(note, separators=(",", ":")): None for note in [*notes, *_counted(signals)]}
         batch, size = [self.name], len(self.name)
         for text in texts:
             size += len(text) + 1
@@ -87,10 +90,21 @@ def encode(signal: Signal) -> Note | None:
             return ["registry", signal.namespace, signal.endpoint]
         case AuditAppended():
             return ["audit"]
-        case AttemptFailed() | HandlerAccepted():
+        case AttemptFailed() | HandlerAccepted() | StartCounted():
+            # Starts are counted together: ``_counted``.
             return None
         case _:
             assert_never(signal)
+
+
+def _counted(signals: Sequence[Signal]) -> Iterator[Note]:
+    """Return one note for all starts of a caller at an endpoint: equal notes are sent once."""
+    counts: Counter[tuple[str, str, int]] = Counter()
+    for signal in signals:
+        if type(signal) is StartCounted:
+            counts[signal.endpoint, signal.caller, signal.per_second] += signal.count
+    for (endpoint, caller, per_second), count in counts.items():
+        yield ["started", endpoint, caller, per_second, count]
 
 
 def encode_end(key: OperationKey) -> Note:
@@ -117,7 +131,7 @@ def closed(reader: Reader, key: OperationKey) -> OperationClosed | None:
     return OperationClosed(operation=operation, outcome=outcome)
 
 
-def _decode(reader: Reader, note: Note) -> Signal | None:
+def _decode(reader: Reader, note: Note) -> Signal | None:  # noqa: PLR0911 - a case each
     match note:
         case ["ready", namespace, task_queue, ready_at]:
             return TasksReady(queue=_queue(namespace, task_queue), ready_at=from_microseconds(ready_at))
@@ -141,6 +155,8 @@ def _decode(reader: Reader, note: Note) -> Signal | None:
             return CircuitChanged(line=line, queue=queue, circuit=reader.circuit(line))
         case ["event", reader_namespace]:
             return EventArrived(reader=reader_namespace)
+        case ["started", endpoint, caller, per_second, count]:
+            return StartCounted(endpoint=endpoint, caller=caller, per_second=per_second, count=count)
         case ["registry", namespace, endpoint]:
             return RegistryChanged(namespace=namespace, endpoint=endpoint)
         case ["audit"]:

@@ -11,6 +11,8 @@ They run READ COMMITTED and are serialized by locks, each held until the commit:
 - Commands that write to the registry, or to circuits, run again behind a lock that only one gateway has.
 - An operation that two gateways start at once is refused by the unique index to the second one, which runs
   again and finds it.
+- Starts where open operations are limited count behind a lock that is held until the commit. It is one for
+  all callers: several would be taken in any order, and waited for in circles.
 - Records of the log get their places behind a lock that is held until the commit (``begin_commit_order``).
 
 Nothing is remembered from one group to the next: others write, too.
@@ -36,6 +38,7 @@ SHARED = "shared"
 # Any numbers that nobody else uses in this database.
 _SCOPE_LOCKS = {SHARED: 7_310_001}
 COMMIT_ORDER_LOCK = 7_310_002
+_COUNTING_LOCK = 7_310_004
 
 _LOCK = Query("", "SELECT pg_advisory_xact_lock(%s::bigint)")
 _NEXT_POSITIONS = Query("", "SELECT nextval('operation_positions') FROM generate_series(1, %s::bigint)")
@@ -89,6 +92,7 @@ class PostgresqlGroup(Group):
         super().__init__(connection, sequences, Known())
         self._scopes = scopes
         self._has_commit_order = False
+        self._is_counting = False
         self._sessions: dict[bytes, bool] = {}
 
     def begin_commit_order(self) -> None:
@@ -99,6 +103,12 @@ class PostgresqlGroup(Group):
         if not self._has_commit_order:
             self.connection.execute(_LOCK, (COMMIT_ORDER_LOCK,))
             self._has_commit_order = True
+
+    def begin_counting(self) -> None:
+        """Wait until no other gateway counts: what it started is committed then, and seen from now on."""
+        if not self._is_counting:
+            self.connection.execute(_LOCK, (_COUNTING_LOCK,))
+            self._is_counting = True
 
     def may_lease(self, session_id: bytes) -> bool:
         """Whether a session is there, and stays until this transaction has ended."""

@@ -212,6 +212,7 @@ class BufferedUnitOfWork(BufferedKeyHolders):
         buffer, line = self._buffer, (endpoint, caller)
         counted = buffer.known.open_counts.get(line)
         if counted is None:
+            buffer.begin_counting()
             ((counted,),) = buffer.scan(operations.COUNT_OPEN_OF_CALLER, line)
             # The scan saw all that was buffered: nothing is to be added.
             buffer.known.open_counts[line] = counted

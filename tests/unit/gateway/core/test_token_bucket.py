@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.gateway.manual_time import START
 
-from isthmus.gateway.core.token_bucket import TokenBucket, put_back, take
+from isthmus.gateway.core.token_bucket import TokenBucket, pay, put_back, take
 
 RATES = st.integers(min_value=1, max_value=50)
 GAPS = st.lists(st.integers(min_value=0, max_value=2_000), max_size=60)
@@ -64,3 +64,13 @@ def test_token_can_be_taken_again_when_it_was_put_back() -> None:
     """What was not used is not lost."""
     bucket, _ = take(None, 1, START)
     assert take(put_back(bucket), 1, START)[1] == 0
+
+
+def test_bucket_owes_when_more_was_taken_elsewhere_than_it_had() -> None:
+    """Time pays it back; a bucket that nobody used here yet was full."""
+    bucket = pay(None, 2, 5, START)
+    assert bucket.tokens == -3
+    bucket, wait = take(bucket, 2, START)
+    assert wait == 2.0
+    _, wait = take(bucket, 2, START + timedelta(seconds=2))
+    assert wait == 0.0

@@ -21,6 +21,7 @@ from isthmus.gateway.dispatch.dispatcher import SAFETY_INTERVAL, Dispatcher
 from isthmus.gateway.dispatch.leases import Leases
 from isthmus.gateway.dispatch.live_session import LiveSession
 from isthmus.gateway.ports import TaskInterrupted
+from isthmus.gateway.store.postgresql import PostgresqlStore
 from isthmus.gateway.store.sqlite import SqliteStore
 from isthmus.wire.envelope import parse_envelope
 
@@ -50,7 +51,7 @@ class MemoryOutlet:
 class World:
     """A dispatcher on a store, on the test's time."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore | PostgresqlStore) -> None:
         self.store = store
         self.clock = ManualClock()
         self.timers = ManualTimers(self.clock)
