@@ -81,6 +81,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def rotation(session: nox.Session) -> None:
+    """Rotate keys under load, a hundred times with pauses, and print what was measured."""
+    longer = {"ROTATIONS": "100", "ROTATION_PAUSE": "3"}
+    session.run("pytest", "-s", "tests/acceptance/test_rotation_under_load.py", *session.posargs, env=longer)
+
+
+@nox.session
 def model(session: nox.Session) -> None:
     """Compare the life of operations with a model, 100,000 steps on each kind of store."""
     session.run(

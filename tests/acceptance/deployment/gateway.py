@@ -10,7 +10,7 @@ from tests.acceptance.deployment.deadline import await_that
 from tests.acceptance.deployment.process import RunningProcess
 from tests.acceptance.deployment.team import AUDIENCE, PLATFORM, TRUST_DOMAIN, Team
 
-from isthmus.keys.statements import next_keyset, sign_keyset
+from isthmus.keys.statements import KEYSET_LIFETIME_MS, next_keyset, sign_keyset
 from isthmus.transport.channel import ChannelSettings
 from isthmus.transport.connection import SyncConnection
 from isthmus.v1 import (
@@ -118,7 +118,7 @@ def register(site: GatewaySite, *, platform: Team, teams: Sequence[Team]) -> Non
         )
     with_platform.close()
     for team in teams:
-        _publish(site, team)
+        publish(site, team)
 
 
 def create_endpoint(
@@ -142,9 +142,10 @@ def create_endpoint(
     connection.close()
 
 
-def _publish(site: GatewaySite, team: Team) -> None:
+def publish(site: GatewaySite, team: Team, *, lifetime_ms: int = KEYSET_LIFETIME_MS) -> int:
+    """Publish the next keyset of a team; return when it ends, in Unix milliseconds."""
     keyring = team.open_keyring()
-    keyset = next_keyset(keyring.contents, now_ms=time.time_ns() // 1_000_000)
+    keyset = next_keyset(keyring.contents, now_ms=time.time_ns() // 1_000_000, lifetime_ms=lifetime_ms)
     signed = sign_keyset(keyset, keyring.contents, keyring.signer_key())
     connection = _connect(site, team)
     connection.call_retrying(
@@ -154,6 +155,7 @@ def _publish(site: GatewaySite, team: Team) -> None:
     )
     connection.close()
     keyring.record_keyset(keyset.version, signed.hash)
+    return keyset.expires_at_ms
 
 
 def _connect(site: GatewaySite, team: Team) -> SyncConnection:
