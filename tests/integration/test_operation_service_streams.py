@@ -39,10 +39,12 @@ Call = operation_service_pb2.SessionCall
 HELLO = worker_hello(b"p" * 16)
 
 
-async def poll(client: Client, *, max_tasks: int = 8, wait_ms: int = 30_000) -> list[worker_service_pb2.Task]:
+async def poll(
+    client: Client, *, max_tasks: int = 8, wait_ms: int = 30_000, again: bool = False
+) -> list[worker_service_pb2.Task]:
     """Poll for tasks."""
     answer = await client.workers.PollTasks(
-        worker_service_pb2.PollTasksRequest(worker=HELLO, max_tasks=max_tasks, wait_ms=wait_ms),
+        worker_service_pb2.PollTasksRequest(worker=HELLO, max_tasks=max_tasks, wait_ms=wait_ms, again=again),
         metadata=client.metadata,
     )
     assert answer.lease_ms == 30_000
@@ -198,6 +200,19 @@ async def test_poll_takes_and_answers_tasks_when_streams_are_not_possible(
     assert [ack.error for ack in answer.acks] == [b""]
     assert not answer.interrupts
     assert (await executing).state == operation_pb2.OPERATION_STATE_CANCELED
+
+
+async def test_task_comes_again_when_the_answer_to_a_poll_was_lost(
+    operation_gateway: RunningGateway,
+) -> None:
+    """A session that lives keeps what is leased to it: what it never got, nobody else gets either."""
+    caller, handler = operation_gateway.client(CALLER), operation_gateway.client(HANDLER)
+    await start(caller, request())
+    [lost] = await poll(handler)
+    assert await poll(handler, wait_ms=0) == []
+    assert await poll(handler, again=True) == [lost]
+    await respond(handler, outcome(lost, Direction.RESULT))
+    assert await poll(handler, again=True, wait_ms=0) == []
 
 
 async def test_poll_is_empty_when_its_time_is_over(operation_gateway: RunningGateway) -> None:

@@ -15,6 +15,7 @@ from isthmus.keys.keyring import Keyring
 from isthmus.keys.keyset import VerifiedKeyset
 from isthmus.payload.converter import PayloadConverter
 from isthmus.transport.connection import Connection, SyncConnection
+from isthmus.transport.errors import GatewayError
 from isthmus.wire.names import KEY_ID_BYTES, NamespaceName
 from isthmus.worker.errors import UntrustedNamespaceError
 
@@ -229,7 +230,7 @@ class ClientKeys:
             return await self._directory.keyset(namespace, key_id=key_id)
         except TrustError:
             raise UntrustedNamespaceError(namespace) from None
-        except KeysError as error:
+        except (KeysError, GatewayError) as error:
             logger.error("no keys of namespace %s: %s", namespace, error)  # noqa: TRY400 - no traceback needed
             raise self._missing(namespace, MissingKey.KEYSET) from None
 

@@ -5,13 +5,15 @@ previous call was in flight.
 """
 
 import asyncio
+from collections.abc import Iterable
 
 from isthmus.transport.connection import Connection
-from isthmus.transport.errors import GatewayError
+from isthmus.transport.errors import GatewayError, GatewayInternalError
 from isthmus.v1 import worker_service_pb2
 from isthmus.worker.session import DEFAULT_LEASE_SECONDS, Session
 from isthmus.worker.stream import HEARTBEATS_PER_LEASE
 from isthmus.worker.stub import worker_stub
+from isthmus.worker.tasks import key_of
 
 POLL_WAIT_MS = 10_000
 CALL_TIMEOUT_SECONDS = 20.0
@@ -50,6 +52,7 @@ class UnaryTransport:
             await asyncio.gather(*jobs, return_exceptions=True)
 
     async def _poll(self) -> None:
+        again = True  # the answer to the last poll of the connection before may have been lost
         while not self._session.closed:
             free = self._session.take_credits()
             if not free:
@@ -59,11 +62,11 @@ class UnaryTransport:
             response = await self._connection.call(
                 self._stub.PollTasks,
                 worker_service_pb2.PollTasksRequest(
-                    worker=self._session.hello, max_tasks=free, wait_ms=POLL_WAIT_MS
+                    worker=self._session.hello, max_tasks=free, wait_ms=POLL_WAIT_MS, again=again
                 ),
                 timeout_seconds=CALL_TIMEOUT_SECONDS,
             )
-            self.established = True
+            self.established, again = True, False
             self._session.lease_seconds = response.lease_ms / 1000 or DEFAULT_LEASE_SECONDS
             self._session.receive(tasks=response.tasks)
             self._session.give_back_credits()
@@ -87,6 +90,9 @@ class UnaryTransport:
                 interrupts=response.interrupts, acks=response.acks, report_acks=response.report_acks
             )
             self._slots_changed.set()
+            if _unanswered(outcomes, response.acks) or _unanswered(reports, response.report_acks):
+                # The next ``serve`` sends it again: it would lie here for as long as the calls succeed.
+                raise GatewayInternalError("the gateway did not acknowledge all that it was told")
 
     async def _read_signals(self) -> None:
         """Ask for signals, each read in a call of its own: the gateway holds it until there are some."""
@@ -123,3 +129,11 @@ class UnaryTransport:
             return True
         self._slots_changed.set()
         return False
+
+
+def _unanswered(
+    told: Iterable[worker_service_pb2.TaskOutcome | worker_service_pb2.TaskReport],
+    acks: Iterable[worker_service_pb2.OutcomeAck | worker_service_pb2.ReportAck],
+) -> bool:
+    answered = {(key_of(ack.task), ack.task.attempt) for ack in acks}
+    return any((key_of(each.task), each.task.attempt) not in answered for each in told)

@@ -2,10 +2,12 @@
 
 import pytest
 from tests.unit.worker.gateway import Gateway, start_task
-from tests.unit.worker.parties import Caller, HandlerClient, MemoryKeyring, handler_client
+from tests.unit.worker.parties import Caller, HandlerClient, MemoryDirectory, MemoryKeyring, handler_client
 from tests.unit.worker.running import running
 from tests.unit.worker.services import Charge, PaymentsHandler
 
+from isthmus.keys.keyset import VerifiedKeyset
+from isthmus.transport.errors import InvalidRequestError
 from isthmus.wire.envelope import encode_envelope, parse_envelope
 
 
@@ -94,6 +96,28 @@ async def test_request_is_rejected_when_its_endpoint_is_not_served(
         stream.send(tasks=[start_task(caller.request("charge", Charge("o", 1)))])
         outcome = await stream.outcome()
     assert outcome.rejection.code == "E2E_REJECTED"
+
+
+class RefusingDirectory(MemoryDirectory):
+    """Asks a gateway that refuses to say whose keys are whose."""
+
+    async def keyset(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeyset:
+        """Raise what the gateway answers."""
+        raise InvalidRequestError(f"{namespace} is no namespace")
+
+
+async def test_key_is_reported_missing_when_the_gateway_refuses_the_keyset_of_a_caller(
+    gateway: Gateway, client: HandlerClient, caller: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may name a caller that cannot exist: that is a rejection, and no bug to report."""
+    client.key_directory = RefusingDirectory()
+    async with running(client, PaymentsHandler()):
+        stream = await gateway.stream()
+        stream.send(tasks=[start_task(caller.request("charge", Charge("o", 1)))])
+        outcome = await stream.outcome()
+    assert outcome.rejection.code == "KEY_UNAVAILABLE"
+    assert "is no namespace" in caplog.text
+    assert "Please report this" not in caplog.text
 
 
 async def test_key_is_reported_missing_when_a_request_is_sealed_to_an_unknown_one(

@@ -70,3 +70,33 @@ async def test_handler_is_canceled_when_an_answer_says_so(
         )
         outcome = await next_outcome(gateway)
     assert caller.open(outcome.envelope, request, Direction.CANCELED).digest
+
+
+async def test_outcome_is_sent_again_when_an_answer_does_not_acknowledge_it(
+    gateway: Gateway, client: HandlerClient, caller: Caller
+) -> None:
+    """A gateway that swallows an outcome delays it, for no longer than it lies."""
+    gateway.unacknowledged = 2
+    request = caller.request("charge", Charge("o", 1))
+    handler = PaymentsHandler()
+    async with running(client, handler, transport="unary"):
+        gateway.tasks.put_nowait(start_task(request))
+        outcomes = [await next_outcome(gateway) for _ in range(3)]
+    assert len({outcome.SerializeToString(deterministic=True) for outcome in outcomes}) == 1
+    assert caller.open(outcomes[0].envelope, request, Direction.RESULT).digest
+    assert handler.runs == 1
+
+
+async def test_poll_asks_for_what_may_have_been_lost_when_a_connection_begins(
+    gateway: Gateway, client: HandlerClient, caller: Caller
+) -> None:
+    """The first one, and the first one after a call failed; no other."""
+    gateway.unacknowledged = 1
+    async with running(client, PaymentsHandler(), transport="unary"):
+        asked = [await gateway.polls.get()]
+        for number in range(2):
+            gateway.tasks.put_nowait(start_task(caller.request("charge", Charge("o", number))))
+            asked.append(await gateway.polls.get())
+        while not asked[-1].again:
+            asked.append(await gateway.polls.get())
+    assert [poll.again for poll in asked[:2]] == [True, False]

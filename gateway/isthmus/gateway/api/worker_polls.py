@@ -95,7 +95,8 @@ class WorkerPolls:
     ) -> worker_service_pb2.PollTasksResponse:
         """Lease up to the given number of tasks, waiting for the first.
 
-        A session that this process did not know gets what it holds again: it may never have arrived.
+        A session that this process did not know, or that lost an answer, gets what it holds again: it may
+        never have arrived. Workers ignore what they run already.
 
         Raises:
             WireFormatError, GatewayError: the poll is refused.
@@ -105,7 +106,8 @@ class WorkerPolls:
         session = await self._hellos.session(principal, request.worker)
         held = await self._leases.open(session)
         box = self._dispatcher.interrupts
-        if not box.open(session.session_id) and held:
+        is_known = box.open(session.session_id)
+        if held and (request.again or not is_known):
             self._interrupt_again(held)
             return self._answer(held)
         poll = Poll(session, box)

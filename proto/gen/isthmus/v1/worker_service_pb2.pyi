@@ -656,10 +656,15 @@ class PollTasksRequest(google.protobuf.message.Message):
     WORKER_FIELD_NUMBER: builtins.int
     MAX_TASKS_FIELD_NUMBER: builtins.int
     WAIT_MS_FIELD_NUMBER: builtins.int
+    AGAIN_FIELD_NUMBER: builtins.int
     max_tasks: builtins.int
     """How many tasks at most, at least 1."""
     wait_ms: builtins.int
     """How long to wait for the first, milliseconds; the gateway caps it."""
+    again: builtins.bool
+    """The answer to an earlier poll may have been lost, as at the beginning of a connection: the session gets what it
+    holds again, if it holds anything, as on a stream that begins.
+    """
     @property
     def worker(self) -> global___WorkerHello:
         """The worker."""
@@ -670,9 +675,10 @@ class PollTasksRequest(google.protobuf.message.Message):
         worker: global___WorkerHello | None = ...,
         max_tasks: builtins.int = ...,
         wait_ms: builtins.int = ...,
+        again: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["worker", b"worker"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["max_tasks", b"max_tasks", "wait_ms", b"wait_ms", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["again", b"again", "max_tasks", b"max_tasks", "wait_ms", b"wait_ms", "worker", b"worker"]) -> None: ...
 
 global___PollTasksRequest = PollTasksRequest
 
