@@ -97,6 +97,15 @@ def model(session: nox.Session) -> None:
 
 
 @nox.session
+def adversary(session: nox.Session) -> None:
+    """Let a gateway cheat real clients and workers, 100,000 steps; then remove their checks one by one."""
+    session.run(
+        *("pytest", "-q", "tests/adversarial/test_cheating_gateway.py", *session.posargs),
+        env={"ISTHMUS_ADVERSARY_STEPS": "100000"},
+    )
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks, or those whose names follow --; they print JSON, that with peers a table."""
     available = sorted((ROOT / "tests" / "benchmarks").glob("*.py"))

@@ -4,15 +4,14 @@ It sees what every gateway sees: sealed envelopes, and who sends them. It has no
 it signs itself, and it hands out its own key for them, as a real gateway that was taken over would.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
 import grpc.aio
+from tests.adversarial.relay import SESSION, V1, WORK, Line, serving
 
 from isthmus.envelope.key_material import SigningPrivateKey
 from isthmus.v1 import (
@@ -25,14 +24,10 @@ from isthmus.v1 import (
 from isthmus.wire.envelope import SealedEnvelope, parse_envelope
 from isthmus.wire.statement import statement_signed_bytes
 
-V1 = "/isthmus.v1."
-SESSION = V1 + "OperationService/Session"
-WORK = V1 + "WorkerService/Work"
 KEYSET = V1 + "KeyService/GetKeyset"
 GATEWAY_KEY = V1 + "KeyService/GetGatewayKey"
 STATUSES = V1 + "OperationService/BatchGetOperationStatuses"
 GET_ENDPOINT = V1 + "EndpointService/GetEndpoint"
-_STREAMS = frozenset({SESSION, WORK})
 
 AboutStatus = Callable[[operation_pb2.OperationStatus], None]
 AboutWork = Callable[[worker_service_pb2.WorkResponse], None]
@@ -98,8 +93,15 @@ class Liar:
 
     # --- what passes through it --------------------------------------------------------------------------
 
-    def hear(self, method: str, message: bytes) -> None:
+    def opened(self, line: Line) -> None:
+        """Every RPC is the same to it."""
+
+    def closed(self, line: Line) -> None:
+        """Every RPC is the same to it."""
+
+    def hear(self, line: Line, message: bytes) -> tuple[bytes]:
         """Remember what a client sends."""
+        method = line.method
         if method == SESSION:
             for call in operation_service_pb2.SessionRequest.FromString(message).calls:
                 envelope = call.start.envelope or call.execute.start.envelope
@@ -111,9 +113,13 @@ class Liar:
         elif method == GET_ENDPOINT:
             asked = endpoint_service_pb2.GetEndpointRequest.FromString(message)
             self.looked_up.append(asked.name)
+        return (message,)
 
-    def tell(self, method: str, message: bytes) -> bytes:
+    def tell(self, line: Line, message: bytes) -> tuple[bytes]:
         """Return an answer as its client gets it."""
+        return (self._told(line.method, message),)
+
+    def _told(self, method: str, message: bytes) -> bytes:
         if method in self.about_unary:
             return self.about_unary[method](message)
         if method == SESSION:
@@ -159,75 +165,10 @@ class Liar:
         return frame.SerializeToString()
 
 
-class _Forwarding(grpc.GenericRpcHandler):
-    """Takes every RPC, as bytes."""
-
-    def __init__(self, liar: Liar) -> None:
-        self._liar = liar
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
-        """Return the handler of an RPC."""
-        method = handler_call_details.method
-        metadata = tuple(
-            item for item in handler_call_details.invocation_metadata if item[0] == "authorization"
-        )
-        make: Callable[..., grpc.RpcMethodHandler[Any, Any]]
-        if method in _STREAMS:
-            make, behavior = grpc.stream_stream_rpc_method_handler, _stream(self._liar, method, metadata)
-            return make(behavior)
-        make = grpc.unary_unary_rpc_method_handler
-        return make(_unary(self._liar, method, metadata))
-
-
-def _unary(liar: Liar, method: str, metadata: Any) -> Callable[[bytes, Any], Awaitable[bytes]]:  # noqa: ANN401
-    async def forward(request: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
-        liar.hear(method, request)
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = liar.honest.unary_unary(method)
-        try:
-            return liar.tell(method, await call(request, metadata=metadata))
-        except grpc.aio.AioRpcError as error:
-            await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata()))
-
-    return forward
-
-
-def _stream(liar: Liar, method: str, metadata: Any) -> Callable[..., AsyncIterator[bytes]]:  # noqa: ANN401
-    async def forward(
-        requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[bytes, bytes]"
-    ) -> AsyncGenerator[bytes]:
-        make: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = liar.honest.stream_stream(method)
-        call = make(metadata=metadata)
-
-        async def pass_on() -> None:
-            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                async for request in requests:
-                    liar.hear(method, request)
-                    await call.write(request)
-                await call.done_writing()
-
-        sending = asyncio.create_task(pass_on())
-        try:
-            async for answer in call:
-                yield liar.tell(method, answer)
-        except grpc.aio.AioRpcError as error:
-            await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata()))
-        finally:
-            sending.cancel()
-            call.cancel()
-
-    return forward
-
-
 @asynccontextmanager
 async def lying_gateway(honest: str) -> AsyncGenerator[Liar]:
     """Serve in front of an honest gateway."""
     async with grpc.aio.insecure_channel(honest) as channel:
         liar = Liar(honest=channel)
-        server = grpc.aio.server()
-        server.add_generic_rpc_handlers((_Forwarding(liar),))
-        liar.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        await server.start()
-        try:
+        async with serving(liar) as liar.address:
             yield liar
-        finally:
-            await server.stop(None)
