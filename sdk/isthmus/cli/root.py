@@ -81,6 +81,7 @@ def draft(  # noqa: PLR0917 - typer names them
     """Draft the first or the next root, or another delegation by the root that is."""
     from isthmus.cli.keyring_file import open_keyring
     from isthmus.keys import root_draft
+    from isthmus.keys.private_file import replace_file
 
     if file.exists():
         raise CliError(f"there is one already: {file}", code=ExitCode.CONFLICT)
@@ -95,7 +96,7 @@ def draft(  # noqa: PLR0917 - typer names them
     if dry_run:
         invocation(ctx).output.note(f"Would write {file}:")
     else:
-        file.write_bytes(root_draft.encode_draft(made))
+        replace_file(file, root_draft.encode_draft(made))
     _show(ctx, made)
 
 

@@ -65,6 +65,7 @@ def draft(  # noqa: PLR0917 - typer names them
     from isthmus.cli.bundle_pins import read_pins
     from isthmus.keys import bundle_draft
     from isthmus.keys.errors import KeysError
+    from isthmus.keys.private_file import replace_file
     from isthmus.keys.root_draft import decode_public
     from isthmus.wire.chain import ChainError
 
@@ -98,7 +99,7 @@ def draft(  # noqa: PLR0917 - typer names them
     if dry_run:
         invocation(ctx).output.note(f"Would write {file}:")
     else:
-        file.write_bytes(bundle_draft.encode_bundle_file(made))
+        replace_file(file, bundle_draft.encode_bundle_file(made))
     _show(ctx, made, before)
 
 

@@ -35,6 +35,7 @@ from isthmus.keys.keyring_format import (
     read_protection,
 )
 from isthmus.keys.private_file import FileVersion, exclusive, read_private, replace_private, version_of
+from isthmus.keys.unfinished import note_beginning, note_end, remove_unfinished
 from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
 from isthmus.wire.trust_statement import Delegation, Keyset, Root
 
@@ -136,6 +137,8 @@ class FileKeyring:
     ) -> "FileKeyring":
         """Write a new keyring, last of all: the keys that go into files of their own are there before it.
 
+        Killed before it is there, and repeated, it begins anew.
+
         Raises:
             KeyringError: one of the files is there already, or those of the keys have no passphrase.
             CustodyError: the provider refuses, or cannot be asked (CustodyUnavailableError).
@@ -151,7 +154,11 @@ class FileKeyring:
         key_wrapping = wrapping
         if key_passphrase is not None:
             key_wrapping = WrappingKey.derive(key_passphrase, replace(parameters, salt=new_salt()))
+        note = path.with_name(f"{path.name}.init")
         with exclusive(path):
+            if path.exists():
+                note_end(note)
+            remove_unfinished(note)
             for there in (path, *keys):
                 if there.exists():
                     raise KeyringError(f"there is one already: {there}")
@@ -163,9 +170,11 @@ class FileKeyring:
                 )
                 for key_path, (role, key) in keys.items()
             }
+            note_beginning(note, encoded)
             for key_path, data in encoded.items():
                 replace_private(key_path, data)
             replace_private(path, encode_keyring(contents, wrapping))
+            note_end(note)
         access = KeyringAccess.by(passphrase)
         if key_passphrase is not None:
             access = replace(access, key_passphrase=lambda: key_passphrase)
