@@ -257,8 +257,12 @@ def status(ctx: typer.Context) -> None:
 
     Goes through everything that the gateway keeps for the namespace. The count of a key that was replaced is
     exact: nothing that is sealed to it is taken any more. That of an active key grows.
+
+    Exits with 1 when the published keyset is not this team's: its root does not vouch for it, or it uses keys
+    that the keyring does not have.
     """
     from isthmus.cli.connection import open_connection
+    from isthmus.cli.exit_code import ExitCode
     from isthmus.cli.kept_messages import GatewayMessages
     from isthmus.cli.keyring_file import open_keyring
     from isthmus.cli.keyset_directory import GatewayKeysets
@@ -284,6 +288,12 @@ def status(ctx: typer.Context) -> None:
     else:
         output.document(about)
         output.rows(keys, (*COLUMNS, "messages", "open"))
+    if own.is_in_use:
+        output.note(
+            f"ALARM: keyset {own.version} uses keys that this keyring does not have: it is an old copy, or"
+            " somebody else published; docs/keys.md says what to do."
+        )
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command()

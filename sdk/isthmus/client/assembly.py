@@ -8,6 +8,7 @@ from pathlib import Path
 from isthmus.blobs.claim_checks import ClaimChecks
 from isthmus.blobs.settings import BlobSettings
 from isthmus.client.custody import provider_of
+from isthmus.client.key_alarm import OnKeyAlarm
 from isthmus.client.profile import Profile, load_profile
 from isthmus.client.request import Caller
 from isthmus.envelope.key_material import SigningPublicKey
@@ -45,6 +46,7 @@ class Parts:
     trust_on_first_use: bool
     blobs: BlobSettings = field(default_factory=BlobSettings)
     timings: KeyTimings = field(default_factory=KeyTimings)
+    on_key_alarm: OnKeyAlarm | None = None
 
 
 def assemble(
@@ -57,6 +59,7 @@ def assemble(
     credentials: TokenSource | None = None,
     channel: ChannelSettings | None = None,
     environment: Mapping[str, str] | None = None,
+    on_key_alarm: OnKeyAlarm | None = None,
 ) -> Parts:
     """Put the parts together; what is given wins over the environment, and that over the profile.
 
@@ -80,6 +83,7 @@ def assemble(
         trust=_trust(settings, trust, opened),
         trust_on_first_use=settings.trust_on_first_use,
         blobs=blob_settings(settings),
+        on_key_alarm=on_key_alarm,
         timings=key_timings(settings),
     )
 

@@ -12,6 +12,7 @@ from isthmus.client.engine import AsyncEngine
 from isthmus.client.feed import Beginning, CompletionStatus, completions_input, events_input
 from isthmus.client.handle import OperationHandle
 from isthmus.client.interceptor import Interceptor, StatusesInput, layered
+from isthmus.client.key_alarm import OnKeyAlarm
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.nexus_client import NexusClient
 from isthmus.client.operation_spec import service_name
@@ -55,6 +56,7 @@ class Client:
         channel: ChannelSettings | None = None,
         payload_converter: PayloadConverter | None = None,
         interceptors: Sequence[Interceptor] = (),
+        on_key_alarm: OnKeyAlarm | None = None,
     ) -> Self:
         """Connect to a gateway as a namespace.
 
@@ -70,6 +72,9 @@ class Client:
             channel: everything about the connection, instead of address.
             payload_converter: how values become payloads.
             interceptors: layers around everything that the client does.
+            on_key_alarm: is told when the gateway shows a keyset of this namespace that it did not publish;
+                once for each finding. It is called on the event loop and has to return soon. The alarm is
+                logged as well (``isthmus.keys``).
 
         Raises:
             ConfigurationError: something is missing or does not fit together.
@@ -85,6 +90,7 @@ class Client:
             trust=trust,
             credentials=credentials,
             channel=channel,
+            on_key_alarm=on_key_alarm,
         )
         engine = await AsyncEngine.connect(parts)
         converter = payload_converter or DefaultPayloadConverter()

@@ -104,7 +104,8 @@ class AsyncEngine:
             return signed_keyset_of(response.keyset)
 
         directory = AsyncKeyDirectory(new_keyset_cache(parts), fetch)
-        return cls(connection, caller, directory, OwnKeysWatch(connection, caller.keyring, parts.timings))
+        own_keys = OwnKeysWatch(connection, caller.keyring, parts.timings, parts.on_key_alarm)
+        return cls(connection, caller, directory, own_keys)
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end and return what it returns. Raises what it raises."""
@@ -175,7 +176,7 @@ class SyncEngine:
         self._session = UnarySession(connection)
         self._mark = ProcessMark()
         self._directory = self._new_directory()
-        self.own_keys = BlockingLook(connection, parts.keyring, parts.timings)
+        self.own_keys = BlockingLook(connection, parts.keyring, parts.timings, parts.on_key_alarm)
 
     @classmethod
     def connect(cls, parts: Parts) -> "SyncEngine":

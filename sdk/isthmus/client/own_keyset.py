@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from typing import Any, Final
 
+from isthmus.client.key_alarm import KeyAlarm, KeyAlarmKind, OnKeyAlarm, raise_alarm
 from isthmus.client.key_report import KeyReport
 from isthmus.keys.errors import KeysError
 from isthmus.keys.keyring import Keyring
@@ -36,8 +37,9 @@ logger = logging.getLogger("isthmus.keys")
 class OwnKeysetWatch:
     """What a process thinks of its namespace's keyset. Says each thing once, not every few minutes."""
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, on_key_alarm: OnKeyAlarm | None = None) -> None:
         self._keyring = keyring
+        self._on_key_alarm = on_key_alarm
         self._said = ""
 
     def consider(self, signed: SignedKeyset, *, now_ms: int) -> SignedKeyset | None:
@@ -47,15 +49,26 @@ class OwnKeysetWatch:
             if own.unknown and self._keyring.refresh():
                 own = look_at_own(signed, self._keyring.contents, now_ms=now_ms)
         except KeysError as error:
-            self._say(logging.ERROR, f"{error}; ALARM: the gateway shows it as that of this namespace")
+            message = f"{error}; ALARM: the gateway shows it as that of this namespace"
+            self._alarm(
+                KeyAlarm(
+                    kind=KeyAlarmKind.NOT_VOUCHED_FOR, namespace=self._keyring.namespace, message=message
+                )
+            )
             return None
         namespace = self._keyring.namespace
         keys = ", ".join(key_id.hex() for key_id in own.unknown)
         if own.is_in_use:
-            self._say(
-                logging.ERROR,
-                f"ALARM: keyset {own.version} of {namespace} lists keys that this keyring does not have"
-                f" ({keys}): it is an old copy, or somebody else published; see: isthmus keys status",
+            self._alarm(
+                KeyAlarm(
+                    kind=KeyAlarmKind.UNKNOWN_KEYS,
+                    namespace=namespace,
+                    message=f"ALARM: keyset {own.version} of {namespace} lists keys that this keyring does"
+                    f" not have ({keys}): it is an old copy, or somebody else published; see: isthmus keys"
+                    " status",
+                    keyset_version=own.version,
+                    key_ids=own.unknown,
+                )
             )
         elif own.unknown:
             self._say(
@@ -83,6 +96,11 @@ class OwnKeysetWatch:
                 logging.ERROR, f"the keyring of {self._keyring.namespace} cannot be read again: {error}"
             )
 
+    def _alarm(self, alarm: KeyAlarm) -> None:
+        if alarm.message != self._said:
+            self._said = alarm.message
+            raise_alarm(alarm, self._on_key_alarm)
+
     def _say(self, level: int, text: str) -> None:
         if text != self._said:
             self._said = text
@@ -92,11 +110,17 @@ class OwnKeysetWatch:
 class OwnKeysWatch:
     """Looks after the keys of one async client, until it is closed."""
 
-    def __init__(self, connection: Connection, keyring: Keyring, timings: KeyTimings) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        keyring: Keyring,
+        timings: KeyTimings,
+        on_key_alarm: OnKeyAlarm | None = None,
+    ) -> None:
         self._connection = connection
         self._keyring = keyring
         self._timings = timings
-        self._own = OwnKeysetWatch(keyring)
+        self._own = OwnKeysetWatch(keyring, on_key_alarm)
         self._report = KeyReport(keyring)
         self._stub = key_stub_of(connection)
         self._looked_at: float | None = None
@@ -163,11 +187,17 @@ class OwnKeysWatch:
 class BlockingLook:
     """The same for threads: looks on the way of a call, when it is time again."""
 
-    def __init__(self, connection: SyncConnection, keyring: Keyring, timings: KeyTimings) -> None:
+    def __init__(
+        self,
+        connection: SyncConnection,
+        keyring: Keyring,
+        timings: KeyTimings,
+        on_key_alarm: OnKeyAlarm | None = None,
+    ) -> None:
         self._connection = connection
         self._keyring = keyring
         self._timings = timings
-        self._own = OwnKeysetWatch(keyring)
+        self._own = OwnKeysetWatch(keyring, on_key_alarm)
         self._report = KeyReport(keyring)
         self._next_look = 0.0
         self._next_report = 0.0

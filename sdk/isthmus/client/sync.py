@@ -44,6 +44,7 @@ from isthmus.client.interceptor import (
     SyncClientOutbound,
     layered_sync,
 )
+from isthmus.client.key_alarm import OnKeyAlarm
 from isthmus.client.known_operation import KnownOperation
 from isthmus.client.large_payloads import unpacked_result
 from isthmus.client.operation_spec import OperationSpecs, service_name
@@ -101,6 +102,7 @@ class SyncClient:
         channel: ChannelSettings | None = None,
         payload_converter: PayloadConverter | None = None,
         interceptors: Sequence[Interceptor] = (),
+        on_key_alarm: OnKeyAlarm | None = None,
     ) -> Self:
         """Connect to a gateway as a namespace; arguments and errors are those of ``Client.connect``."""
         parts = assemble(
@@ -111,6 +113,7 @@ class SyncClient:
             trust=trust,
             credentials=credentials,
             channel=channel,
+            on_key_alarm=on_key_alarm,
         )
         converter = payload_converter or DefaultPayloadConverter()
         return cls(SyncEngine.connect(parts), converter=converter, interceptors=interceptors)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.client.teams import NOW_MS, Team
 
+from isthmus.client.key_alarm import KeyAlarm, KeyAlarmKind
 from isthmus.client.own_keyset import OwnKeysetWatch
 from isthmus.keys.contents import new_key
 from isthmus.keys.statements import next_keyset, sign_keyset
@@ -51,6 +52,35 @@ def test_alarm_is_raised_once_when_somebody_else_published(
     assert record.levelno == logging.ERROR
     assert "ALARM: keyset 2 of data-team lists keys that this keyring does not have" in record.message
     assert team.refreshed == 3
+
+
+def test_alarm_reaches_the_hook_once_when_something_is_found(
+    team: Team, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both kinds; with what is to be told, and nothing for what is one's own."""
+    heard: list[KeyAlarm] = []
+    own = OwnKeysetWatch(team, heard.append)
+    own.consider(team.publish(NOW_MS), now_ms=NOW_MS)
+    assert heard == []
+    foreign = with_a_foreign_key(team)
+    stranger = Team.create("data-team").publish(NOW_MS)
+    for signed in (foreign, foreign, stranger, stranger):
+        own.consider(signed, now_ms=NOW_MS)
+    assert [alarm.kind for alarm in heard] == [KeyAlarmKind.UNKNOWN_KEYS, KeyAlarmKind.NOT_VOUCHED_FOR]
+    assert (heard[0].namespace, heard[0].keyset_version, len(heard[0].key_ids)) == ("data-team", 2, 1)
+    assert [record.message for record in caplog.records] == [alarm.message for alarm in heard]
+
+
+def test_nothing_fails_when_the_hook_does(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    """Its error is logged beside the alarm."""
+
+    def broken(alarm: KeyAlarm) -> None:
+        raise RuntimeError(alarm.kind)
+
+    own = OwnKeysetWatch(team, broken)
+    assert own.consider(Team.create("data-team").publish(NOW_MS), now_ms=NOW_MS) is None
+    assert ["ALARM" in record.message for record in caplog.records] == [True, False]
+    assert caplog.records[1].exc_info is not None
 
 
 def test_announced_keys_are_no_alarm_when_they_are_not_here_yet(
