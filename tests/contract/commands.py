@@ -5,7 +5,7 @@ from tests.contract.samples import complete, start
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.audit_record import AuditRecord
 from isthmus.gateway.core.operation import Operation, OperationKey
-from isthmus.gateway.ports import Command, Namespace, Task, UnitOfWork, WorkerSession
+from isthmus.gateway.ports import Command, Namespace, StoredEndpointRecord, Task, UnitOfWork, WorkerSession
 
 
 def starting(*operations: Operation, request: bytes = b"sealed request") -> Command[None]:
@@ -74,6 +74,16 @@ def putting_endpoints(*endpoints: Endpoint) -> Command[None]:
     def command(unit: UnitOfWork) -> None:
         for endpoint in endpoints:
             unit.put_endpoint(endpoint)
+
+    return command
+
+
+def putting_records(*records: StoredEndpointRecord) -> Command[None]:
+    """Write records of endpoints."""
+
+    def command(unit: UnitOfWork) -> None:
+        for record in records:
+            unit.put_endpoint_record(record)
 
     return command
 

@@ -5,7 +5,14 @@ from typing import Any
 
 from msgspec import structs
 
-from isthmus.endpoints.endpoint import AllowRule, CircuitSettings, Endpoint, FairWeight, RetrySettings
+from isthmus.endpoints.endpoint import (
+    AllowRule,
+    CircuitSettings,
+    Endpoint,
+    FairWeight,
+    RecordTerms,
+    RetrySettings,
+)
 from isthmus.endpoints.versions import VersionSettings, VersionShare
 from isthmus.gateway.core.audit_record import (
     Actor,
@@ -20,6 +27,7 @@ from isthmus.gateway.ports import (
     EnvelopeSlot,
     Namespace,
     QueueKey,
+    StoredEndpointRecord,
     StoredKeyset,
     Task,
     TaskKind,
@@ -128,11 +136,24 @@ def endpoint(name: str = ENDPOINT, **changes: Any) -> Endpoint:
         "retention": timedelta(days=90),
         "circuit": CircuitSettings(failures=3, open_for=seconds(7.25)),
         "versions": VersionSettings(ramp=(VersionShare(version="2.0 β", percent=10),), pin=True),
+        "record": RecordTerms(version=3, recipients=(HANDLER, "escrow"), contract_hash=b"c" * 32),
         "etag": "e1",
         "created_at": NOW,
         "updated_at": NOW + seconds(1),
     }
     return Endpoint(**(values | changes))
+
+
+def endpoint_record(version: int = 1, of: str = HANDLER, name: str = ENDPOINT) -> StoredEndpointRecord:
+    """Return a record of an endpoint."""
+    return StoredEndpointRecord(
+        endpoint=EndpointName(name),
+        namespace=NamespaceName(of),
+        version=version,
+        record=f"record {version}".encode(),
+        message=f"signed record {version}".encode(),
+        published_at=NOW + seconds(version),
+    )
 
 
 def keyset(version: int = 1, of: str = CALLER) -> StoredKeyset:

@@ -2,8 +2,18 @@
 
 import msgspec
 import pytest
-from tests.contract.commands import inserting_namespaces, putting_endpoints
-from tests.contract.samples import CALLER, ENDPOINT, HANDLER, NOW, endpoint, keyset, namespace, seconds
+from tests.contract.commands import inserting_namespaces, putting_endpoints, putting_records
+from tests.contract.samples import (
+    CALLER,
+    ENDPOINT,
+    HANDLER,
+    NOW,
+    endpoint,
+    endpoint_record,
+    keyset,
+    namespace,
+    seconds,
+)
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.errors import AlreadyExistsError, PreconditionError
@@ -45,7 +55,7 @@ async def test_namespaces_are_listed_by_name_when_paged(store: Store) -> None:
     "stored",
     [
         endpoint(),
-        endpoint(allow=(), deleted_at=NOW + seconds(0.000_001)),
+        endpoint(allow=(), record=None, deleted_at=NOW + seconds(0.000_001)),
         endpoint(description='"\n\x01é', draining_since=NOW, offered_to=CALLER),
     ],
 )
@@ -144,3 +154,33 @@ async def test_draining_endpoints_are_listed_when_they_are_not_deleted(store: St
 
     assert await store.read(lambda reader: listed(reader, "", 2)) == ["a", "c"]
     assert await store.read(lambda reader: listed(reader, "c", 2)) == ["e"]
+
+
+async def test_newest_record_of_an_endpoint_is_found_when_there_are_several(store: Store) -> None:
+    """By commands in the same commit and in later ones; each owner's are apart; the others are kept."""
+
+    def publish(unit: UnitOfWork) -> object:
+        unit.put_endpoint(endpoint())
+        unit.put_endpoint_record(endpoint_record(1))
+        unit.put_endpoint_record(endpoint_record(2))
+        return unit.endpoint_record(ENDPOINT, HANDLER)
+
+    assert await store.transact(publish) == endpoint_record(2)
+    await store.transact(lambda unit: unit.put_endpoint_record(endpoint_record(10)))
+    await store.transact(lambda unit: unit.put_endpoint_record(endpoint_record(3, of=CALLER)))
+    await store.transact(lambda unit: unit.put_endpoint_record(endpoint_record(5, name="other")))
+    assert await store.transact(lambda unit: unit.endpoint_record(ENDPOINT, HANDLER)) == endpoint_record(10)
+    found = await store.read(lambda reader: reader.endpoint_records(ENDPOINT, HANDLER, 2))
+    assert list(found) == [endpoint_record(10), endpoint_record(2)]
+    assert await store.read(lambda reader: reader.endpoint_records("none", HANDLER, 2)) == []
+    assert await store.transact(lambda unit: unit.endpoint_record("none", HANDLER)) is None
+
+
+async def test_record_of_an_endpoint_is_refused_when_it_is_no_newer(store: Store) -> None:
+    """What was published stays what it is."""
+    await store.transact(lambda unit: unit.put_endpoint_record(endpoint_record(2)))
+    for version in (1, 2):
+        with pytest.raises(PreconditionError):
+            await store.transact(putting_records(endpoint_record(version)))
+    found = await store.read(lambda reader: reader.endpoint_records(ENDPOINT, HANDLER, 9))
+    assert list(found) == [endpoint_record(2)]

@@ -60,12 +60,23 @@ class FairWeight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordTerms:
+    """What the newest record that its owner signed about an endpoint demands of requests."""
+
+    version: int
+    recipients: tuple[str, ...]
+    """Whom the header of a request has to name, sorted."""
+    contract_hash: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """A named route, owned by one namespace. ``etag`` changes with every update.
 
     A caller without an entry in ``fair_weights`` has the weight 1. ``max_operations_per_second`` and
     ``max_open_operations`` are what each caller may have; 0 means no limit. ``retention`` is how long
     payloads and outcomes are kept after the end of their operation. While it drains, nothing new starts.
+    Without a ``record`` its owner signed nothing about it.
     """
 
     name: EndpointName
@@ -82,6 +93,7 @@ class Endpoint:
     retention: timedelta = DEFAULT_RETENTION
     circuit: CircuitSettings = field(default_factory=CircuitSettings)
     versions: VersionSettings = field(default_factory=VersionSettings)
+    record: RecordTerms | None = None
     etag: str
     created_at: datetime
     updated_at: datetime

@@ -155,6 +155,8 @@ def assemble(
     endpoints = EndpointService(
         store,
         clock=clock,
+        wall_clock=surroundings.wall_clock,
+        trust_domain=config.trust_domain,
         randomness=surroundings.randomness,
         authorizer=authorizer,
         denials=denials,

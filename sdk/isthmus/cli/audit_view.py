@@ -63,8 +63,9 @@ def _what(document: dict[str, Any]) -> str:
             return f"redriven after {document['attempts']} attempts ({document['error_type']})"
         case "endpoint_changed":
             return f"endpoint {document['change']}"
-        case "keyset_published":
-            return f"keyset {document['version']} published"
+        case "keyset_published" | "endpoint_record_published":
+            what = event.removesuffix("_published").replace("_", " ")
+            return f"{what} {document['version']} published"
         case "store_restored":
             taken_at = moment_of(int(document["backup_taken_at_ms"]))
             return f"store restored from a backup of {taken_at:%Y-%m-%d %H:%M:%S}"

@@ -15,6 +15,7 @@ from isthmus.cli.endpoint_flow import (
     readable_open_circuit,
     readable_versions,
 )
+from isthmus.cli.endpoint_record import RequiredRecipients, publish
 from isthmus.cli.endpoint_transfer import accept, keep, offer
 from isthmus.cli.exit_code import CliError
 from isthmus.cli.invocation import invocation
@@ -100,10 +101,16 @@ def create(
     circuit_time: CircuitTime = None,
     ramp: Ramp = None,
     pin_versions: PinVersions = None,
+    sign: Annotated[
+        bool, typer.Option("--sign", help="Sign how it is served, as isthmus endpoint publish does.")
+    ] = False,
+    required_recipient: RequiredRecipients = None,
 ) -> None:
     """Create an endpoint of your namespace. Nobody may call it until --allow says so."""
     from isthmus.v1 import endpoint_service_pb2
 
+    if required_recipient and not sign:
+        raise CliError("--required-recipient needs --sign: only a signed record makes others read along")
     endpoint = endpoint_service_pb2.Endpoint(name=name)
     _fill(
         endpoint,
@@ -123,7 +130,16 @@ def create(
     fill_circuit(endpoint, circuit_failures, circuit_time)
     fill_versions(endpoint, ramp, pin_versions)
     request = endpoint_service_pb2.CreateEndpointRequest(endpoint=endpoint)
-    _show(ctx, _call(ctx, "CreateEndpoint", request).endpoint)
+    created = _call(ctx, "CreateEndpoint", request).endpoint
+    if not sign:
+        _show(ctx, created)
+        return
+    from isthmus.cli.endpoint_record import publish_record
+    from isthmus.keys.record_publication import RecordWishes
+
+    recipients = tuple(required_recipient or ())
+    # The queue that was asked for: what is signed is not taken from an answer.
+    publish_record(ctx, name, RecordWishes(task_queue=endpoint.task_queue, required_recipients=recipients))
 
 
 @app.command("list")
@@ -147,12 +163,19 @@ def list_(
 
 @app.command()
 def describe(ctx: typer.Context, name: Name) -> None:
-    """Show one endpoint and, if it is yours, how many operations are open and what they wait for."""
-    from isthmus.v1 import endpoint_service_pb2
+    """Show one endpoint, what its owner signed about it, and whether that verifies.
+
+    If it is yours: also how many operations are open and what they wait for.
+    """
+    from isthmus.cli.connection import open_connection
+    from isthmus.cli.endpoint_record import described_record
+    from isthmus.v1 import endpoint_service_pb2, endpoint_service_pb2_grpc
 
     request = endpoint_service_pb2.GetEndpointRequest(name=name, include_backlog=True)
-    response = _call(ctx, "GetEndpoint", request)
-    document = _document(response.endpoint)
+    with open_connection(ctx) as gateway:
+        response = gateway.call(endpoint_service_pb2_grpc.EndpointServiceStub, "GetEndpoint", request)
+        signed = described_record(ctx, gateway, name, response.endpoint.namespace)
+    document = _document(response.endpoint) | signed
     if response.HasField("backlog"):
         document |= _backlog(response.backlog)
     output = invocation(ctx).output
@@ -242,6 +265,7 @@ def delete(
     invocation(ctx).output.note(note)
 
 
+app.command()(publish)
 app.command()(keep)
 app.command()(offer)
 app.command()(accept)

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from isthmus.keys.trusted import TrustedNamespace
 
 app = typer.Typer(no_args_is_help=True, help="Trust: pin other teams by the fingerprint of their root key.")
-COLUMNS = ("namespace", "fingerprint", "endpoints", "pinned_by", "ends_at", "keyset_version", "conflicts")
+COLUMNS = (
+    "namespace",
+    "fingerprint",
+    "endpoints",
+    "reads_along",
+    "pinned_by",
+    "ends_at",
+    "keyset_version",
+    "conflicts",
+)
 _VERIFIED = "verified"
 
 
@@ -24,36 +33,54 @@ app.add_typer(trust_bundle.app, name="bundle")
 
 
 @app.command()
-def add(  # noqa: PLR0917 - typer names them
+def add(
     ctx: typer.Context,
     namespace: Annotated[str, typer.Argument(help="The other team.")],
+    *,
     fingerprint: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="SHA256:… as that team's `isthmus keys show` prints it; ask them, not the gateway.",
             metavar="SHA256:…",
         ),
-    ],
+    ] = None,
     endpoint: Annotated[
         list[str] | None, typer.Option(help="An endpoint that belongs to it. Repeatable.")
     ] = None,
     move: Annotated[
         bool, typer.Option("--move", help="The endpoint was handed over: forget whose it was before.")
     ] = False,
+    as_recipient: Annotated[
+        bool,
+        typer.Option(
+            "--as-recipient",
+            help="It may read along where the owner of an endpoint signed that it has to, such as an escrow.",
+        ),
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Pin a namespace's root key, and endpoints to the namespace."""
-    trusted = open_trust_store(ctx, dry_run=dry_run).add(
-        namespace, parse_fingerprint(fingerprint), endpoints=tuple(endpoint or ()), move_endpoints=move
-    )
-    invocation(ctx).output.document(_document(trusted))
+    """Pin a namespace's root key, and endpoints to the namespace; or let one that is trusted read along."""
+    store = open_trust_store(ctx, dry_run=dry_run)
+    if fingerprint is not None:
+        store.add(
+            namespace, parse_fingerprint(fingerprint), endpoints=tuple(endpoint or ()), move_endpoints=move
+        )
+    elif not as_recipient or endpoint or move or store.trusted(namespace) is None:
+        raise CliError(f"which fingerprint? Ask the team of {namespace}, and give --fingerprint SHA256:…")
+    if as_recipient:
+        store.set_recipient(namespace, consent=True)
+    trusted = store.trusted(namespace)
+    if trusted is None:
+        raise AssertionError
+    invocation(ctx).output.document(_document(trusted, store.recipients()))
 
 
 @app.command("list")
 def list_(ctx: typer.Context) -> None:
     """List who is pinned, and by whom: you, or the bundle of an organization."""
-    everything = open_trust_store(ctx).everything()
-    found = [_document(trusted) for _, trusted in sorted(everything.namespaces.items())]
+    store = open_trust_store(ctx)
+    everything, recipients = store.everything(), store.recipients()
+    found = [_document(trusted, recipients) for _, trusted in sorted(everything.namespaces.items())]
     found += [
         {
             "namespace": namespace,
@@ -73,10 +100,17 @@ def list_(ctx: typer.Context) -> None:
 def remove(
     ctx: typer.Context,
     namespace: Annotated[str, typer.Argument(help="The other team.")],
+    only_as_recipient: Annotated[
+        bool, typer.Option("--as-recipient", help="It stays trusted, and does not read along any more.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Forget a namespace and its endpoints: nothing is sealed to it or believed of it any more."""
     store = open_trust_store(ctx, dry_run=dry_run)
+    if only_as_recipient:
+        store.set_recipient(namespace, consent=False)
+        invocation(ctx).output.note(f"{namespace} does not read along any more.")
+        return
     trusted = store.trusted(namespace)
     if trusted is None:
         raise CliError(f"{namespace} is not pinned", code=ExitCode.NOT_FOUND)
@@ -134,7 +168,7 @@ def verify(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _document(trusted: "TrustedNamespace") -> dict[str, Any]:
+def _document(trusted: "TrustedNamespace", recipients: frozenset[str]) -> dict[str, Any]:
     from isthmus.wire.keyset import format_fingerprint
 
     pinned_by = [f"bundle of {organization}" for organization in trusted.organizations]
@@ -144,6 +178,7 @@ def _document(trusted: "TrustedNamespace") -> dict[str, Any]:
         "namespace": trusted.namespace,
         "fingerprint": format_fingerprint(trusted.fingerprint),
         "endpoints": list(trusted.endpoints),
+        "reads_along": trusted.namespace in recipients,
         "pinned_by": ", ".join(pinned_by),
         "ends_at": None if trusted.expires_at_ms is None else moment_of(trusted.expires_at_ms),
         "keyset_version": None if trusted.seen is None else trusted.seen.keyset.version,

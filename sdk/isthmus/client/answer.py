@@ -99,6 +99,8 @@ def verify_proof(
             operation=target.operation,
             operation_id=operation_id,
             request_digest=None,
+            # This namespace signed whom it was sealed to; answers are held to that.
+            recipients=header.recipients,
         )
         verified, digest = verify_request_proof(
             proof.header,
@@ -165,7 +167,16 @@ def answer_expected(
         operation=asked.operation,
         operation_id=asked.operation_id,
         request_digest=request.digest,
+        recipients=_answer_recipients(asked),
     )
+
+
+def _answer_recipients(asked: Header) -> tuple[str, ...] | None:
+    """Return whom an answer names: the caller and who reads along. None: only the two of a call."""
+    if len(asked.recipients) == 1:
+        return None
+    readers = set(asked.recipients) - {asked.recipient_namespace}
+    return tuple(sorted(readers | {asked.sender_namespace}))
 
 
 def _attested(

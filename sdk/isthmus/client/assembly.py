@@ -12,6 +12,7 @@ from isthmus.client.key_alarm import OnKeyAlarm
 from isthmus.client.profile import Profile, load_profile
 from isthmus.client.request import Caller
 from isthmus.envelope.key_material import SigningPublicKey
+from isthmus.keys.endpoint_records import RecordsAtHand
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.keyring_access import KeyringAccess
@@ -156,6 +157,7 @@ def make_caller(
     parts: Parts,
     who: namespace_service_pb2.WhoAmIResponse,
     gateway: key_service_pb2.GetGatewayKeyResponse,
+    records: RecordsAtHand,
 ) -> Caller:
     """Compare what the gateway says about the credential with the keyring.
 
@@ -183,6 +185,7 @@ def make_caller(
         principal=who.principal,
         gateway_key=gateway_key,
         trust_on_first_use=parts.trust_on_first_use,
+        records=records,
         claim_checks=ClaimChecks(parts.blobs),
     )
 

@@ -18,9 +18,11 @@ from isthmus.client.nexus_client import NexusClient
 from isthmus.client.operation_spec import service_name
 from isthmus.client.profile import Profile
 from isthmus.client.published_events import Published, publish_input
+from isthmus.client.request import EndpointPins
 from isthmus.client.root import Root
 from isthmus.client.statuses import OperationStatus
 from isthmus.keys.directory import AsyncKeyDirectory
+from isthmus.keys.endpoint_records import AsyncRecordDirectory
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.trust import TrustStore
 from isthmus.payload.converter import DefaultPayloadConverter, PayloadConverter
@@ -132,6 +134,16 @@ class Client:
     def key_directory(self) -> AsyncKeyDirectory:
         """Verified keysets of other namespaces."""
         return self._engine.directory
+
+    @property
+    def endpoint_records(self) -> AsyncRecordDirectory:
+        """What owners signed about their endpoints, verified."""
+        return self._engine.records
+
+    @property
+    def consents(self) -> EndpointPins:
+        """Who may read along: the trust store."""
+        return self._engine.caller.pins
 
     @property
     def payload_converter(self) -> PayloadConverter:

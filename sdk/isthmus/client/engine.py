@@ -12,6 +12,7 @@ from isthmus.client.flows import (
     Clock,
     Effect,
     FetchKeys,
+    FetchRecord,
     FindOwner,
     Flow,
     Pause,
@@ -22,9 +23,11 @@ from isthmus.client.flows import (
 from isthmus.client.large_payloads import Block
 from isthmus.client.lockstep import run_together
 from isthmus.client.own_keyset import BlockingLook, OwnKeysWatch
+from isthmus.client.record_fetching import no_record, record_in, record_request
 from isthmus.client.request import Caller
 from isthmus.envelope.errors import EnvelopeError
-from isthmus.keys.directory import AsyncKeyDirectory, KeyDirectory, KeysetCache
+from isthmus.keys.directory import ANY_NEWER_KEY, AsyncKeyDirectory, KeyDirectory, KeysetCache
+from isthmus.keys.endpoint_records import AsyncRecordDirectory, RecordCache, RecordDirectory, own_signer
 from isthmus.keys.errors import DirectoryUnreachableError, KeysError
 from isthmus.transport.async_stubs import endpoint_stub_of, key_stub_of, namespace_stub_of
 from isthmus.transport.connection import Connection, SyncConnection
@@ -40,6 +43,8 @@ from isthmus.v1 import (
     namespace_service_pb2,
     namespace_service_pb2_grpc,
 )
+from isthmus.wire.endpoint_record import SignedEndpointRecord
+from isthmus.wire.hybrid import HybridPublicKey
 from isthmus.wire.trust_statement import SignedKeyset, signed_keyset_of
 
 CONNECT_SECONDS: Final = 10.0
@@ -63,12 +68,18 @@ class AsyncEngine:
     """Performs what flows ask for, on one event loop."""
 
     def __init__(
-        self, connection: Connection, caller: Caller, directory: AsyncKeyDirectory, own_keys: OwnKeysWatch
+        self,
+        connection: Connection,
+        caller: Caller,
+        directory: AsyncKeyDirectory,
+        records: AsyncRecordDirectory,
+        own_keys: OwnKeysWatch,
     ) -> None:
         self.connection = connection
         self.caller = caller
         self.clock = system_clock()
         self.directory = directory
+        self.records = records
         self._session = Session(connection)
         self.own_keys = own_keys
 
@@ -88,7 +99,8 @@ class AsyncEngine:
                 namespace_service_pb2.WhoAmIRequest(),
                 timeout_seconds=CONNECT_SECONDS,
             )
-            caller = make_caller(parts, who, gateway)
+            known = RecordCache(parts.trust, clock_ms=now_ms)
+            caller = make_caller(parts, who, gateway, known)
         except BaseException:
             await connection.close()
             raise
@@ -103,9 +115,26 @@ class AsyncEngine:
                 raise _unreachable(error) from error
             return signed_keyset_of(response.keyset)
 
+        async def fetch_record(namespace: str, endpoint: str) -> SignedEndpointRecord | None:
+            try:
+                response = await connection.call_retrying(
+                    endpoint_stub.GetEndpointRecord, record_request(endpoint), timeout_seconds=_LOOKUP_SECONDS
+                )
+            except GatewayError as error:
+                return no_record(error, was_seen=known.was_seen(namespace, endpoint))
+            return record_in(response)
+
+        async def signer(namespace: str, *, newest: bool) -> HybridPublicKey | None:
+            if namespace == caller.namespace:
+                return own_signer(await fetch(namespace), caller.keyring.contents, now_ms=now_ms())
+            keyset = await directory.keyset(namespace, key_id=ANY_NEWER_KEY if newest else None)
+            return keyset.signer
+
+        endpoint_stub = endpoint_stub_of(connection)
         directory = AsyncKeyDirectory(new_keyset_cache(parts), fetch)
+        records = AsyncRecordDirectory(known, fetch_record, signer)
         own_keys = OwnKeysWatch(connection, caller.keyring, parts.timings, parts.on_key_alarm)
-        return cls(connection, caller, directory, own_keys)
+        return cls(connection, caller, directory, records, own_keys)
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end and return what it returns. Raises what it raises."""
@@ -147,6 +176,8 @@ class AsyncEngine:
                 )
             case FetchKeys():
                 return self.directory.keyset(effect.namespace, key_id=effect.key_id)
+            case FetchRecord():
+                return self.records.record(effect.namespace, effect.endpoint, newest=effect.newest)
             case RefreshKeys():
                 return self.own_keys.refresh()
             case Pause():
@@ -168,7 +199,7 @@ class AsyncEngine:
 class SyncEngine:
     """Performs what flows ask for, blocking. Thread-safe, and usable in a forked process."""
 
-    def __init__(self, connection: SyncConnection, parts: Parts, caller: Caller) -> None:
+    def __init__(self, connection: SyncConnection, parts: Parts, caller: Caller, known: RecordCache) -> None:
         self.connection = connection
         self.caller = caller
         self.clock = system_clock()
@@ -176,6 +207,7 @@ class SyncEngine:
         self._session = UnarySession(connection)
         self._mark = ProcessMark()
         self._directory = self._new_directory()
+        self.records = RecordDirectory(known, self._fetch_record, self._signer)
         self.own_keys = BlockingLook(connection, parts.keyring, parts.timings, parts.on_key_alarm)
 
     @classmethod
@@ -193,7 +225,8 @@ class SyncEngine:
                 namespace_service_pb2.WhoAmIRequest(),
                 timeout_seconds=CONNECT_SECONDS,
             )
-            return cls(connection, parts, make_caller(parts, who, gateway))
+            known = RecordCache(parts.trust, clock_ms=now_ms)
+            return cls(connection, parts, make_caller(parts, who, gateway, known), known)
         except BaseException:
             connection.close()
             raise
@@ -237,6 +270,8 @@ class SyncEngine:
                 )
             case FetchKeys():
                 return self._keys(effect)
+            case FetchRecord():
+                return self.records.record(effect.namespace, effect.endpoint, newest=effect.newest)
             case RefreshKeys():
                 self.own_keys.refresh()
                 return None
@@ -277,6 +312,22 @@ class SyncEngine:
         except GatewayError as error:
             raise _unreachable(error) from error
         return signed_keyset_of(response.keyset)
+
+    def _fetch_record(self, namespace: str, endpoint: str) -> SignedEndpointRecord | None:
+        try:
+            response = self.connection.call_retrying(
+                lambda channel: endpoint_service_pb2_grpc.EndpointServiceStub(channel).GetEndpointRecord,
+                record_request(endpoint),
+                timeout_seconds=_LOOKUP_SECONDS,
+            )
+        except GatewayError as error:
+            return no_record(error, was_seen=self.records.cache.was_seen(namespace, endpoint))
+        return record_in(response)
+
+    def _signer(self, namespace: str, *, newest: bool) -> HybridPublicKey | None:
+        if namespace == self.caller.namespace:
+            return own_signer(self._fetch(namespace), self.caller.keyring.contents, now_ms=now_ms())
+        return self.directory.keyset(namespace, key_id=ANY_NEWER_KEY if newest else None).signer
 
 
 def new_keyset_cache(parts: Parts) -> KeysetCache:

@@ -3,7 +3,7 @@
 The async and the sync client run the same flows, so both verify the same things in the same order.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -21,15 +21,18 @@ from isthmus.client.large_payloads import Block
 from isthmus.client.request import (
     Caller,
     Prepared,
+    all_recipients,
     seal_cancel,
 )
 from isthmus.envelope.errors import KeyUnavailableError, MissingKey
 from isthmus.envelope.expected import VerifiedKeys
 from isthmus.envelope.seal import RecipientKey
+from isthmus.keys.directory import ANY_NEWER_KEY
 from isthmus.keys.errors import TrustError
 from isthmus.transport.errors import DeadlineExceededError
 from isthmus.v1 import envelope_pb2, operation_pb2, operation_service_pb2
-from isthmus.wire.names import KEY_ID_BYTES, OperationId, format_operation_id
+from isthmus.wire.header import Header
+from isthmus.wire.names import OperationId, format_operation_id
 
 WAIT_MS: Final = 60_000
 """How long one wait asks the gateway to hold the call; the gateway caps it."""
@@ -39,7 +42,6 @@ _GRACE_SECONDS: Final = 90.0
 _REFRESH_PAUSES_SECONDS: Final = (0.0, 1.0, 4.0, 10.0, 20.0)
 """New keys are looked for again after these: a directory asks the gateway at most every 30 seconds."""
 _PAUSES_AND_END: Final = (*_REFRESH_PAUSES_SECONDS, None)
-_ANY_NEWER_KEY: Final = bytes(KEY_ID_BYTES)
 
 T = TypeVar("T")
 
@@ -84,6 +86,18 @@ class FetchKeys(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FetchRecord:
+    """Get what the owner of an endpoint signed about it, verified; the answer is a KnownRecord.
+
+    With ``newest`` the gateway is asked, whatever is at hand.
+    """
+
+    namespace: str
+    endpoint: str
+    newest: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FindOwner:
     """Ask the gateway which namespace an endpoint belongs to; for trust on first use only."""
 
@@ -102,7 +116,7 @@ class Pause:
     seconds: float
 
 
-Effect = Send | Ask | FetchKeys | FindOwner | RefreshKeys | Pause | Block
+Effect = Send | Ask | FetchKeys | FetchRecord | FindOwner | RefreshKeys | Pause | Block
 Flow = Generator[Effect, Any, T]
 # Named, because the annotations of an inner function are evaluated each time that it is defined.
 _Done = Flow[None]
@@ -143,11 +157,44 @@ def with_current_keys(namespace: str, attempt: Callable[[PeerKeys], Flow[T]]) ->
     return (yield from attempt(keys))
 
 
-def _look_for_new_keys(namespace: str, pause_seconds: float, key_id: bytes = _ANY_NEWER_KEY) -> Flow[None]:
+def _look_for_new_keys(namespace: str, pause_seconds: float, key_id: bytes = ANY_NEWER_KEY) -> Flow[None]:
     if pause_seconds:
         yield Pause(seconds=pause_seconds)
     yield RefreshKeys()
     yield FetchKeys(namespace=namespace, key_id=key_id)
+
+
+def reader_keys(
+    caller: Caller, endpoint: str, readers: Sequence[str], *, newest: bool = False
+) -> Flow[tuple[RecipientKey, ...]]:
+    """Return the keys of namespaces that read along; ``newest`` fetches their keysets again.
+
+    Raises:
+        RecipientError: nobody here consented to one of them; nothing is to be sealed.
+        KeysError: the keyset of one of them is refused.
+    """
+    keys: list[RecipientKey] = []
+    for namespace in readers:
+        if namespace == caller.namespace:
+            keys.append(RecipientKey(namespace=namespace, key=caller.keyring.sealing_key()))
+            continue
+        caller.pins.require_recipient(namespace, endpoint)
+        keyset: PeerKeys = yield FetchKeys(namespace=namespace, key_id=ANY_NEWER_KEY if newest else None)
+        keys.append(keyset.sealing_key())
+    return tuple(keys)
+
+
+def recipients_of(caller: Caller, request: Header, keys: PeerKeys) -> Flow[tuple[RecipientKey, ...]]:
+    """Return whom a further message about a request is sealed to: the recipients of the request.
+
+    ``keys`` are those of its handler. Raises as ``reader_keys``.
+    """
+    recipient = keys.sealing_key()
+    if len(request.recipients) == 1:
+        return (recipient,)
+    readers = [namespace for namespace in request.recipients if namespace != request.recipient_namespace]
+    # Few messages: that their keys are the newest is worth a look each time.
+    return all_recipients(recipient, (yield from reader_keys(caller, request.endpoint, readers, newest=True)))
 
 
 def pinned_owner(caller: Caller, endpoint: str) -> Flow[str]:
@@ -204,8 +251,9 @@ def cancel_flow(caller: Caller, request: KnownRequest, clock: Clock) -> Flow[Non
     """Ask to cancel an operation: durable once this returns. The handler decides how a running one ends."""
 
     def attempt(keys: PeerKeys) -> _Done:
+        recipients = yield from recipients_of(caller, request.header, keys)
         sealed = seal_cancel(
-            caller, request.header, request.digest, recipient=keys.sealing_key(), now_ms=clock.now_ms()
+            caller, request.header, request.digest, recipients=recipients, now_ms=clock.now_ms()
         )
         call = operation_service_pb2.SessionCall()
         call.cancel.envelope = sealed.envelope

@@ -1,6 +1,6 @@
 """What a caller asks: options checked, header filled in, payload sealed. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -18,6 +18,7 @@ from isthmus.envelope.identity import (
 )
 from isthmus.envelope.key_material import SigningPublicKey
 from isthmus.envelope.seal import RecipientKey, Sealed, seal
+from isthmus.keys.endpoint_records import RecordsAtHand
 from isthmus.keys.keyring import Keyring
 from isthmus.payload.payload import Payload
 from isthmus.wire import limits
@@ -40,6 +41,14 @@ class EndpointPins(Protocol):
         """Pin an endpoint because the gateway said so. Raises TrustError where that is off."""
         ...
 
+    def require_recipient(self, namespace: str, endpoint: str) -> None:
+        """Require that a person consented to seal to a namespace besides the two of a call.
+
+        Raises:
+            RecipientError: nobody did.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
@@ -51,6 +60,8 @@ class Caller:
     gateway_key: SigningPublicKey
     trust_on_first_use: bool = False
     """Believe the gateway about endpoints that nobody pinned. For development only."""
+    records: RecordsAtHand
+    """What owners signed about endpoints, where it was fetched lately."""
     claim_checks: ClaimChecks = field(default_factory=ClaimChecks)
     """What carries payloads that are too large for envelopes."""
 
@@ -191,6 +202,8 @@ def seal_request(
     now_ms: int,
     operation_id: OperationId | None,
     fingerprint: bytes | None = None,
+    readers: Sequence[RecipientKey] = (),
+    contract_hash: bytes = b"",
 ) -> Prepared:
     """Seal a request for the pinned namespace of its endpoint.
 
@@ -203,6 +216,8 @@ def seal_request(
         now_ms: Unix milliseconds.
         operation_id: derived from the request id; None makes a random one.
         fingerprint: of what a claim check stands for; None: of the payload, where it is to be compared.
+        readers: who reads along, as the owner of the endpoint signed and somebody here consented to.
+        contract_hash: what the owner signed that both sides speak.
 
     Raises:
         PayloadTooLargeError: the input is too large.
@@ -213,6 +228,7 @@ def seal_request(
     whole_ms = milliseconds(options.schedule_to_close_timeout)
     if fingerprint is None and options.compares_input:
         fingerprint = fingerprint_of(keyring.id_key, payload)
+    recipients = all_recipients(recipient, readers)
     header = Header(
         direction=Direction.REQUEST,
         trust_domain=keyring.trust_domain,
@@ -230,18 +246,26 @@ def seal_request(
         schedule_to_start_timeout_ms=milliseconds(options.schedule_to_start_timeout),
         start_to_close_timeout_ms=milliseconds(options.start_to_close_timeout),
         schedule_to_close_timeout_ms=whole_ms,
-        recipients=(recipient.namespace,),
+        recipients=tuple([key.namespace for key in recipients]),
         labels=tuple(sorted(options.labels.items())) if options.labels else (),
+        contract_hash=contract_hash,
         fingerprint=fingerprint or b"",
         start_at_ms=0 if options.start_at is None else round(options.start_at.timestamp() * 1000),
     )
     try:
-        sealed = seal(header, payload, signer=signer, recipients=(recipient,))
+        sealed = seal(header, payload, signer=signer, recipients=recipients)
     except BodyTooLargeError as error:
         raise PayloadTooLargeError(f"{error}; {HOW_TO_CONFIGURE}") from None
     except NeverSealError as error:
         raise ConfigurationError(str(error)) from None
     return Prepared(sealed=sealed, fingerprint=fingerprint)
+
+
+def all_recipients(recipient: RecipientKey, readers: Sequence[RecipientKey]) -> tuple[RecipientKey, ...]:
+    """Return the recipients of a message in the order of its header."""
+    if not readers:
+        return (recipient,)
+    return tuple(sorted((recipient, *readers), key=lambda key: key.namespace))
 
 
 def header_about(
@@ -275,7 +299,12 @@ def header_about(
 
 
 def seal_cancel(
-    caller: Caller, request: Header, request_digest: bytes, *, recipient: RecipientKey, now_ms: int
+    caller: Caller,
+    request: Header,
+    request_digest: bytes,
+    *,
+    recipients: Sequence[RecipientKey],
+    now_ms: int,
 ) -> Sealed:
     """Seal a cancel of a request of one's own. Raises NeverSealError."""
     signer = caller.keyring.signing_key()
@@ -290,4 +319,4 @@ def seal_cancel(
         # It must not expire before what it cancels.
         expires_at_ms=max(now_ms + _CANCEL_LIFE_MS, ends_ms),
     )
-    return seal(header, Payload(content_type="", data=b""), signer=signer, recipients=(recipient,))
+    return seal(header, Payload(content_type="", data=b""), signer=signer, recipients=recipients)

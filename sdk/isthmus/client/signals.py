@@ -5,7 +5,15 @@ from typing import Final
 
 from isthmus.client.answer import KnownRequest
 from isthmus.client.errors import ConfigurationError, PayloadTooLargeError, UnverifiedAnswerError
-from isthmus.client.flows import START_TIMEOUT_SECONDS, Clock, Flow, PeerKeys, Send, with_current_keys
+from isthmus.client.flows import (
+    START_TIMEOUT_SECONDS,
+    Clock,
+    Flow,
+    PeerKeys,
+    Send,
+    recipients_of,
+    with_current_keys,
+)
 from isthmus.client.request import Caller, header_about
 from isthmus.envelope.seal import seal
 from isthmus.payload.payload import Payload
@@ -53,6 +61,7 @@ def signal_flow(
     sequence = line.sent + 1
 
     def attempt(keys: PeerKeys) -> Flow[None]:
+        recipients = yield from recipients_of(caller, asked, keys)
         signer, now_ms = caller.keyring.signing_key(), clock.now_ms()
         header = header_about(
             asked,
@@ -64,7 +73,7 @@ def signal_flow(
             # Every later attempt reads it again, as long as the operation lives.
             expires_at_ms=max(now_ms, asked.issued_at_ms + asked.schedule_to_close_timeout_ms) + _GRACE_MS,
         )._replace(sender_session=line.session, sequence=sequence)
-        sealed = seal(header, payload, signer=signer, recipients=(keys.sealing_key(),))
+        sealed = seal(header, payload, signer=signer, recipients=recipients)
         call = operation_service_pb2.SessionCall()
         call.signal.envelope = sealed.envelope
         reply = yield Send(call=call, timeout_seconds=START_TIMEOUT_SECONDS, size_bytes=len(sealed.envelope))

@@ -14,6 +14,7 @@ from isthmus.client.contexts import seal_context
 from isthmus.client.errors import (
     AlreadyExistsError,
     DeadlineExceededError,
+    EndpointRecordChangedError,
     InvalidRequestError,
     NotFoundError,
     OperationExpiredError,
@@ -22,6 +23,7 @@ from isthmus.client.flows import (
     START_TIMEOUT_SECONDS,
     WAIT_MS,
     Clock,
+    FetchRecord,
     Flow,
     PeerKeys,
     Send,
@@ -31,6 +33,7 @@ from isthmus.client.flows import (
     look,
     outcome_flow,
     pinned_owner,
+    reader_keys,
     verified_outcome,
     with_current_keys,
 )
@@ -45,6 +48,8 @@ from isthmus.client.request import (
     seal_request,
 )
 from isthmus.envelope.identity import random_operation_id
+from isthmus.envelope.seal import RecipientKey
+from isthmus.keys.endpoint_records import KnownRecord
 from isthmus.v1 import operation_pb2, operation_service_pb2
 from isthmus.wire.names import format_operation_id
 
@@ -64,13 +69,16 @@ def start_flow(
         AlreadyExistsError, ConflictError and other errors of the gateway; UnverifiedAnswerError; TrustError;
             BlobError and OSError when the content goes through an object store.
     """
-    recipient = yield from pinned_owner(caller, spec.endpoint)
+    owner = yield from pinned_owner(caller, spec.endpoint)
+    known = caller.records.at_hand(owner, spec.endpoint)
+    if known is None:
+        known = yield FetchRecord(namespace=owner, endpoint=spec.endpoint)
     if options.reuse_policy != "restart_if_failed":
         started, _ = yield from _start_generation(
-            caller, spec, content, options, clock, recipient=recipient, generation=1, wait=wait
+            caller, spec, content, options, clock, known=known, generation=1, wait=wait
         )
         return started
-    started = yield from _restart(caller, spec, content, options, clock, recipient=recipient)
+    started = yield from _restart(caller, spec, content, options, clock, known=known)
     if not wait or started.outcome is not None:
         return started
     outcome = yield from outcome_flow(caller, started.request, clock, timeout_seconds=_life_seconds(options))
@@ -84,7 +92,7 @@ def _restart(
     options: StartOptions,
     clock: Clock,
     *,
-    recipient: str,
+    known: KnownRecord,
 ) -> Flow[Started]:
     """Attach to the newest generation, or start the next one if that one had failed by now.
 
@@ -94,7 +102,7 @@ def _restart(
     while True:
         try:
             started, created = yield from _start_generation(
-                caller, spec, content, options, clock, recipient=recipient, generation=generation, wait=False
+                caller, spec, content, options, clock, known=known, generation=generation, wait=False
             )
         except OperationExpiredError:
             # Nobody can prove any more how it ended. But if this namespace signed the next generation, it had
@@ -133,7 +141,7 @@ def _start_generation(
     options: StartOptions,
     clock: Clock,
     *,
-    recipient: str,
+    known: KnownRecord,
     generation: int,
     wait: bool,
 ) -> Flow[tuple[Started, bool]]:
@@ -146,14 +154,22 @@ def _start_generation(
         spec,
         content,
         options,
-        recipient=recipient,
+        recipient=known.namespace,
         operation_id=operation_id,
         now_ms=clock.now_ms(),
     )
+    followed, is_first = known, True
     life_seconds = _life_seconds(options)
     timeout_seconds = life_seconds if wait else min(START_TIMEOUT_SECONDS, life_seconds)
 
     def attempt(keys: PeerKeys) -> _Sent:
+        nonlocal followed, is_first
+        readers: tuple[RecipientKey, ...] = ()
+        if followed.required_recipients:
+            readers = yield from reader_keys(
+                caller, spec.endpoint, followed.required_recipients, newest=not is_first
+            )
+        is_first = False
         prepared = seal_request(
             caller,
             spec,
@@ -163,6 +179,8 @@ def _start_generation(
             now_ms=clock.now_ms(),
             operation_id=operation_id,
             fingerprint=packed.fingerprint,
+            readers=readers,
+            contract_hash=followed.contract_hash,
         )
         envelope = prepared.sealed.envelope
         context = b"" if options.context is None else seal_context(caller, options.context, prepared)
@@ -170,6 +188,9 @@ def _start_generation(
         size_bytes = len(envelope) + len(context)
         try:
             reply = yield Send(call=call, timeout_seconds=timeout_seconds, size_bytes=size_bytes)
+        except EndpointRecordChangedError:
+            followed = yield FetchRecord(namespace=known.namespace, endpoint=spec.endpoint, newest=True)
+            raise
         except AlreadyExistsError:
             return prepared, (yield from _created_by_lost_answer(caller, prepared, clock))
         except InvalidRequestError as error:
@@ -180,7 +201,7 @@ def _start_generation(
             raise
         return prepared, reply.execute.status if wait else reply.start.status
 
-    prepared, status = yield from with_current_keys(recipient, attempt)
+    prepared, status = yield from with_current_keys(known.namespace, attempt)
     return (
         yield from _accept(
             caller,

@@ -58,12 +58,13 @@ from isthmus.client.published_events import (
     publish_flow,
     publish_input,
 )
-from isthmus.client.request import StartKeywords, StartOptions, operation_id_of, start_options
+from isthmus.client.request import EndpointPins, StartKeywords, StartOptions, operation_id_of, start_options
 from isthmus.client.root import content_of, payload_of, progress_update, value_of
 from isthmus.client.signals import signal_payload
 from isthmus.client.starting import start_flow
 from isthmus.client.statuses import OperationStatus, statuses_flow
 from isthmus.keys.directory import KeyDirectory
+from isthmus.keys.endpoint_records import RecordDirectory
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.trust import TrustStore
 from isthmus.payload.converter import DefaultPayloadConverter, PayloadConverter
@@ -151,6 +152,16 @@ class SyncClient:
     def key_directory(self) -> KeyDirectory:
         """Verified keysets of other namespaces."""
         return self._engine.directory
+
+    @property
+    def endpoint_records(self) -> RecordDirectory:
+        """What owners signed about their endpoints, verified."""
+        return self._engine.records
+
+    @property
+    def consents(self) -> EndpointPins:
+        """Who may read along: the trust store."""
+        return self._engine.caller.pins
 
     @property
     def payload_converter(self) -> PayloadConverter:

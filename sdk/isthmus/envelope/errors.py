@@ -25,6 +25,7 @@ class RejectionReason(StrEnum):
     REQUEST_DIGEST = "request-digest"
     PRINCIPAL = "principal"
     CONTRACT = "contract"
+    TASK_QUEUE = "task-queue"
     LABELS = "labels"
     FINGERPRINT = "fingerprint"
     EXPIRED = "expired"
@@ -69,6 +70,8 @@ class MissingKey(StrEnum):
     SENDER_SIGNING = "sender-signing"
     RECIPIENT_ENCRYPTION = "recipient-encryption"
     KEYSET = "keyset"
+    ENDPOINT_RECORD = "endpoint-record"
+    CONSENT = "recipient-consent"
 
 
 class KeyUnavailableError(EnvelopeError):

@@ -16,11 +16,14 @@ from isthmus.envelope.expected import SigningKeyState
 from isthmus.keys.errors import DirectoryUnreachableError
 from isthmus.keys.keyset import VerifiedKeyset, verify_keyset
 from isthmus.keys.trust import TrustStore
+from isthmus.wire.names import KEY_ID_BYTES
 from isthmus.wire.trust_statement import SignedKeyset
 
 DEFAULT_CACHE_SECONDS = 300.0
 DEFAULT_REFRESH_INTERVAL_SECONDS = 30.0
 _MILLISECONDS = 1000
+ANY_NEWER_KEY = bytes(KEY_ID_BYTES)
+"""No key has this id: a directory that is asked for it asks the gateway again, as often as it may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,21 @@ class BundleExpiredError(TrustError):
         )
 
 
+class RecipientError(TrustError):
+    """Somebody would read along, and nobody here consented to that. Nothing was sealed."""
+
+    def __init__(self, namespace: str, endpoint: str, *, is_pinned: bool) -> None:
+        how = f"isthmus trust add {namespace} --as-recipient"
+        if not is_pinned:
+            how += " --fingerprint SHA256:… (ask that team for it, not the gateway)"
+        super().__init__(
+            f"the owner of {endpoint} requires that everything is sealed to {namespace} as well, which nobody"
+            f" here consented to; nothing was sealed. If {namespace} may read along: {how}"
+        )
+        self.namespace = namespace
+        self.endpoint = endpoint
+
+
 class DirectoryUnreachableError(KeysError):
     """The gateway could not be asked for a keyset."""
 
@@ -86,3 +101,29 @@ class BundleRejectedError(KeysError):
 
 class NoSealingKeyError(KeysError):
     """A verified keyset has no active encryption key, or does not accept the suite."""
+
+
+_MOVED: Final = (
+    "if the endpoint was handed over, both teams say so: isthmus trust add … --endpoint … --move; otherwise"
+    " report it to whoever operates the gateway"
+)
+_RECORD_ADVICE: Final = {
+    ChainProblem.WITHHELD: f"there was one, and the gateway shows none now; {_MOVED}",
+    ChainProblem.NAMESPACE: f"it is of another namespace than the pin says; {_MOVED}",
+    ChainProblem.ROLLBACK: "a newer one was seen before: report it to whoever operates the gateway",
+    ChainProblem.EQUIVOCATION: "another one with the same number was seen before: report it to that team",
+    ChainProblem.NOT_THE_SIGNER: "that team signs it anew with: isthmus endpoint publish",
+    ChainProblem.EXPIRED: "that team signs it anew with: isthmus endpoint publish",
+    ChainProblem.FUTURE: "compare the clocks of the two machines",
+}
+
+
+class EndpointRecordRejectedError(KeysError):
+    """What the gateway shows as signed by the owner of an endpoint is not, or is out of date."""
+
+    def __init__(self, problem: ChainProblem, namespace: str, endpoint: str) -> None:
+        said = f"the record of the endpoint {endpoint} of {namespace} is refused: {problem}"
+        super().__init__(f"{said}; {_RECORD_ADVICE[problem]}" if problem in _RECORD_ADVICE else said)
+        self.problem = problem
+        self.namespace = namespace
+        self.endpoint = endpoint

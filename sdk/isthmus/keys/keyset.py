@@ -23,6 +23,7 @@ from isthmus.wire.chain import (
     verify_chain,
 )
 from isthmus.wire.header import SUITE
+from isthmus.wire.hybrid import HybridPublicKey
 from isthmus.wire.public_key import KeyKind, KeyState
 from isthmus.wire.trust_statement import Keyset, SignedKeyset
 
@@ -42,7 +43,15 @@ class Pin:
 class VerifiedKeyset:
     """A keyset that satisfied every rule, with its keys loaded. It is a ``VerifiedKeys``."""
 
-    __slots__ = ("_recipient", "_signing", "expires_at_ms", "keyset", "namespace", "trust_domain")
+    __slots__ = (
+        "_recipient",
+        "_signing",
+        "expires_at_ms",
+        "keyset",
+        "namespace",
+        "signer",
+        "trust_domain",
+    )
 
     keyset: Keyset
     expires_at_ms: int
@@ -51,13 +60,18 @@ class VerifiedKeyset:
     """Whose keys these are."""
     trust_domain: str
     """The deployment that they are valid in."""
+    signer: HybridPublicKey | None
+    """Who signs for the namespace, as its root delegated; None when no chain vouched for the keyset."""
 
-    def __init__(self, keyset: Keyset, expires_at_ms: int | None = None) -> None:
+    def __init__(
+        self, keyset: Keyset, expires_at_ms: int | None = None, signer: HybridPublicKey | None = None
+    ) -> None:
         """Load the keys of a keyset that was verified. Raises ValueError when one of them is no key."""
         self.keyset = keyset
         self.expires_at_ms = keyset.expires_at_ms if expires_at_ms is None else expires_at_ms
         self.namespace = keyset.namespace
         self.trust_domain = keyset.trust_domain
+        self.signer = signer
         self._signing: dict[bytes, KnownSigningKey] = {}
         self._recipient: RecipientKey | None = None
         for record in keyset.keys:
@@ -122,7 +136,7 @@ def verify_keyset(
         if known is not None:
             check_same_keys(chain.keyset, known)
         ends_ms = (chain.expires_at_ms, *([] if pin.expires_at_ms is None else [pin.expires_at_ms]))
-        return VerifiedKeyset(chain.keyset, min(ends_ms)), chain
+        return VerifiedKeyset(chain.keyset, min(ends_ms), chain.delegation.signer), chain
     except ChainError as error:
         raise KeysetRejectedError(error.problem, pin.namespace) from None
     except ValueError:

@@ -6,7 +6,8 @@ exception is trust on first use, for development: it must be switched on, and a 
 for ever.
 
 The file also remembers the newest root, delegation and keyset seen of each namespace, and the newest root and
-bundle of each organization, so that an older one is refused even after a restart.
+bundle of each organization, and the newest record of each endpoint, so that an older one is refused even
+after a restart.
 """
 
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from threading import RLock
 
 from isthmus.keys.bundle import accept_bundle
-from isthmus.keys.errors import BundleExpiredError, KeyringError, TrustError
+from isthmus.keys.errors import BundleExpiredError, KeyringError, RecipientError, TrustError
 from isthmus.keys.keyset import Pin
 from isthmus.keys.private_file import FileVersion, exclusive, read_private, replace_private, version_of
 from isthmus.keys.trust_file import check_pins, decode_trust, encode_trust
@@ -31,7 +32,7 @@ from isthmus.keys.trusted import (
     seen_under,
 )
 from isthmus.wire.bundle_statement import SignedBundle
-from isthmus.wire.chain import Marks
+from isthmus.wire.chain import Mark, Marks
 from isthmus.wire.names import check_trust_domain
 
 
@@ -42,12 +43,20 @@ class _Changing:
     own: dict[str, TrustedNamespace] = field(default_factory=dict)
     bundles: dict[str, AcceptedBundle] = field(default_factory=dict)
     observed: dict[str, Observed] = field(default_factory=dict)
+    recipients: set[str] = field(default_factory=set)
+    records: dict[tuple[str, str], Mark] = field(default_factory=dict)
 
     def contents(self) -> TrustContents:
         """Return them as they are now, without what was seen of those whom no bundle vouches for."""
         namespaces = combine(TrustContents(own=self.own, bundles=self.bundles)).namespaces
         observed = {name: seen for name, seen in self.observed.items() if name in namespaces}
-        return TrustContents(own=dict(self.own), bundles=dict(self.bundles), observed=observed)
+        return TrustContents(
+            own=dict(self.own),
+            bundles=dict(self.bundles),
+            observed=observed,
+            recipients=frozenset(self.recipients),
+            records=dict(self.records),
+        )
 
 
 class TrustStore:
@@ -236,6 +245,63 @@ class TrustStore:
                 changing.observed[namespace] = Observed(
                     fingerprint=forgotten.fingerprint, seen=forgotten.seen
                 )
+            changing.recipients.discard(namespace)
+            if namespace not in combine(changing.contents()).namespaces:
+                for key in [key for key in changing.records if key[0] == namespace]:
+                    del changing.records[key]
+
+    def recipients(self) -> frozenset[str]:
+        """Return the namespaces that may read along."""
+        self._reload()
+        return self._contents.recipients
+
+    def set_recipient(self, namespace: str, *, consent: bool) -> None:
+        """Let a namespace read along where the owner of an endpoint signed that it has to, or not any more.
+
+        Raises:
+            TrustError: it is to, and nobody vouches for its root here.
+        """
+        if consent and self.trusted(namespace) is None:
+            raise self._not_trusted(namespace)
+        with self._changing() as changing:
+            if consent:
+                changing.recipients.add(namespace)
+            else:
+                changing.recipients.discard(namespace)
+
+    def require_recipient(self, namespace: str, endpoint: str) -> None:
+        """Require that a person consented to seal to a namespace besides the two of a call.
+
+        Raises:
+            RecipientError: nobody did.
+        """
+        if namespace in self._contents.recipients:
+            return
+        if namespace not in self.recipients():
+            raise RecipientError(namespace, endpoint, is_pinned=self.trusted(namespace) is not None)
+
+    def seen_record(self, namespace: str, endpoint: str) -> Mark | None:
+        """Return the newest record of an endpoint that was ever verified, None when none was."""
+        self._reload()
+        return self._contents.records.get((namespace, endpoint))
+
+    def record_seen_record(self, namespace: str, endpoint: str, mark: Mark) -> None:
+        """Remember the newest record of an endpoint: durable before it returns, never an older one.
+
+        Raises:
+            TrustError: another process saw another record of the same version.
+        """
+        key = (namespace, endpoint)
+        if self._contents.records.get(key) == mark:
+            return
+        with self._changing() as changing:
+            known = changing.records.get(key)
+            if known is not None and known.version == mark.version and known != mark:
+                raise TrustError(
+                    f"two records of {endpoint} have the same version: {self._name} knows another one"
+                )
+            if known is None or known.version < mark.version:
+                changing.records[key] = mark
 
     def bundles(self) -> tuple[AcceptedBundle, ...]:
         """Return the newest bundle of each organization, sorted by organization."""
@@ -338,7 +404,13 @@ class TrustStore:
 
     def _change(self) -> _Changing:
         now = self._contents
-        return _Changing(own=dict(now.own), bundles=dict(now.bundles), observed=dict(now.observed))
+        return _Changing(
+            own=dict(now.own),
+            bundles=dict(now.bundles),
+            observed=dict(now.observed),
+            recipients=set(now.recipients),
+            records=dict(now.records),
+        )
 
     def _use(self, contents: TrustContents) -> None:
         self._contents, self._trusted = contents, combine(contents)

@@ -68,6 +68,11 @@ def encode_trust(trust_domain: str, contents: TrustContents) -> bytes:
         "namespaces": entries,
         "bundles": bundles,
         "observed": observed,
+        "recipients": sorted(contents.recipients),
+        "records": [
+            {"namespace": namespace, "endpoint": endpoint, **_encode_mark(mark)}
+            for (namespace, endpoint), mark in sorted(contents.records.items())
+        ],
     }
     return json.dumps(document, indent=2).encode() + b"\n"
 
@@ -88,6 +93,11 @@ def decode_trust(data: bytes, trust_domain: str, name: str) -> TrustContents:
             )
             for entry in document.get("observed", [])
         }
+        recipients = frozenset(str(namespace) for namespace in document.get("recipients", []))
+        records = {
+            (str(entry["namespace"]), str(entry["endpoint"])): _decode_mark(entry)
+            for entry in document.get("records", [])
+        }
     except (KeyError, TypeError, ValueError):
         raise TrustError(f"{name} is damaged") from None
     own = {entry.namespace: entry for entry in entries}
@@ -95,7 +105,9 @@ def decode_trust(data: bytes, trust_domain: str, name: str) -> TrustContents:
         raise TrustError(f"{name} names a namespace twice")
     check_pins(own)
     by_organization = {accepted.bundle.organization: accepted for accepted in bundles}
-    return TrustContents(own=own, bundles=by_organization, observed=observed)
+    return TrustContents(
+        own=own, bundles=by_organization, observed=observed, recipients=recipients, records=records
+    )
 
 
 def _decode_entry(entry: dict[str, Any]) -> TrustedNamespace:
@@ -120,12 +132,17 @@ def _decode_bundle(entry: dict[str, Any]) -> AcceptedBundle:
 
 def _encode_seen(seen: Marks) -> dict[str, Any]:
     named = {"root": seen.root, "delegation": seen.delegation, "keyset": seen.keyset}
-    return {name: {"version": mark.version, "hash": mark.hash.hex()} for name, mark in named.items()}
+    return {name: _encode_mark(mark) for name, mark in named.items()}
 
 
 def _decode_seen(entry: dict[str, Any]) -> Marks:
-    root, delegation, keyset = (
-        Mark(version=int(entry[name]["version"]), hash=bytes.fromhex(entry[name]["hash"]))
-        for name in ("root", "delegation", "keyset")
-    )
+    root, delegation, keyset = (_decode_mark(entry[name]) for name in ("root", "delegation", "keyset"))
     return Marks(root=root, delegation=delegation, keyset=keyset)
+
+
+def _encode_mark(mark: Mark) -> dict[str, Any]:
+    return {"version": mark.version, "hash": mark.hash.hex()}
+
+
+def _decode_mark(entry: dict[str, Any]) -> Mark:
+    return Mark(version=int(entry["version"]), hash=bytes.fromhex(entry["hash"]))

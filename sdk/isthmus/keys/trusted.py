@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from isthmus.wire.bundle import BundleMarks
 from isthmus.wire.bundle_statement import Bundle, BundlePin, SignedBundle
-from isthmus.wire.chain import Marks
+from isthmus.wire.chain import Mark, Marks
 from isthmus.wire.keyset import format_fingerprint
 
 
@@ -79,6 +79,10 @@ class TrustContents:
     """By organization."""
     observed: Mapping[str, Observed] = field(default_factory=dict)
     """By namespace."""
+    recipients: frozenset[str] = frozenset()
+    """Namespaces that may read along where the owner of an endpoint signed that they have to."""
+    records: Mapping[tuple[str, str], Mark] = field(default_factory=dict)
+    """By namespace and endpoint: the newest record of it that was verified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,11 +18,17 @@ from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_format import KdfParameters, new_salt
 from isthmus.keys.trust import TrustStore
 from isthmus.testing.local_token import LocalToken
-from isthmus.testing.registration import create_endpoint, create_namespace, publish_keys
+from isthmus.testing.registration import (
+    create_endpoint,
+    create_namespace,
+    publish_endpoint_record,
+    publish_keys,
+)
 from isthmus.transport.channel import ChannelSettings
 from isthmus.transport.connection import Connection
 from isthmus.transport.credentials import TokenSource
 from isthmus.transport.errors import ConfigurationError
+from isthmus.wire.endpoint_record import EndpointRecord
 from isthmus.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -146,6 +152,43 @@ class LocalGateway:
             await connection.close()
         self._endpoints[name] = namespace
         self._pin()
+
+    async def sign_endpoint(
+        self,
+        name: str,
+        *,
+        task_queue: str | None = None,
+        required_recipients: Sequence[str] | None = None,
+        contract_hash: bytes | None = None,
+    ) -> EndpointRecord:
+        """Let the owner of an endpoint sign how it is served, and publish that.
+
+        Args:
+            name: an endpoint of this gateway.
+            task_queue: the queue that its workers poll; default: as signed before, or the endpoint's name.
+            required_recipients: who reads along; every namespace consents, its own trust store says so.
+            contract_hash: 32 bytes, or nothing.
+
+        Raises:
+            GatewayError: a name is not valid.
+        """
+        for recipient in required_recipients or ():
+            await self.namespace(recipient)
+            for about in self._namespaces.values():
+                about.trust.set_recipient(recipient, consent=True)
+        owner = self._namespaces[self._endpoints[name]]
+        connection = self._connect(owner.name)
+        try:
+            return await publish_endpoint_record(
+                connection,
+                owner.keyring,
+                name,
+                task_queue=task_queue,
+                required_recipients=required_recipients,
+                contract_hash=contract_hash,
+            )
+        finally:
+            await connection.close()
 
     async def client(self, namespace: str, *, profile: Profile | None = None) -> Client:
         """Return the client of a namespace, one for the whole test; it is closed with the gateway.

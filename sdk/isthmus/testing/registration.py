@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from isthmus.keys.file_keyring import FileKeyring
+from isthmus.keys.record_publication import RECORD_LIFETIME_MS, sign_record
 from isthmus.keys.statements import next_keyset, sign_keyset
 from isthmus.transport.connection import Connection
 from isthmus.v1 import (
@@ -15,7 +16,12 @@ from isthmus.v1 import (
     namespace_service_pb2,
     namespace_service_pb2_grpc,
 )
-from isthmus.wire.trust_statement import signed_keyset_message
+from isthmus.wire.endpoint_record import EndpointRecord
+from isthmus.wire.trust_statement import (
+    signed_keyset_message,
+    signed_statement_message,
+    signed_statement_of,
+)
 
 _CALL_SECONDS = 10.0
 
@@ -41,6 +47,54 @@ async def publish_keys(connection: Connection, keyring: FileKeyring) -> None:
         timeout_seconds=_CALL_SECONDS,
     )
     keyring.record_keyset(keyset.version, signed.hash)
+
+
+async def publish_endpoint_record(
+    connection: Connection,
+    keyring: FileKeyring,
+    name: str,
+    *,
+    task_queue: str | None = None,
+    required_recipients: Sequence[str] | None = None,
+    contract_hash: bytes | None = None,
+) -> EndpointRecord:
+    """Sign and publish what an endpoint's owner says about it; what is None stays as it was said before.
+
+    Raises:
+        GatewayError: it is not the namespace's.
+    """
+    stub: Any = endpoint_service_pb2_grpc.EndpointServiceStub(connection.channel)
+    answer = await connection.call(
+        stub.GetEndpointRecord,
+        endpoint_service_pb2.GetEndpointRecordRequest(name=name),
+        timeout_seconds=_CALL_SECONDS,
+    )
+    before, previous_hash = None, b""
+    if answer.HasField("record"):
+        signed = signed_statement_of(answer.record.record)
+        before, previous_hash = EndpointRecord.decode(signed.statement), signed.hash
+    now_ms = time.time_ns() // 1_000_000
+    recipients = (before.required_recipients if before else ()) if required_recipients is None else ()
+    record = EndpointRecord(
+        trust_domain=keyring.trust_domain,
+        namespace=keyring.namespace,
+        endpoint=name,
+        version=1 if before is None else before.version + 1,
+        previous_hash=previous_hash,
+        issued_at_ms=now_ms,
+        expires_at_ms=now_ms + RECORD_LIFETIME_MS,
+        task_queue=task_queue or (before.task_queue if before else name),
+        required_recipients=tuple(sorted(required_recipients or recipients)),
+        contract_hash=(before.contract_hash if before else b"") if contract_hash is None else contract_hash,
+    )
+    await connection.call(
+        stub.PublishEndpointRecord,
+        endpoint_service_pb2.PublishEndpointRecordRequest(
+            record=signed_statement_message(sign_record(record, keyring.signer_key()))
+        ),
+        timeout_seconds=_CALL_SECONDS,
+    )
+    return record
 
 
 async def create_endpoint(

@@ -144,3 +144,9 @@ class KeyRetiredError(GatewayError):
     """A key that the envelope is sealed or signed with was just retired: seal again with the current one."""
 
     advice = "seal again after refreshing the keyset (the client does so itself)"
+
+
+class EndpointRecordChangedError(KeyRetiredError):
+    """The owner of the endpoint signed something newer about it: seal again as that says."""
+
+    advice = "seal again after fetching the endpoint's record (the client does so itself)"

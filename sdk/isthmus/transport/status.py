@@ -36,6 +36,7 @@ _BY_REASON: Final[dict[str, type[errors.GatewayError]]] = {
     "KEY_RETIRED": errors.KeyRetiredError,
     # Signed with a key that was just replaced: the keyring knows the new one, or soon will.
     "SENDER_KEY_UNKNOWN": errors.KeyRetiredError,
+    "ENDPOINT_RECORD_CHANGED": errors.EndpointRecordChangedError,
 }
 
 

@@ -92,6 +92,9 @@ class ChainProblem(StrEnum):
     KEY_CHANGED = "key-changed"
     KEY_STATE = "key-state"
     KEY = "key"
+    ENDPOINT = "endpoint"
+    RECORD = "endpoint-record"
+    WITHHELD = "withheld"
 
 
 class ChainError(ValueError):
@@ -275,6 +278,12 @@ def check_same_keys(keyset: Keyset, known: Keyset) -> None:
     for record in keyset.keys:
         same = before.get(record.key_id, record.public_key) == record.public_key
         require(same, ChainProblem.KEY_CHANGED, "another key under a known id")
+
+
+def require_signer(signed: SignedStatement, kind: StatementKind, signer: HybridPublicKey) -> None:
+    """Require that this key signed a statement, once, and nobody else did. Raises ChainError."""
+    signers = _signers(signed, kind, (signer,))
+    require(len(signers) == 1, ChainProblem.TOO_FEW_SIGNERS, "the signer did not sign it")
 
 
 def check_root_form(root: Root) -> None:

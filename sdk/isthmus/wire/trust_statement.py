@@ -37,6 +37,7 @@ class StatementKind(Enum):
     RENEWAL = "isthmus/keyset-renewal"
     ORGANIZATION_ROOT = "isthmus/organization-root"
     BUNDLE = "isthmus/bundle"
+    ENDPOINT_RECORD = "isthmus/endpoint-record"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

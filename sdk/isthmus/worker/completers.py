@@ -12,14 +12,23 @@ from functools import partial
 from typing import Any, TypeVar
 
 from isthmus.envelope.replay import RedeliveryGuard
+from isthmus.keys.endpoint_records import KnownRecord
 from isthmus.keys.keyset import VerifiedKeyset
 from isthmus.transport.connection import Connection, SyncConnection
 from isthmus.v1 import worker_service_pb2 as pb
 from isthmus.v1 import worker_service_pb2_grpc
 from isthmus.worker.completion import CALL_SECONDS, DEFAULT_TIMEOUT, Completion, Wanted, ending_of
-from isthmus.worker.connected import ClientKeys, SyncPeerKeysets, SyncWorkerClient, WorkerClient
+from isthmus.worker.connected import (
+    ClientKeys,
+    SyncOwnRecords,
+    SyncPeerKeysets,
+    SyncWorkerClient,
+    WorkerClient,
+    rules_of,
+)
 from isthmus.worker.envelopes import Identity, TaskEnvelopes
 from isthmus.worker.large_payloads import LargePayloads
+from isthmus.worker.request_rules import RecordsKnown, RequestRules
 from isthmus.worker.stub import worker_stub
 
 T = TypeVar("T")
@@ -62,7 +71,9 @@ async def complete(
     direction, content = ending_of(result, error, client.payload_converter.to_payload)
     identity = _identity(client)
     completion = Completion(
-        envelopes=TaskEnvelopes(identity=identity, keys=ClientKeys.of(client), guard=RedeliveryGuard()),
+        envelopes=TaskEnvelopes(
+            identity=identity, keys=ClientKeys.of(client), guard=RedeliveryGuard(), rules=rules_of(client)
+        ),
         large=LargePayloads(client.claim_checks, identity),
         calls=_LoopCalls(client.connection),
     )
@@ -89,8 +100,9 @@ def complete_sync(
         _BlockingKeysets(client.key_directory),
         partial(_in_this_thread, client.refresh_keys),
     )
+    rules = RequestRules(client.namespace, _BlockingRecords(client.endpoint_records), client.consents)
     completion = Completion(
-        envelopes=TaskEnvelopes(identity=identity, keys=keys, guard=RedeliveryGuard()),
+        envelopes=TaskEnvelopes(identity=identity, keys=keys, guard=RedeliveryGuard(), rules=rules),
         large=LargePayloads(client.claim_checks, identity, in_thread=_in_this_thread),
         calls=_BlockingCalls(client.connection),
     )
@@ -161,6 +173,18 @@ class _BlockingKeysets:
 
     async def keyset(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeyset:
         return self._directory.keyset(namespace, key_id=key_id)
+
+
+class _BlockingRecords:
+    def __init__(self, records: SyncOwnRecords) -> None:
+        self._records = records
+
+    @property
+    def cache(self) -> RecordsKnown:
+        return self._records.cache
+
+    async def record(self, namespace: str, endpoint: str, *, newest: bool = False) -> KnownRecord:
+        return self._records.record(namespace, endpoint, newest=newest)
 
 
 async def _in_this_thread(work: Callable[[], T], /) -> T:

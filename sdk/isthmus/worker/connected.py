@@ -10,6 +10,7 @@ from isthmus.envelope.expected import Decrypter, VerifiedKeys
 from isthmus.envelope.identity import token_key_of
 from isthmus.envelope.key_material import SigningPrivateKey
 from isthmus.envelope.seal import RecipientKey
+from isthmus.keys.endpoint_records import KnownRecord
 from isthmus.keys.errors import KeysError, NoSealingKeyError, TrustError
 from isthmus.keys.keyring import Keyring
 from isthmus.keys.keyset import VerifiedKeyset
@@ -18,6 +19,7 @@ from isthmus.transport.connection import Connection, SyncConnection
 from isthmus.transport.errors import GatewayError
 from isthmus.wire.names import KEY_ID_BYTES, NamespaceName
 from isthmus.worker.errors import UntrustedNamespaceError
+from isthmus.worker.request_rules import Consents, OwnRecords, RecordsKnown, RequestRules
 
 # No key has it, so the directory asks the gateway again, as often as it may.
 _ANY_NEWER_KEY = bytes(KEY_ID_BYTES)
@@ -81,6 +83,16 @@ class WorkerClient(Protocol):
         ...
 
     @property
+    def endpoint_records(self) -> OwnRecords:
+        """What owners signed about endpoints."""
+        ...
+
+    @property
+    def consents(self) -> Consents:
+        """Who may read along."""
+        ...
+
+    @property
     def payload_converter(self) -> PayloadConverter:
         """How values become payloads."""
         ...
@@ -96,6 +108,19 @@ class SyncPeerKeysets(Protocol):
 
     def keyset(self, namespace: str, *, key_id: bytes | None = None) -> VerifiedKeyset:
         """Return a keyset. Raises as ``PeerKeysets.keyset``."""
+        ...
+
+
+class SyncOwnRecords(Protocol):
+    """What one's own namespace signed about its endpoints, for threads."""
+
+    @property
+    def cache(self) -> RecordsKnown:
+        """Those at hand."""
+        ...
+
+    def record(self, namespace: str, endpoint: str, *, newest: bool = False) -> KnownRecord:
+        """Return what is known of an endpoint. Raises as ``OwnRecords.record``."""
         ...
 
 
@@ -134,6 +159,16 @@ class SyncWorkerClient(Protocol):
     @property
     def key_directory(self) -> SyncPeerKeysets:
         """The keys of its callers."""
+        ...
+
+    @property
+    def endpoint_records(self) -> SyncOwnRecords:
+        """What owners signed about endpoints."""
+        ...
+
+    @property
+    def consents(self) -> Consents:
+        """Who may read along."""
         ...
 
     @property
@@ -236,3 +271,8 @@ class ClientKeys:
 
     def _missing(self, namespace: str, which: MissingKey) -> KeyUnavailableError:
         return KeyUnavailableError(key_id=b"", namespace=namespace, which=which)
+
+
+def rules_of(client: WorkerClient) -> RequestRules:
+    """Return what holds requests to what a client's namespace signed."""
+    return RequestRules(client.namespace, client.endpoint_records, client.consents)

@@ -20,10 +20,11 @@ from isthmus.envelope.key_material import SigningPrivateKey
 from isthmus.envelope.open import Opened, ReplayGuard, check_header, check_signature, open_envelope
 from isthmus.envelope.seal import RecipientKey, seal
 from isthmus.payload.payload import Payload
-from isthmus.wire.envelope import header_hash, parse_envelope, signed_bytes
+from isthmus.wire.envelope import SealedEnvelope, header_hash, parse_envelope, signed_bytes
 from isthmus.wire.errors import WireFormatError
 from isthmus.wire.header import Direction, Header
 from isthmus.wire.names import NamespaceName, OperationId
+from isthmus.worker.request_rules import RequestRules
 
 _REQUEST = frozenset({Direction.REQUEST})
 _CANCEL = frozenset({Direction.CANCEL})
@@ -94,6 +95,8 @@ class RequestFacts(NamedTuple):
     operation: str
     operation_id: OperationId
     request_digest: bytes
+    recipients: tuple[str, ...]
+    """Whom the request was sealed to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,23 +121,37 @@ class TaskEnvelopes:
         identity: Identity,
         keys: WorkerKeys,
         guard: ReplayGuard,
+        rules: RequestRules,
         now_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self.identity = identity
+        self._rules = rules
         self._keys = keys
         self._guard = guard
         self._now_ms = now_ms
 
-    async def open_request(self, data: bytes, *, caller_namespace: str, operation_id: bytes) -> Opened:
-        """Open the request of a task.
+    async def open_request(
+        self, data: bytes, *, caller_namespace: str, operation_id: bytes, task_queue: str
+    ) -> Opened:
+        """Open the request of a task that came from a task queue.
 
         Raises:
-            EnvelopeRejectedError: it is not authentic, or not for this worker.
-            KeyUnavailableError: a key is missing here.
+            EnvelopeRejectedError: it is not authentic, not for this worker, or not as this worker's namespace
+                signed that requests to the endpoint are.
+            KeyUnavailableError: a key is missing here, or what was signed about the endpoint.
             UntrustedNamespaceError: the caller is not pinned.
         """
         expected = self._expected_request(sender=caller_namespace, operation_id=operation_id)
-        return await self._open(data, expected, guard=self._guard)
+        try:
+            opened = await self._open(data, expected, guard=self._guard)
+        except EnvelopeRejectedError as error:
+            if error.reason is not RejectionReason.RECIPIENTS:
+                raise
+            # Somebody reads along. Whether that is as it was signed, the rules say.
+            expected = expected._replace(recipients=_parse(data).header.recipients)
+            opened = await self._open(data, expected, guard=self._guard)
+        await self._rules.check(opened.header, task_queue=task_queue)
+        return opened
 
     async def verify_request(
         self, data: bytes, *, caller_namespace: str | None, operation_id: bytes
@@ -143,20 +160,20 @@ class TaskEnvelopes:
 
         Raises as open_request does.
         """
-        try:
-            envelope = parse_envelope(data)
-        except WireFormatError:
-            raise EnvelopeRejectedError(RejectionReason.MALFORMED) from None
+        envelope = _parse(data)
         header = envelope.header
         expected = self._expected_request(
             sender=caller_namespace or header.sender_namespace, operation_id=operation_id
         )
+        if len(header.recipients) > 1:
+            expected = expected._replace(recipients=header.recipients)
         check_header(header, expected)
         keys = await self._keys.verification_keys(expected.sender_namespace, key_id=header.sender_key_id)
         signed = signed_bytes(header_hash(envelope.header_bytes), envelope.body_digest)
         check_signature(
             header, envelope.signature, signed, expected=expected, keys=keys, now_ms=self._now_ms()
         )
+        await self._rules.check(header, task_queue=None)
         return facts_of(header, envelope.digest)
 
     async def open_cancel(self, data: bytes, *, request: RequestFacts) -> Opened:
@@ -198,6 +215,8 @@ class TaskEnvelopes:
     ) -> bytes:
         """Seal an answer: a token and details to this namespace itself, everything else to the caller.
 
+        What is for the caller is sealed to those as well who read along in its request.
+
         With ``newest_keys`` keyring and keyset are read again first: the keys at hand were refused. A
         ``place`` is for progress only.
 
@@ -210,6 +229,9 @@ class TaskEnvelopes:
         key = None if newest_keys else self._keys.recipient_key_at_hand(recipient)
         if key is None:
             key = await self._keys.recipient_key(recipient, newest=newest_keys)
+        keys: tuple[RecipientKey, ...] = (key,)
+        if len(request.recipients) > 1 and direction not in _TO_SELF:
+            keys = await self._with_readers(key, request, newest=newest_keys)
         signer = self._keys.signer()
         header = Header(
             direction=direction,
@@ -225,11 +247,24 @@ class TaskEnvelopes:
             message_id=random_message_id(),
             request_digest=request.request_digest,
             issued_at_ms=self._now_ms(),
-            recipients=(recipient,),
+            recipients=tuple([one.namespace for one in keys]),
             sender_session=b"" if place is None else place.session,
             sequence=0 if place is None else place.sequence,
         )
-        return seal(header, payload, signer=signer, recipients=(key,)).envelope
+        return seal(header, payload, signer=signer, recipients=keys).envelope
+
+    async def _with_readers(
+        self, caller: RecipientKey, request: RequestFacts, *, newest: bool
+    ) -> tuple[RecipientKey, ...]:
+        """Return the caller's key and those of who reads along, in the order of the header."""
+        both = {self.identity.namespace, request.caller_namespace}
+        readers = tuple(namespace for namespace in request.recipients if namespace not in both)
+        self._rules.require_consent(readers, request.endpoint)
+        keys = [caller]
+        for reader in readers:
+            key = None if newest else self._keys.recipient_key_at_hand(reader)
+            keys.append(key or await self._keys.recipient_key(reader, newest=newest))
+        return tuple(sorted(keys, key=lambda one: one.namespace))
 
     async def _open(self, data: bytes, expected: Expected, guard: ReplayGuard | None = None) -> Opened:
         sender = expected.sender_namespace
@@ -284,7 +319,18 @@ class TaskEnvelopes:
             operation=request.operation,
             operation_id=request.operation_id,
             request_digest=request.request_digest,
+            # A message of the caller is for whom its request was for; what one sealed to oneself is not.
+            recipients=request.recipients
+            if len(request.recipients) > 1 and directions not in (_STARTED, _DETAILS)
+            else None,
         )
+
+
+def _parse(data: bytes) -> SealedEnvelope:
+    try:
+        return parse_envelope(data)
+    except WireFormatError:
+        raise EnvelopeRejectedError(RejectionReason.MALFORMED) from None
 
 
 def with_attempt(payload: Payload, attempt: int) -> Payload:
@@ -301,4 +347,5 @@ def facts_of(header: Header, request_digest: bytes) -> RequestFacts:
         header.operation,
         header.operation_id,
         request_digest,
+        header.recipients,
     )

@@ -70,7 +70,10 @@ class StartTasks:
         try:
             caller_namespace, operation_id, _ = running.key
             opened = await self._envelopes.open_request(
-                running.task.request, caller_namespace=caller_namespace, operation_id=operation_id
+                running.task.request,
+                caller_namespace=caller_namespace,
+                operation_id=operation_id,
+                task_queue=self._task_queue,
             )
             if self._endpoints is not None and opened.header.endpoint not in self._endpoints:
                 raise EnvelopeRejectedError(RejectionReason.ENDPOINT)

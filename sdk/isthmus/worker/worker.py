@@ -13,7 +13,7 @@ from typing import Any, Self
 from isthmus.envelope.replay import RedeliveryGuard
 from isthmus.wire.names import check_task_queue
 from isthmus.worker.cancel_task import CancelTasks
-from isthmus.worker.connected import ClientKeys, WorkerClient
+from isthmus.worker.connected import ClientKeys, WorkerClient, rules_of
 from isthmus.worker.envelopes import Identity, TaskEnvelopes
 from isthmus.worker.errors import WorkerError
 from isthmus.worker.execution import Execution
@@ -112,6 +112,7 @@ class Worker:
             identity=own,
             keys=ClientKeys.of(client),
             guard=RedeliveryGuard(),
+            rules=rules_of(client),
         )
         self._reports = Reports(envelopes, interval=heartbeat_interval)
         self._signal_reads = SignalReads(envelopes, client.payload_converter)

@@ -19,7 +19,7 @@ from isthmus.transport.async_stubs import key_stub_of
 from isthmus.transport.channel import ChannelSettings
 from isthmus.v1 import key_service_pb2, worker_service_pb2
 from isthmus.wire.names import parse_operation_id
-from isthmus.worker.connected import ClientKeys
+from isthmus.worker.connected import ClientKeys, rules_of
 from isthmus.worker.envelopes import Identity, TaskEnvelopes
 from isthmus.worker.stub import worker_stub
 
@@ -110,11 +110,19 @@ class Reading:
         identity = Identity(
             namespace=client.namespace, trust_domain=client.trust_domain, principal=client.principal
         )
-        opener = TaskEnvelopes(identity=identity, keys=ClientKeys.of(client), guard=RedeliveryGuard())
+        opener = TaskEnvelopes(
+            identity=identity,
+            keys=ClientKeys.of(client),
+            guard=RedeliveryGuard(),
+            rules=rules_of(client),
+        )
         payload = ("request", bytes(operation_id))
         try:
             await opener.open_request(
-                answer.request, caller_namespace=self.other.namespace, operation_id=operation_id
+                answer.request,
+                caller_namespace=self.other.namespace,
+                operation_id=operation_id,
+                task_queue=DATA_ENDPOINT,
             )
         except KeyUnavailableError as gone:
             self.lost.add(payload)

@@ -10,7 +10,8 @@ from isthmus.envelope.key_material import EncryptionPrivateKey, EncryptionPublic
 from isthmus.envelope.open import Opened, open_envelope
 from isthmus.envelope.seal import Sealed, seal
 from isthmus.keys.contents import KeyringContents, new_key
-from isthmus.keys.errors import TrustError
+from isthmus.keys.endpoint_records import KnownRecord
+from isthmus.keys.errors import RecipientError, TrustError
 from isthmus.keys.keyring import OwnKeys
 from isthmus.keys.keyset import VerifiedKeyset
 from isthmus.keys.statements import next_keyset
@@ -103,6 +104,34 @@ class MemoryDirectory:
         return self._keysets[namespace]
 
 
+class NoRecords:
+    """Nobody signed anything about an endpoint, and nobody reads along."""
+
+    @property
+    def cache(self) -> "NoRecords":
+        """All of it is at hand."""
+        return self
+
+    def at_hand(self, namespace: str, endpoint: str) -> KnownRecord:
+        """Nothing."""
+        del endpoint
+        return KnownRecord(namespace, None, 0, 0)
+
+    def may_ask(self, namespace: str, endpoint: str) -> bool:
+        """There is nobody to ask."""
+        del namespace, endpoint
+        return False
+
+    async def record(self, namespace: str, endpoint: str, *, newest: bool = False) -> KnownRecord:
+        """Nothing."""
+        del newest
+        return self.at_hand(namespace, endpoint)
+
+    def require_recipient(self, namespace: str, endpoint: str) -> None:
+        """Nobody consented. Raises RecipientError."""
+        raise RecipientError(namespace, endpoint, is_pinned=False)
+
+
 @dataclass(slots=True, kw_only=True)
 class HandlerClient:
     """A client as a worker needs it, connected to the test's gateway."""
@@ -113,6 +142,8 @@ class HandlerClient:
     principal: str = "spiffe://test.example/payments-worker"
     payload_converter: DefaultPayloadConverter = field(default_factory=DefaultPayloadConverter)
     claim_checks: ClaimChecks = field(default_factory=ClaimChecks)
+    endpoint_records: NoRecords = field(default_factory=NoRecords)
+    consents: NoRecords = field(default_factory=NoRecords)
 
     @property
     def namespace(self) -> NamespaceName:

@@ -10,7 +10,7 @@ from isthmus.gateway.authn.principal import Principal
 from isthmus.gateway.commands.request_cancel import RequestCancel
 from isthmus.gateway.commands.signal_operation import SignalOperation
 from isthmus.gateway.commands.start_operation import ReusePolicy, StartOperation
-from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError, PreconditionError
+from isthmus.gateway.core.errors import ConflictError, InvalidRequestError, NotFoundError, PreconditionError
 from isthmus.gateway.ports import Clock
 from isthmus.policies.decision import Action, Decision
 from isthmus.v1 import operation_service_pb2
@@ -65,6 +65,7 @@ class Admission:
         digest = sealed.digest
         decision = await self._authorize(Action.START, principal, endpoint, sealed, digest)
         self._check_recipient(sealed, endpoint)
+        _check_terms(sealed.header, endpoint)
         self._check_times(sealed)
         _check_limits(sealed, endpoint)
         await self._checks.check_keys(sealed)
@@ -187,6 +188,28 @@ class Admission:
                 reason="MESSAGE_FROM_FUTURE",
                 fix="set the clock of the sender",
             )
+
+
+def _check_terms(header: Header, endpoint: Endpoint) -> None:
+    """Check recipients and contract against what the endpoint's owner signed, or that nobody reads along."""
+    terms = endpoint.record
+    if terms is None:
+        if not {header.sender_namespace, endpoint.namespace}.issuperset(header.recipients):
+            raise _record_changed(endpoint.name, "requires no further recipients")
+        return
+    if header.recipients != terms.recipients:
+        raise _record_changed(endpoint.name, f"has its requests sealed to {', '.join(terms.recipients)}")
+    if header.contract_hash != terms.contract_hash:
+        raise _record_changed(endpoint.name, "names another contract")
+
+
+def _record_changed(name: str, what: str) -> ConflictError:
+    return ConflictError(
+        f"what the owner of {name} signed {what}",
+        reason="ENDPOINT_RECORD_CHANGED",
+        fix="fetch its newest record and seal again",
+        retry_after_seconds=0,
+    )
 
 
 def _check_limits(sealed: SealedEnvelope, endpoint: Endpoint) -> None:

@@ -10,6 +10,7 @@ from isthmus.endpoints.visibility import is_visible
 from isthmus.gateway.api.caller import current_principal
 from isthmus.gateway.api.denial_log import DenialLog
 from isthmus.gateway.api.endpoint_backlog import EndpointBacklogs
+from isthmus.gateway.api.endpoint_records import find_records, read_signed_record, signed_record_message
 from isthmus.gateway.api.paging import page_size, page_start, page_token
 from isthmus.gateway.api.registry_messages import (
     changed_settings,
@@ -19,6 +20,7 @@ from isthmus.gateway.api.registry_messages import (
 )
 from isthmus.gateway.commands.create_endpoint import create_endpoint
 from isthmus.gateway.commands.delete_endpoint import delete_endpoint
+from isthmus.gateway.commands.publish_endpoint_record import publish_endpoint_record
 from isthmus.gateway.commands.transfer_endpoint import accept_endpoint, keep_endpoint, offer_endpoint
 from isthmus.gateway.commands.update_endpoint import update_endpoint
 from isthmus.gateway.core.audit_record import RequestDenied
@@ -43,6 +45,8 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
         store: Store,
         *,
         clock: Clock,
+        wall_clock: Clock,
+        trust_domain: str,
         randomness: Randomness,
         authorizer: Authorizer,
         denials: DenialLog,
@@ -50,6 +54,8 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
     ) -> None:
         self._store = store
         self._clock = clock
+        self._wall_clock = wall_clock
+        self._trust_domain = trust_domain
         self._denials = denials
         self._randomness = randomness
         self._authorizer = authorizer
@@ -77,11 +83,7 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
         name, namespace = check_endpoint(request.name), principal.namespace
         endpoint = await self._store.read(lambda reader: reader.endpoint(name))
         if endpoint is None or not is_visible(endpoint, namespace):
-            raise NotFoundError(
-                f"there is no endpoint {name}",
-                reason="ENDPOINT_NOT_FOUND",
-                fix="Its owner may have to put your namespace on its allow list.",
-            )
+            raise _not_found(name)
         backlog = None
         if request.include_backlog and endpoint.namespace == namespace:
             backlog = await self._backlogs.backlog(endpoint, to=principal)
@@ -198,6 +200,39 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
         )
         return pb.KeepEndpointResponse(endpoint=endpoint_message(endpoint))
 
+    async def PublishEndpointRecord(
+        self, request: pb.PublishEndpointRecordRequest, context: object
+    ) -> pb.PublishEndpointRecordResponse:
+        """Publish what the caller's namespace signed about an endpoint of its own."""
+        publish = read_signed_record(request.record)
+        endpoint = await self._administer(
+            publish.record.endpoint,
+            partial(
+                publish_endpoint_record,
+                request=publish,
+                etag=self._randomness.etag(),
+                actor=current_principal().actor,
+                authorizer=self._authorizer,
+                trust_domain=self._trust_domain,
+                wall_now=self._wall_clock.now(),
+                now=self._clock.now(),
+            ),
+        )
+        return pb.PublishEndpointRecordResponse(endpoint=endpoint_message(endpoint))
+
+    async def GetEndpointRecord(
+        self, request: pb.GetEndpointRecordRequest, context: object
+    ) -> pb.GetEndpointRecordResponse:
+        """Show what the owner of an endpoint signed about it."""
+        name, namespace = check_endpoint(request.name), current_principal().namespace
+        with_earlier = request.include_earlier
+        records = await self._store.read(
+            lambda reader: find_records(reader, name, namespace, with_earlier=with_earlier)
+        )
+        if records is None:
+            raise _not_found(name)
+        return pb.GetEndpointRecordResponse(record=signed_record_message(records))
+
     async def _administer(self, name: str, command: Callable[[UnitOfWork], T]) -> T:
         try:
             return await self._store.transact(command)
@@ -208,6 +243,14 @@ class EndpointService(pb_grpc.EndpointServiceServicer):
             denied = RequestDenied(action="administer", rule="not-the-owner", endpoint=name, handler=owner)
             await self._denials.record(current_principal(), denied)
             raise
+
+
+def _not_found(name: str) -> NotFoundError:
+    return NotFoundError(
+        f"there is no endpoint {name}",
+        reason="ENDPOINT_NOT_FOUND",
+        fix="Its owner may have to put your namespace on its allow list.",
+    )
 
 
 def _visible_endpoints(

@@ -19,6 +19,7 @@ from isthmus.gateway.core.audit_record import (
     CircuitOpened,
     CursorChanged,
     EndpointChanged,
+    EndpointRecordPublished,
     EventPublished,
     HandlerStarted,
     Happening,
@@ -234,6 +235,16 @@ def _keyset_published(event: AuditEvent, happening: KeysetPublished) -> None:
     message.root_fingerprint = happening.root_fingerprint
 
 
+def _endpoint_record_published(event: AuditEvent, happening: EndpointRecordPublished) -> None:
+    message = event.endpoint_record_published
+    message.endpoint = happening.endpoint
+    message.namespace = happening.namespace
+    message.version = happening.version
+    message.record_hash = happening.record_hash
+    message.task_queue = happening.task_queue
+    message.required_recipients.extend(happening.required_recipients)
+
+
 def _messages_rewrapped(event: AuditEvent, happening: MessagesRewrapped) -> None:
     message = event.messages_rewrapped
     message.namespace = happening.namespace
@@ -276,6 +287,7 @@ _FILL: Mapping[type[Happening], Callable[[AuditEvent, Any], None]] = {
     CursorChanged: _cursor_changed,
     EventPublished: _event_published,
     KeysetPublished: _keyset_published,
+    EndpointRecordPublished: _endpoint_record_published,
     MessagesRewrapped: _messages_rewrapped,
     AuthenticationFailed: _authentication_failed,
     StoreRestored: _store_restored,

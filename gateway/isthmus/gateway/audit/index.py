@@ -11,6 +11,7 @@ from isthmus.gateway.core.audit_record import (
     CircuitOpened,
     CursorChanged,
     EndpointChanged,
+    EndpointRecordPublished,
     EventPublished,
     HandlerStarted,
     KeysetPublished,
@@ -49,6 +50,7 @@ TYPES = {
     CursorChanged: "cursor_changed",
     EventPublished: "event_published",
     KeysetPublished: "keyset_published",
+    EndpointRecordPublished: "endpoint_record_published",
     MessagesRewrapped: "messages_rewrapped",
     AuthenticationFailed: "authentication_failed",
     StoreRestored: "store_restored",
@@ -119,7 +121,7 @@ def index_audit_record(record: AuditRecord) -> AuditIndex:
                 actor=actor,
                 endpoint=happening.endpoint,
             )
-        case OperationsExpired():
+        case OperationsExpired() | EndpointRecordPublished():
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor, endpoint=happening.endpoint)
         case NamespaceCreated() | KeysetPublished() | MessagesRewrapped() | StoreRestored() | CursorChanged():
             return AuditIndex(type=kind, caller=happening.namespace, actor=actor)

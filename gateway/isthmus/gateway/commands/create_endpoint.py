@@ -2,12 +2,13 @@
 
 from datetime import datetime
 
-from isthmus.endpoints.endpoint import Endpoint
+from isthmus.endpoints.endpoint import Endpoint, RecordTerms
 from isthmus.endpoints.settings import EndpointSettings
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, EndpointChanged
-from isthmus.gateway.core.errors import AlreadyExistsError, InvalidRequestError
+from isthmus.gateway.core.errors import AlreadyExistsError, InvalidRequestError, PreconditionError
 from isthmus.gateway.core.identity import IDENTITY_LIFE
 from isthmus.gateway.ports import RegistryChanged, UnitOfWork
+from isthmus.wire.endpoint_record import EndpointRecord
 from isthmus.wire.names import EndpointName, NamespaceName
 
 NAME_RESERVED = IDENTITY_LIFE
@@ -31,6 +32,7 @@ def create_endpoint(
     Raises:
         InvalidRequestError: a setting does not make sense.
         AlreadyExistsError: the name is taken.
+        PreconditionError: what the namespace signed about an endpoint of this name names another task queue.
     """
     check_settings(settings)
     existing = uow.endpoint(name)
@@ -41,6 +43,7 @@ def create_endpoint(
             reason="ENDPOINT_EXISTS",
             fix="Update the endpoint instead." if own else "Choose another name.",
         )
+    terms = recorded_terms(uow, name, actor.namespace, task_queue=settings.task_queue)
     endpoint = Endpoint(
         name=name,
         namespace=NamespaceName(actor.namespace),
@@ -56,12 +59,46 @@ def create_endpoint(
         retention=settings.retention,
         circuit=settings.circuit,
         versions=settings.versions,
+        record=terms,
         etag=etag,
         created_at=now,
         updated_at=now,
     )
     put_endpoint(uow, endpoint, change="created", actor=actor, now=now)
     return endpoint
+
+
+def recorded_terms(uow: UnitOfWork, name: str, namespace: str, *, task_queue: str) -> RecordTerms | None:
+    """Return what a namespace signed about an endpoint that it gets, or gets back; None: nothing.
+
+    Whoever saw the record believes nothing else, so it holds on.
+
+    Raises:
+        PreconditionError: it names another task queue.
+    """
+    stored = uow.endpoint_record(name, namespace)
+    if stored is None:
+        return None
+    record = EndpointRecord.decode(stored.record)
+    check_recorded_queue(record.endpoint, record.task_queue, task_queue)
+    return terms_of(record)
+
+
+def check_recorded_queue(name: str, recorded: str, task_queue: str) -> None:
+    """Refuse a task queue that is not the one of the record. Raises PreconditionError."""
+    if recorded != task_queue:
+        raise PreconditionError(
+            f"the signed record of {name} names the task queue {recorded}, not {task_queue}",
+            reason="ENDPOINT_RECORD",
+            fix=f"sign another one: isthmus endpoint publish {name} --task-queue {task_queue}",
+        )
+
+
+def terms_of(record: EndpointRecord) -> RecordTerms:
+    """Return what a record demands of requests."""
+    return RecordTerms(
+        version=record.version, recipients=record.request_recipients, contract_hash=record.contract_hash
+    )
 
 
 def _is_free(existing: Endpoint, namespace: str, now: datetime) -> bool:

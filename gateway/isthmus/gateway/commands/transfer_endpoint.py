@@ -9,7 +9,7 @@ from datetime import datetime
 
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.endpoints.settings import settings_of
-from isthmus.gateway.commands.create_endpoint import check_settings, put_endpoint
+from isthmus.gateway.commands.create_endpoint import check_settings, put_endpoint, recorded_terms
 from isthmus.gateway.commands.delete_endpoint import in_use
 from isthmus.gateway.commands.update_endpoint import administered_endpoint, check_etag, visible_endpoint
 from isthmus.gateway.core.audit_record import Actor
@@ -68,7 +68,8 @@ def accept_endpoint(
 
     Raises:
         NotFoundError: there is no such endpoint that the actor may know of.
-        PreconditionError: it is not offered to the actor's namespace, or it has open operations.
+        PreconditionError: it is not offered to the actor's namespace, it has open operations, or the actor's
+            namespace owned it before and signed that it is served on another task queue.
         ConflictError: somebody else changed it since.
         InvalidRequestError: the task queue has no valid name.
     """
@@ -84,10 +85,13 @@ def accept_endpoint(
     opened = uow.count_open_operations(name)
     if opened:
         raise in_use(name, opened)
+    # What the owner before signed says nothing of this one.
+    terms = recorded_terms(uow, name, actor.namespace, task_queue=task_queue)
     accepted = replace(
         existing,
         namespace=NamespaceName(actor.namespace),
         task_queue=task_queue,
+        record=terms,
         etag=etag,
         updated_at=now,
         draining_since=None,

@@ -7,7 +7,7 @@ from datetime import datetime
 from isthmus.endpoints.endpoint import Endpoint
 from isthmus.endpoints.settings import EndpointSettings, settings_of
 from isthmus.endpoints.visibility import is_visible
-from isthmus.gateway.commands.create_endpoint import check_settings, put_endpoint
+from isthmus.gateway.commands.create_endpoint import check_recorded_queue, check_settings, put_endpoint
 from isthmus.gateway.core.audit_record import Actor
 from isthmus.gateway.core.errors import AccessDeniedError, ConflictError, NotFoundError
 from isthmus.gateway.ports import UnitOfWork
@@ -33,6 +33,7 @@ def update_endpoint(
         AccessDeniedError: the actor does not own it.
         ConflictError: somebody else changed it since.
         InvalidRequestError: a setting does not make sense.
+        PreconditionError: the owner signed that it is served on another task queue.
     """
     existing = administered_endpoint(
         uow, name=name, expected_etag=expected_etag, actor=actor, authorizer=authorizer
@@ -42,6 +43,8 @@ def update_endpoint(
         **{field: getattr(settings, field) for field in changed},
     )
     check_settings(merged)
+    if existing.record is not None:
+        check_recorded_queue(existing.name, existing.task_queue, merged.task_queue)
     endpoint = replace(
         existing,
         **{field.name: getattr(merged, field.name) for field in fields(merged)},

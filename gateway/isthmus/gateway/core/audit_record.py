@@ -214,6 +214,17 @@ class KeysetPublished(Value):
     root_fingerprint: bytes
 
 
+class EndpointRecordPublished(Value):
+    """The owner of an endpoint published what it signed about it."""
+
+    endpoint: str
+    namespace: str
+    version: int
+    record_hash: bytes
+    task_queue: str
+    required_recipients: tuple[str, ...]
+
+
 class MessagesRewrapped(Value):
     """A namespace moved messages that are kept for it to another of its keys."""
 
@@ -260,6 +271,7 @@ Happening = (
     | CursorChanged
     | EventPublished
     | KeysetPublished
+    | EndpointRecordPublished
     | MessagesRewrapped
     | AuthenticationFailed
     | StoreRestored

@@ -19,6 +19,7 @@ from isthmus.gateway.ports.values import (
     Namespace,
     QueueKey,
     SealedPage,
+    StoredEndpointRecord,
     StoredKeyset,
     WorkerSession,
 )
@@ -187,6 +188,10 @@ class Reader(KeyHolderReader, Protocol):
 
     def keyset(self, namespace: str) -> StoredKeyset | None:
         """Return the newest keyset of a namespace."""
+        ...
+
+    def endpoint_records(self, endpoint: str, namespace: str, limit: int) -> Sequence[StoredEndpointRecord]:
+        """Return the records that a namespace signed about an endpoint, the newest first."""
         ...
 
     def sealed_messages(self, namespace: str, after: str, most: int) -> SealedPage:

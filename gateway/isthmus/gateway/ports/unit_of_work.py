@@ -16,6 +16,7 @@ from isthmus.gateway.ports.values import (
     EnvelopeSlot,
     Namespace,
     QueueKey,
+    StoredEndpointRecord,
     StoredKeyset,
     Task,
     TaskKind,
@@ -226,6 +227,18 @@ class RegistryUnit(Protocol):
 
         Raises:
             PreconditionError: its version is lower than that of the newest.
+        """
+        ...
+
+    def endpoint_record(self, endpoint: str, namespace: str) -> StoredEndpointRecord | None:
+        """Return the newest record that a namespace signed about an endpoint, also when it lost it since."""
+        ...
+
+    def put_endpoint_record(self, record: StoredEndpointRecord) -> None:
+        """Add a record; older versions are kept. The endpoint is written in the same unit of work.
+
+        Raises:
+            PreconditionError: its version is not higher than that of the newest.
         """
         ...
 

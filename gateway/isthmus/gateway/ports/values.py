@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.core.value import Value
-from isthmus.wire.names import NamespaceName, OperationId
+from isthmus.wire.names import EndpointName, NamespaceName, OperationId
 
 
 class EnvelopeSlot(Enum):
@@ -120,4 +120,18 @@ class StoredKeyset(Value):
     """The serialized keyset itself."""
     message: bytes
     """All of it as relayed: a serialized ``isthmus.v1.SignedKeyset``."""
+    published_at: datetime
+
+
+class StoredEndpointRecord(Value):
+    """What the owner of an endpoint signed about it; the gateway checked it."""
+
+    endpoint: EndpointName
+    namespace: NamespaceName
+    """The owner that signed."""
+    version: int
+    record: bytes
+    """The serialized record itself."""
+    message: bytes
+    """With its signature, as relayed: a serialized ``isthmus.v1.SignedStatement``."""
     published_at: datetime

@@ -6,7 +6,14 @@ from isthmus.endpoints.endpoint import Endpoint
 from isthmus.gateway.core.circuit import Circuit, Line
 from isthmus.gateway.core.feed import Cursor, PublishedEvent
 from isthmus.gateway.core.identity import Identity
-from isthmus.gateway.ports import KeyHolder, Namespace, StoredKeyset, Task, WorkerSession
+from isthmus.gateway.ports import (
+    KeyHolder,
+    Namespace,
+    StoredEndpointRecord,
+    StoredKeyset,
+    Task,
+    WorkerSession,
+)
 from isthmus.gateway.store.audit_events import PendingEvent
 from isthmus.gateway.store.key_holders import HolderName
 from isthmus.gateway.store.operations import Ident, StoredOperation
@@ -99,6 +106,7 @@ class Changes:
         "audit",
         "circuits",
         "cursors",
+        "endpoint_records",
         "endpoints",
         "envelopes",
         "events",
@@ -133,6 +141,7 @@ class Changes:
         self.key_holders: dict[HolderName, KeyHolder | None] = {}
         self.namespaces: dict[str, Namespace] = {}
         self.endpoints: dict[str, Endpoint] = {}
+        self.endpoint_records: list[StoredEndpointRecord] = []
         self.keysets: dict[tuple[str, int], StoredKeyset] = {}
         self.newest_keysets: dict[str, StoredKeyset] = {}
         self.audit: list[PendingEvent] = []
@@ -140,7 +149,7 @@ class Changes:
     @property
     def is_registry_changed(self) -> bool:
         """Whether a namespace, an endpoint or a keyset is among them."""
-        return bool(self.namespaces or self.endpoints or self.keysets)
+        return bool(self.namespaces or self.endpoints or self.keysets or self.endpoint_records)
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
@@ -185,5 +194,6 @@ class Changes:
         if later.is_registry_changed:
             self.namespaces.update(later.namespaces)
             self.endpoints.update(later.endpoints)
+            self.endpoint_records += later.endpoint_records
             self.keysets.update(later.keysets)
             self.newest_keysets.update(later.newest_keysets)

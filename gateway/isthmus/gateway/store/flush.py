@@ -143,6 +143,9 @@ def _write_registry(connection: Connection, changes: Changes) -> None:
     registry.INSERT_NAMESPACE.run(connection, [*map(registry.namespace_row, changes.namespaces.values())])
     registry.PUT_ENDPOINT.run(connection, [*map(registry.endpoint_row, changes.endpoints.values())])
     registry.PUT_KEYSET.run(connection, [*map(registry.keyset_row, changes.keysets.values())])
+    registry.PUT_ENDPOINT_RECORD.run(
+        connection, [*map(registry.endpoint_record_row, changes.endpoint_records)]
+    )
 
 
 def _find_operation(

@@ -7,17 +7,14 @@ from datetime import datetime
 
 from isthmus.gateway.ports.key_holders import KeyHolder
 from isthmus.gateway.store import key_holders
-from isthmus.gateway.store.group import Buffer
 from isthmus.gateway.store.moments import to_microseconds
+from isthmus.gateway.store.unit_part import BufferedPart
 
 
-class BufferedKeyHolders:
+class BufferedKeyHolders(BufferedPart):
     """The part of a unit of work that is about key holders."""
 
-    __slots__ = ("_buffer",)
-
-    def __init__(self, buffer: Buffer) -> None:
-        self._buffer = buffer
+    __slots__ = ()
 
     def has_key_holder(self, namespace: str, holder_id: bytes) -> bool:
         """Whether a holder is there."""

@@ -20,6 +20,7 @@ from isthmus.gateway.ports import (
     QueueKey,
     SealedPage,
     StoredAuditEvent,
+    StoredEndpointRecord,
     StoredKeyset,
     WaitingGroup,
     WorkerSession,
@@ -204,6 +205,11 @@ class SnapshotReader:
         """Return the newest keyset of a namespace: that of the highest version."""
         row = self._one(registry.SELECT_KEYSET, (namespace, 1))
         return None if row is None else registry.keyset_from_row(row)
+
+    def endpoint_records(self, endpoint: str, namespace: str, limit: int) -> Sequence[StoredEndpointRecord]:
+        """Return the records that a namespace signed about an endpoint, the newest first."""
+        rows = self._all(registry.SELECT_ENDPOINT_RECORDS, (endpoint, namespace, limit))
+        return [registry.endpoint_record_from_row(row) for row in rows]
 
     def sealed_messages(self, namespace: str, after: str, most: int) -> SealedPage:
         """Return the beginnings of what belongs to so many operations and events of a namespace."""

@@ -5,9 +5,16 @@ from datetime import timedelta
 
 from sqlalchemy import bindparam, func, literal_column, select
 
-from isthmus.endpoints.endpoint import AllowRule, CircuitSettings, Endpoint, FairWeight, RetrySettings
+from isthmus.endpoints.endpoint import (
+    AllowRule,
+    CircuitSettings,
+    Endpoint,
+    FairWeight,
+    RecordTerms,
+    RetrySettings,
+)
 from isthmus.endpoints.versions import VersionSettings, VersionShare
-from isthmus.gateway.ports import Namespace, StoredKeyset
+from isthmus.gateway.ports import Namespace, StoredEndpointRecord, StoredKeyset
 from isthmus.gateway.store.moments import (
     duration_to_microseconds,
     from_microseconds,
@@ -15,7 +22,15 @@ from isthmus.gateway.store.moments import (
     optional_to_microseconds,
     to_microseconds,
 )
-from isthmus.gateway.store.schema import endpoints, is_current, is_draining, is_routed, keysets, namespaces
+from isthmus.gateway.store.schema import (
+    endpoint_records,
+    endpoints,
+    is_current,
+    is_draining,
+    is_routed,
+    keysets,
+    namespaces,
+)
 from isthmus.gateway.store.statements import FROM_THE_FIRST, Row, compile_query, insert_many
 from isthmus.wire.names import EndpointName, NamespaceName
 
@@ -87,6 +102,23 @@ SELECT_KEYSET = compile_query(
 )
 
 
+PUT_ENDPOINT_RECORD = insert_many(endpoint_records, replace_by=("endpoint", "namespace", "version"))
+# The newest first.
+SELECT_ENDPOINT_RECORDS = compile_query(
+    select(endpoint_records)
+    .where(
+        endpoint_records.c.endpoint == bindparam("endpoint"),
+        endpoint_records.c.namespace == bindparam("namespace"),
+    )
+    .order_by(endpoint_records.c.version.desc())
+    .limit(bindparam("most"))
+    .offset(FROM_THE_FIRST),
+    "endpoint",
+    "namespace",
+    "most",
+)
+
+
 def namespace_row(namespace: Namespace) -> Row:
     """Return the row of a namespace, in the order of the columns."""
     return namespace.name, namespace.description, to_microseconds(namespace.created_at)
@@ -129,6 +161,7 @@ def endpoint_row(endpoint: Endpoint) -> Row:
         endpoint.circuit.failures,
         duration_to_microseconds(endpoint.circuit.open_for),
         _versions_text(endpoint.versions),
+        _terms_text(endpoint.record),
     )
 
 
@@ -159,6 +192,7 @@ def endpoint_from_row(row: Row) -> Endpoint:
         circuit_failures,
         circuit_open_for,
         versions,
+        record,
     ) = row
     return Endpoint(
         name=EndpointName(name),
@@ -192,6 +226,7 @@ def endpoint_from_row(row: Row) -> Endpoint:
         offered_to=NamespaceName(offered_to) if offered_to else None,
         circuit=CircuitSettings(failures=circuit_failures, open_for=timedelta(microseconds=circuit_open_for)),
         versions=_versions(versions),
+        record=_terms(record),
     )
 
 
@@ -208,6 +243,53 @@ def _versions(text: str) -> VersionSettings:
     said = json.loads(text)
     ramp = tuple(VersionShare(version=version, percent=percent) for version, percent in said["ramp"])
     return VersionSettings(ramp=ramp, pin=said["pin"])
+
+
+def _terms_text(terms: RecordTerms | None) -> str:
+    if terms is None:
+        return ""
+    said = {
+        "version": terms.version,
+        "recipients": terms.recipients,
+        "contract_hash": terms.contract_hash.hex(),
+    }
+    return json.dumps(said, separators=(",", ":"))
+
+
+def _terms(text: str) -> RecordTerms | None:
+    if not text:
+        return None
+    said = json.loads(text)
+    return RecordTerms(
+        version=said["version"],
+        recipients=tuple(said["recipients"]),
+        contract_hash=bytes.fromhex(said["contract_hash"]),
+    )
+
+
+def endpoint_record_row(record: StoredEndpointRecord) -> Row:
+    """Return the row of a record, in the order of the columns."""
+    return (
+        record.endpoint,
+        record.namespace,
+        record.version,
+        record.record,
+        record.message,
+        to_microseconds(record.published_at),
+    )
+
+
+def endpoint_record_from_row(row: Row) -> StoredEndpointRecord:
+    """Return the record of a row of all columns."""
+    endpoint, namespace, version, record, message, published_at = row
+    return StoredEndpointRecord(
+        endpoint=EndpointName(endpoint),
+        namespace=NamespaceName(namespace),
+        version=version,
+        record=record,
+        message=message,
+        published_at=from_microseconds(published_at),
+    )
 
 
 def keyset_row(keyset: StoredKeyset) -> Row:

@@ -228,6 +228,9 @@ endpoints = Table(
     Column("circuit_open_for", Number, nullable=False, server_default="30000000"),
     # JSON: {"ramp": [[version, percent]], "pin": bool}; empty when versions do not matter.
     Column("versions", Text, nullable=False, server_default=""),
+    # JSON: {"version": number, "recipients": [namespace], "contract_hash": hexadecimal}; empty when its owner
+    # signed nothing about it.
+    Column("record", Text, nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
 is_routed = endpoints.c.versions != _EMPTY
@@ -319,6 +322,19 @@ key_holders = Table(
 )
 Index("key_holders_by_namespace", key_holders.c.namespace, key_holders.c.holder_id)
 Index("key_holders_by_end", key_holders.c.alive_until)
+
+# What owners signed about their endpoints: every version of every owner.
+endpoint_records = Table(
+    "endpoint_records",
+    metadata,
+    Column("endpoint", Text, primary_key=True),
+    Column("namespace", Text, primary_key=True),
+    Column("version", Number, primary_key=True, autoincrement=False),
+    Column("record", LargeBinary, nullable=False),
+    # With its signature: a serialized isthmus.v1.SignedStatement.
+    Column("message", LargeBinary, nullable=False),
+    Column("published_at", Number, nullable=False),
+)
 
 audit_events = Table(
     "audit_events",

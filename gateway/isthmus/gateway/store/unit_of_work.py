@@ -28,6 +28,7 @@ from isthmus.gateway.ports import (
     WorkerSession,
 )
 from isthmus.gateway.store import audit_events, circuits, feed, operations, registry, retention, tasks
+from isthmus.gateway.store.endpoint_records import EndpointRecords
 from isthmus.gateway.store.key_holder_unit import BufferedKeyHolders
 from isthmus.gateway.store.moments import to_microseconds
 from isthmus.gateway.store.operations import MOST_COUNTED, StoredOperation
@@ -48,7 +49,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class BufferedUnitOfWork(BufferedKeyHolders):
+class BufferedUnitOfWork(BufferedKeyHolders, EndpointRecords):
     """``ports.UnitOfWork`` over a buffer. It is of no use after its command returned."""
 
     __slots__ = ()

@@ -36,6 +36,7 @@ class AuditEvent(google.protobuf.message.Message):
     ENDPOINT_CHANGED_FIELD_NUMBER: builtins.int
     KEYSET_PUBLISHED_FIELD_NUMBER: builtins.int
     MESSAGES_REWRAPPED_FIELD_NUMBER: builtins.int
+    ENDPOINT_RECORD_PUBLISHED_FIELD_NUMBER: builtins.int
     AUTHENTICATION_FAILED_FIELD_NUMBER: builtins.int
     OPERATION_REDRIVEN_FIELD_NUMBER: builtins.int
     OPERATIONS_EXPIRED_FIELD_NUMBER: builtins.int
@@ -100,6 +101,10 @@ class AuditEvent(google.protobuf.message.Message):
         """A namespace moved messages that are kept for it from one of its keys to another."""
 
     @property
+    def endpoint_record_published(self) -> global___EndpointRecordPublished:
+        """The owner of an endpoint published what it signed about it."""
+
+    @property
     def authentication_failed(self) -> global___AuthenticationFailed:
         """Credentials were refused, in aggregate."""
 
@@ -153,6 +158,7 @@ class AuditEvent(google.protobuf.message.Message):
         endpoint_changed: global___EndpointChanged | None = ...,
         keyset_published: global___KeysetPublished | None = ...,
         messages_rewrapped: global___MessagesRewrapped | None = ...,
+        endpoint_record_published: global___EndpointRecordPublished | None = ...,
         authentication_failed: global___AuthenticationFailed | None = ...,
         operation_redriven: global___OperationRedriven | None = ...,
         operations_expired: global___OperationsExpired | None = ...,
@@ -163,9 +169,9 @@ class AuditEvent(google.protobuf.message.Message):
         signal_received: global___SignalReceived | None = ...,
         event_published: global___EventPublished | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "event_published", b"event_published", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "messages_rewrapped", b"messages_rewrapped", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "event", b"event", "event_published", b"event_published", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "messages_rewrapped", b"messages_rewrapped", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "messages_rewrapped", "authentication_failed", "operation_redriven", "operations_expired", "store_restored", "circuit_opened", "circuit_closed", "cursor_changed", "signal_received", "event_published"] | None: ...
+    def HasField(self, field_name: typing.Literal["attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "endpoint_record_published", b"endpoint_record_published", "event", b"event", "event_published", b"event_published", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "messages_rewrapped", b"messages_rewrapped", "namespace_created", b"namespace_created", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["actor", b"actor", "actor_namespace", b"actor_namespace", "attempt_ended", b"attempt_ended", "authentication_failed", b"authentication_failed", "cancel_requested", b"cancel_requested", "circuit_closed", b"circuit_closed", "circuit_opened", b"circuit_opened", "cursor_changed", b"cursor_changed", "endpoint_changed", b"endpoint_changed", "endpoint_record_published", b"endpoint_record_published", "event", b"event", "event_published", b"event_published", "handler_started", b"handler_started", "keyset_published", b"keyset_published", "late_outcome_refused", b"late_outcome_refused", "messages_rewrapped", b"messages_rewrapped", "namespace_created", b"namespace_created", "occurred_at_ms", b"occurred_at_ms", "operation_ended", b"operation_ended", "operation_redriven", b"operation_redriven", "operation_started", b"operation_started", "operations_expired", b"operations_expired", "request_denied", b"request_denied", "signal_received", b"signal_received", "store_restored", b"store_restored", "task_dispatched", b"task_dispatched"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["operation_started", "request_denied", "task_dispatched", "attempt_ended", "handler_started", "cancel_requested", "operation_ended", "late_outcome_refused", "namespace_created", "endpoint_changed", "keyset_published", "messages_rewrapped", "endpoint_record_published", "authentication_failed", "operation_redriven", "operations_expired", "store_restored", "circuit_opened", "circuit_closed", "cursor_changed", "signal_received", "event_published"] | None: ...
 
 global___AuditEvent = AuditEvent
 
@@ -905,3 +911,43 @@ class EventPublished(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["digest", b"digest", "endpoint", b"endpoint", "event_bytes", b"event_bytes", "event_id", b"event_id", "name", b"name", "publisher_namespace", b"publisher_namespace", "reader_namespace", b"reader_namespace", "rule", b"rule"]) -> None: ...
 
 global___EventPublished = EventPublished
+
+@typing.final
+class EndpointRecordPublished(google.protobuf.message.Message):
+    """The owner of an endpoint published what it signed about it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    RECORD_HASH_FIELD_NUMBER: builtins.int
+    TASK_QUEUE_FIELD_NUMBER: builtins.int
+    REQUIRED_RECIPIENTS_FIELD_NUMBER: builtins.int
+    endpoint: builtins.str
+    """The endpoint."""
+    namespace: builtins.str
+    """Its owner."""
+    version: builtins.int
+    """Version of the record."""
+    record_hash: builtins.bytes
+    """SHA-256 of the serialized record."""
+    task_queue: builtins.str
+    """The task queue that it names."""
+    @property
+    def required_recipients(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Namespaces that everything between caller and handler is sealed to as well."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: builtins.str = ...,
+        namespace: builtins.str = ...,
+        version: builtins.int = ...,
+        record_hash: builtins.bytes = ...,
+        task_queue: builtins.str = ...,
+        required_recipients: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint", "namespace", b"namespace", "record_hash", b"record_hash", "required_recipients", b"required_recipients", "task_queue", b"task_queue", "version", b"version"]) -> None: ...
+
+global___EndpointRecordPublished = EndpointRecordPublished

@@ -11,6 +11,8 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import isthmus.v1.endpoint_record_pb2
+import isthmus.v1.key_service_pb2
 import isthmus.v1.operation_pb2
 import sys
 import typing
@@ -814,3 +816,88 @@ class KeepEndpointResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> None: ...
 
 global___KeepEndpointResponse = KeepEndpointResponse
+
+@typing.final
+class PublishEndpointRecordRequest(google.protobuf.message.Message):
+    """Publishes a record."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: builtins.int
+    @property
+    def record(self) -> isthmus.v1.key_service_pb2.SignedStatement:
+        """The record. It must follow the newest one that is here."""
+
+    def __init__(
+        self,
+        *,
+        record: isthmus.v1.key_service_pb2.SignedStatement | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["record", b"record"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["record", b"record"]) -> None: ...
+
+global___PublishEndpointRecordRequest = PublishEndpointRecordRequest
+
+@typing.final
+class PublishEndpointRecordResponse(google.protobuf.message.Message):
+    """Answers PublishEndpointRecord."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    @property
+    def endpoint(self) -> global___Endpoint:
+        """The endpoint as it is now."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: global___Endpoint | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> None: ...
+
+global___PublishEndpointRecordResponse = PublishEndpointRecordResponse
+
+@typing.final
+class GetEndpointRecordRequest(google.protobuf.message.Message):
+    """Asks for a record."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    INCLUDE_EARLIER_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Name of the endpoint."""
+    include_earlier: builtins.bool
+    """Whether the records before the newest are wanted, too."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        include_earlier: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["include_earlier", b"include_earlier", "name", b"name"]) -> None: ...
+
+global___GetEndpointRecordRequest = GetEndpointRecordRequest
+
+@typing.final
+class GetEndpointRecordResponse(google.protobuf.message.Message):
+    """Answers GetEndpointRecord."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: builtins.int
+    @property
+    def record(self) -> isthmus.v1.endpoint_record_pb2.SignedEndpointRecord:
+        """The newest record of the namespace that owns the endpoint; absent when it never published one."""
+
+    def __init__(
+        self,
+        *,
+        record: isthmus.v1.endpoint_record_pb2.SignedEndpointRecord | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["record", b"record"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["record", b"record"]) -> None: ...
+
+global___GetEndpointRecordResponse = GetEndpointRecordResponse

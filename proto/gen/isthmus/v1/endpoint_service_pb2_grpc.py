@@ -55,6 +55,16 @@ class EndpointServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.KeepEndpointRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.KeepEndpointResponse.FromString,
                 )
+        self.PublishEndpointRecord = channel.unary_unary(
+                '/isthmus.v1.EndpointService/PublishEndpointRecord',
+                request_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.PublishEndpointRecordRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.PublishEndpointRecordResponse.FromString,
+                )
+        self.GetEndpointRecord = channel.unary_unary(
+                '/isthmus.v1.EndpointService/GetEndpointRecord',
+                request_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.GetEndpointRecordRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.GetEndpointRecordResponse.FromString,
+                )
 
 
 class EndpointServiceServicer(object):
@@ -118,6 +128,20 @@ class EndpointServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PublishEndpointRecord(self, request, context):
+        """Publishes what the owner of an endpoint signed about it. The endpoint takes over the task queue that it names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEndpointRecord(self, request, context):
+        """Fetches what the owner of an endpoint signed about it; for its owner, its callers, and the recipients that it requires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EndpointServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -160,6 +184,16 @@ def add_EndpointServiceServicer_to_server(servicer, server):
                     servicer.KeepEndpoint,
                     request_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.KeepEndpointRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.KeepEndpointResponse.SerializeToString,
+            ),
+            'PublishEndpointRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishEndpointRecord,
+                    request_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.PublishEndpointRecordRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.PublishEndpointRecordResponse.SerializeToString,
+            ),
+            'GetEndpointRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEndpointRecord,
+                    request_deserializer=isthmus_dot_v1_dot_endpoint__service__pb2.GetEndpointRecordRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_endpoint__service__pb2.GetEndpointRecordResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -305,5 +339,39 @@ class EndpointService(object):
         return grpc.experimental.unary_unary(request, target, '/isthmus.v1.EndpointService/KeepEndpoint',
             isthmus_dot_v1_dot_endpoint__service__pb2.KeepEndpointRequest.SerializeToString,
             isthmus_dot_v1_dot_endpoint__service__pb2.KeepEndpointResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def PublishEndpointRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.EndpointService/PublishEndpointRecord',
+            isthmus_dot_v1_dot_endpoint__service__pb2.PublishEndpointRecordRequest.SerializeToString,
+            isthmus_dot_v1_dot_endpoint__service__pb2.PublishEndpointRecordResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetEndpointRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.EndpointService/GetEndpointRecord',
+            isthmus_dot_v1_dot_endpoint__service__pb2.GetEndpointRecordRequest.SerializeToString,
+            isthmus_dot_v1_dot_endpoint__service__pb2.GetEndpointRecordResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

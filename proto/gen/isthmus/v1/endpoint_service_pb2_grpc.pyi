@@ -71,6 +71,18 @@ class EndpointServiceStub:
     ]
     """Calls off the deletion of an endpoint that drains, or its offer. Idempotent."""
 
+    PublishEndpointRecord: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.endpoint_service_pb2.PublishEndpointRecordRequest,
+        isthmus.v1.endpoint_service_pb2.PublishEndpointRecordResponse,
+    ]
+    """Publishes what the owner of an endpoint signed about it. The endpoint takes over the task queue that it names."""
+
+    GetEndpointRecord: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.endpoint_service_pb2.GetEndpointRecordRequest,
+        isthmus.v1.endpoint_service_pb2.GetEndpointRecordResponse,
+    ]
+    """Fetches what the owner of an endpoint signed about it; for its owner, its callers, and the recipients that it requires."""
+
 class EndpointServiceAsyncStub:
     """Manages endpoints. Writing is for the owning namespace; reading is for owners and allowed callers."""
 
@@ -123,6 +135,18 @@ class EndpointServiceAsyncStub:
         isthmus.v1.endpoint_service_pb2.KeepEndpointResponse,
     ]
     """Calls off the deletion of an endpoint that drains, or its offer. Idempotent."""
+
+    PublishEndpointRecord: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.endpoint_service_pb2.PublishEndpointRecordRequest,
+        isthmus.v1.endpoint_service_pb2.PublishEndpointRecordResponse,
+    ]
+    """Publishes what the owner of an endpoint signed about it. The endpoint takes over the task queue that it names."""
+
+    GetEndpointRecord: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.endpoint_service_pb2.GetEndpointRecordRequest,
+        isthmus.v1.endpoint_service_pb2.GetEndpointRecordResponse,
+    ]
+    """Fetches what the owner of an endpoint signed about it; for its owner, its callers, and the recipients that it requires."""
 
 class EndpointServiceServicer(metaclass=abc.ABCMeta):
     """Manages endpoints. Writing is for the owning namespace; reading is for owners and allowed callers."""
@@ -192,5 +216,21 @@ class EndpointServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[isthmus.v1.endpoint_service_pb2.KeepEndpointResponse, collections.abc.Awaitable[isthmus.v1.endpoint_service_pb2.KeepEndpointResponse]]:
         """Calls off the deletion of an endpoint that drains, or its offer. Idempotent."""
+
+    @abc.abstractmethod
+    def PublishEndpointRecord(
+        self,
+        request: isthmus.v1.endpoint_service_pb2.PublishEndpointRecordRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.endpoint_service_pb2.PublishEndpointRecordResponse, collections.abc.Awaitable[isthmus.v1.endpoint_service_pb2.PublishEndpointRecordResponse]]:
+        """Publishes what the owner of an endpoint signed about it. The endpoint takes over the task queue that it names."""
+
+    @abc.abstractmethod
+    def GetEndpointRecord(
+        self,
+        request: isthmus.v1.endpoint_service_pb2.GetEndpointRecordRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.endpoint_service_pb2.GetEndpointRecordResponse, collections.abc.Awaitable[isthmus.v1.endpoint_service_pb2.GetEndpointRecordResponse]]:
+        """Fetches what the owner of an endpoint signed about it; for its owner, its callers, and the recipients that it requires."""
 
 def add_EndpointServiceServicer_to_server(servicer: EndpointServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

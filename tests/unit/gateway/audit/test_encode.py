@@ -20,6 +20,7 @@ from isthmus.gateway.core.audit_record import (
     CircuitOpened,
     CursorChanged,
     EndpointChanged,
+    EndpointRecordPublished,
     EventPublished,
     HandlerStarted,
     Happening,
@@ -119,6 +120,14 @@ HAPPENINGS: list[Happening] = [
     ),
     CursorChanged(namespace="data", cursor="nightly", change="created"),
     MessagesRewrapped(namespace="data", messages=7, key_id=b"k" * 16),
+    EndpointRecordPublished(
+        endpoint="invoices",
+        namespace="data",
+        version=2,
+        record_hash=b"e" * 32,
+        task_queue="billing",
+        required_recipients=("escrow",),
+    ),
     KeysetPublished(namespace="data", version=7, keyset_hash=b"h" * 32, root_fingerprint=b"r" * 32),
     AuthenticationFailed(reason="token_expired", source="10.0.0.1", count=5),
     StoreRestored(namespace="data", taken_at=AT, last_position=41),
@@ -225,6 +234,8 @@ def test_record_is_indexed_by_whom_it_concerns_when_it_is_stored(happening: Happ
             assert (index.caller, index.handler, index.endpoint) == ("billing", happening.other, "invoices")
         case OperationsExpired():
             assert (index.caller, index.handler, index.endpoint) == ("billing", "", "invoices")
+        case EndpointRecordPublished():
+            assert (index.caller, index.handler, index.endpoint) == ("data", "", "invoices")
         case CircuitOpened() | CircuitClosed():
             assert (index.caller, index.handler, index.endpoint) == ("data", "billing", "invoices")
             assert index.operation is None
