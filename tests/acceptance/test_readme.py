@@ -131,6 +131,19 @@ def test_keys_are_rotated_when_the_runbook_is_followed(
 
 @pytest.mark.acceptance
 @pytest.mark.slow
+def test_root_changes_hands_when_the_ceremony_is_held_as_written(
+    tmp_path: Path, environment: dict[str, str], gateway: subprocess.Popen[str]
+) -> None:
+    """That of a small company: two people, either of whom can sign from then on; the other team pins it."""
+    assert gateway.poll() is None
+    shown = run_page(blocks("docs/security.md"), tmp_path, environment)
+    assert "root version" in shown
+    assert "verified" in shown
+    assert not (tmp_path / ".isthmus-dev" / "app-team" / "keyring.json.root").exists()
+
+
+@pytest.mark.acceptance
+@pytest.mark.slow
 def test_getting_started_works_when_it_is_typed_as_it_stands(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
