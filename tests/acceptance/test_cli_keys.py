@@ -49,6 +49,9 @@ def test_key_is_destroyed_when_nothing_needs_it_any_more(isthmus: CommandLine) -
     in_use = isthmus("keys", "destroy", old["key_id"], profile="app-team")
     assert (in_use.code, "rotate" in in_use.err) == (2, True)
     assert isthmus("keys", "rotate", profile="app-team").code == 0
+    not_yet = isthmus("keys", "rotate", "--if-due", profile="app-team").json
+    assert not_yet["rotated"] is False
+    assert not_yet["due_at"] == isthmus("keys", "status", profile="app-team").json["rotation_due_at"]
     needed = isthmus("keys", "destroy", old["key_id"], profile="app-team")
     assert needed.code == 5
     assert "--lose 3" in needed.err

@@ -171,12 +171,19 @@ def rotate(  # noqa: PLR0917 - typer names them
             help="Do not wait for this one: identity, host or principal; repeatable.", metavar="NAME"
         ),
     ] = None,
+    if_due: Annotated[
+        bool,
+        typer.Option(
+            "--if-due", help="Only when the keys are as old as key_rotation_days of the profile says (30)."
+        ),
+    ] = False,
     signer: Signer = None,
     dry_run: DryRun = False,
 ) -> None:
     """Replace the signing key and the encryption key while traffic flows. Repeat it if it was interrupted.
 
-    The new keys are used when all processes of the namespace that live have them in their keyrings.
+    The new keys are used when all processes of the namespace that live have them in their keyrings. With
+    --if-due, for cron: does nothing before the time, and goes on with a rotation that was interrupted.
     """
     from isthmus.cli import key_forecast
     from isthmus.cli.connection import open_connection
@@ -185,12 +192,20 @@ def rotate(  # noqa: PLR0917 - typer names them
     from isthmus.cli.keyset_directory import publication_at
     from isthmus.cli.propagation import Propagation
     from isthmus.cli.reported_holders import GatewayKeyHolders
+    from isthmus.cli.rotation_schedule import days_of, note_beside, schedule_of
 
     output = invocation(ctx).output
     timeout_seconds = parse_duration(timeout).total_seconds()
+    days = days_of(invocation(ctx).load_profile())
     keyring = open_keyring(ctx)
     path = keyring_path(ctx)
-    note = path.with_name(f"{path.name}.rotation")
+    note = note_beside(path)
+    schedule = schedule_of(keyring.contents, note, days=days)
+    if if_due and not schedule.is_due(now_ms()):
+        output.document(
+            {"namespace": keyring.namespace, "rotated": False, "due_at": moment_of(schedule.due_at_ms)}
+        )
+        return
     with open_connection(ctx) as gateway:
         publication = publication_at(gateway, keyring, signer, dry_run=dry_run)
         if dry_run:
@@ -264,8 +279,9 @@ def status(ctx: typer.Context) -> None:
     from isthmus.cli.connection import open_connection
     from isthmus.cli.exit_code import ExitCode
     from isthmus.cli.kept_messages import GatewayMessages
-    from isthmus.cli.keyring_file import open_keyring
+    from isthmus.cli.keyring_file import keyring_path, open_keyring
     from isthmus.cli.keyset_directory import GatewayKeysets
+    from isthmus.cli.rotation_schedule import days_of, note_beside, schedule_of
     from isthmus.keys.needed import Need, needs
 
     output = invocation(ctx).output
@@ -282,7 +298,13 @@ def status(ctx: typer.Context) -> None:
         {"key_id": key_id.hex(), "kind": "encryption", "state": "unknown", "messages": need.messages}
         for key_id, need in needed.items()
     ]
-    about = _about_own(keyring, own)
+    schedule = schedule_of(
+        keyring.contents, note_beside(keyring_path(ctx)), days=days_of(invocation(ctx).load_profile())
+    )
+    about = _about_own(keyring, own) | {
+        "rotation_due_at": moment_of(schedule.due_at_ms),
+        "rotation_under_way": schedule.is_under_way,
+    }
     if output.is_json:
         output.json(about | {"keys": keys})
     else:

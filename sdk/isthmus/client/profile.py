@@ -51,7 +51,13 @@ _PATHS: Final = frozenset(
 )
 _FLAGS: Final = frozenset({"allow_insecure", "trust_on_first_use"})
 _NUMBERS: Final = frozenset(
-    {"blob_threshold_bytes", "blob_retention_days", "blob_max_bytes", "key_cache_seconds"}
+    {
+        "blob_threshold_bytes",
+        "blob_retention_days",
+        "blob_max_bytes",
+        "key_cache_seconds",
+        "key_rotation_days",
+    }
 )
 _PREFIXES: Final = "blob_prefixes"
 _SECRETS: Final = frozenset({"token", "passphrase", "openbao_token", "pkcs11_pin"})
@@ -79,6 +85,7 @@ class Profile:
     server_name: str | None = None
     allow_insecure: bool = False
     key_cache_seconds: int | None = None
+    key_rotation_days: int | None = None
     blob_store: str | None = None
     blob_threshold_bytes: int | None = None
     blob_prefixes: Prefixes | None = None
