@@ -11,9 +11,11 @@ from pathlib import Path
 
 import nexusrpc
 import nexusrpc.handler
+from tests.adversarial.cheating.hurry import KEY_CACHE_SECONDS
 from tests.adversarial.cheating.truth import Run, Truth
 
 from isthmus.client import Client
+from isthmus.client.profile import Profile
 from isthmus.gateway.authn.development import DevelopmentIssuer
 from isthmus.gateway.config.settings import GatewayConfig, IssuerSettings, ListenSettings
 from isthmus.gateway.server import Gateway
@@ -141,6 +143,7 @@ class Team:
         """Connect a process of its own. Raises what Client.connect raises."""
         return await Client.connect(
             address,
+            profile=Profile(key_cache_seconds=KEY_CACHE_SECONDS),
             keyring=FileKeyring(self.keyring_file, PASSPHRASE),
             trust=self.trust(),
             credentials=self.credentials,
