@@ -10,7 +10,7 @@ from isthmus.transport import session
 from isthmus.transport.backoff import Backoff
 from isthmus.worker import link, outbox
 
-KEY_CACHE_SECONDS = 1.0
+KEY_CACHE_SECONDS = 1
 """For so long a keyset is used without asking; one that lacks a key, a tenth of it."""
 
 
