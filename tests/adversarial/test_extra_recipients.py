@@ -12,9 +12,10 @@ from tests.adversarial.relay import V1
 
 from isthmus.client import Client
 from isthmus.client.engine import now_ms
-from isthmus.envelope.errors import EnvelopeRejectedError
+from isthmus.client.errors import UnverifiedAnswerError
 from isthmus.envelope.expected import Expected
 from isthmus.envelope.open import Opened, open_envelope
+from isthmus.envelope.seal import RecipientKey
 from isthmus.keys.errors import RecipientError
 from isthmus.keys.record_publication import sign_record
 from isthmus.v1 import endpoint_service_pb2 as pb
@@ -23,6 +24,7 @@ from isthmus.wire.endpoint_record import EndpointRecord, SignedEndpointRecord, s
 from isthmus.wire.envelope import parse_envelope
 from isthmus.wire.header import OUTCOMES, Direction
 from isthmus.wire.trust_statement import SignedStatement
+from isthmus.worker.envelopes import TaskEnvelopes
 
 ESCROW = "escrow-team"
 GET_RECORD = V1 + "EndpointService/GetEndpointRecord"
@@ -118,23 +120,20 @@ async def test_handler_does_not_run_when_recipients_are_not_those_that_were_sign
     assert world.handler.calls == []
 
 
-async def test_outcome_is_refused_when_it_leaves_the_escrow_out(world: Deceived) -> None:
-    """An answer is for whom the request was for: what is sealed to the caller alone does not count."""
+async def test_outcome_is_refused_when_it_leaves_the_escrow_out(
+    world: Deceived, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer is for whom the request was for: the caller takes none that is sealed to it alone."""
+
+    async def only_the_caller(_: TaskEnvelopes, caller: RecipientKey, *__: object, **___: object) -> object:
+        return (caller,)
+
+    monkeypatch.setattr(TaskEnvelopes, "_with_readers", only_the_caller)
     await world.serve(world.owner, world.handler)
-    assert await world.payments.execute_operation(Payments.double, 3) == 6
-    ((operation_id, (request, *_)),) = world.liar.requests.items()
-    ending = world.liar.endings[operation_id].attested
-    assert parse_envelope(ending).header.recipients == (CALLER, ESCROW)
-    with pytest.raises(EnvelopeRejectedError):
-        await opened_by_escrow(
-            world,
-            ending,
-            directions=OUTCOMES,
-            sender_namespace=OWNER,
-            recipient_namespace=CALLER,
-            recipients=(CALLER,),
-            request_digest=parse_envelope(request).digest,
-        )
+    with pytest.raises(UnverifiedAnswerError):
+        await world.payments.execute_operation(Payments.double, 3)
+    ((operation_id, _),) = world.liar.requests.items()
+    assert parse_envelope(world.liar.endings[operation_id].attested).header.recipients == (CALLER,)
 
 
 async def published(world: Deceived) -> bytes:
