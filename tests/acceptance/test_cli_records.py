@@ -50,3 +50,41 @@ def test_endpoint_is_signed_when_it_is_created_so(isthmus: CommandLine) -> None:
     assert made.code == 0, made.err
     assert made.json["required_recipients"] == ["data-team"]
     assert "trust add data-team --as-recipient" in made.err
+
+
+def test_escrow_checks_and_opens_what_it_reads_along(isthmus: CommandLine) -> None:
+    """What it can lose counts as needing its key; what it opens is what was sealed, byte by byte."""
+    made = isthmus(
+        *("endpoint", "create", "books", "--sign", "--required-recipient", "data-team", "--allow", OWNER),
+        profile=OWNER,
+    )
+    assert made.code == 0, made.err
+    call = ("call", "books", "Books", "close", "--set", "month=11", "--detach")
+    refused = isthmus(*call, profile=OWNER)
+    assert (refused.code, "--as-recipient" in refused.err) == (refused.code or 1, True)
+    consented = isthmus("trust", "add", "data-team", "--as-recipient", profile=OWNER)
+    assert consented.code == 0, consented.err
+    before = needing(isthmus)
+    called = isthmus(*call, profile=OWNER)
+    assert called.code == 0, called.err
+    unpinned = isthmus("escrow", "check", "--endpoint", "books")
+    assert (unpinned.code, unpinned.json["not_opened"]) == (1, 1)
+    fingerprint = isthmus("keys", "show", profile=OWNER).json["fingerprint"]
+    pinned = isthmus("trust", "add", OWNER, "--fingerprint", fingerprint, "--endpoint", "books")
+    assert pinned.code == 0, pinned.err
+    checked = isthmus("escrow", "check", "--endpoint", "books", "--all")
+    assert checked.code == 0, checked.err
+    assert (checked.json["opened"], checked.json["not_opened"]) == (1, 0)
+    (message,) = checked.json["messages"]
+    assert (message["direction"], message["from"]) == ("request", OWNER)
+    opened = isthmus("escrow", "open", message["place"])
+    assert (opened.code, opened.out) == (0, '{"month":11}')
+    assert needing(isthmus) == before + 1
+    assert isthmus("escrow", "open", message["place"], profile=OWNER).code == 0
+    assert isthmus("escrow", "open", "app-team/nowhere").code == 2
+
+
+def needing(isthmus: CommandLine) -> int:
+    """Return how many messages need the keys of data-team."""
+    keys = isthmus("keys", "status").json["keys"]
+    return sum(key.get("messages", 0) for key in keys)

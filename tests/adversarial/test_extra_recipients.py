@@ -13,11 +13,14 @@ from tests.adversarial.relay import V1
 from isthmus.client import Client
 from isthmus.client.engine import now_ms
 from isthmus.client.errors import UnverifiedAnswerError
+from isthmus.client.reading_along import message_of_others, messages_of_others
 from isthmus.envelope.expected import Expected
+from isthmus.envelope.key_material import EncryptionPublicKey
 from isthmus.envelope.open import Opened, open_envelope
 from isthmus.envelope.seal import RecipientKey
 from isthmus.keys.errors import RecipientError
 from isthmus.keys.record_publication import sign_record
+from isthmus.transport.errors import GatewayError, NotFoundError
 from isthmus.v1 import endpoint_service_pb2 as pb
 from isthmus.v1 import endpoint_service_pb2_grpc as pb_grpc
 from isthmus.wire.endpoint_record import EndpointRecord, SignedEndpointRecord, signed_record_message
@@ -134,6 +137,45 @@ async def test_outcome_is_refused_when_it_leaves_the_escrow_out(
         await world.payments.execute_operation(Payments.double, 3)
     ((operation_id, _),) = world.liar.requests.items()
     assert parse_envelope(world.liar.endings[operation_id].attested).header.recipients == (CALLER,)
+
+
+async def test_escrow_goes_through_what_it_can_open_when_it_checks(world: Deceived) -> None:
+    """Requests and answers of others, and nothing else; whoever is no recipient gets nothing."""
+    await world.serve(world.owner, world.handler)
+    assert await world.payments.execute_operation(Payments.double, 21) == 42
+    escrow = await world.honest.client(ESCROW)
+    found = [one async for one in messages_of_others(escrow)]
+    shown = {
+        one.header.direction: one.payload.data
+        for one in found
+        if one.header is not None and one.payload is not None
+    }
+    assert shown == {Direction.REQUEST: b"21", Direction.RESULT: b"42"}
+    assert len(found) == 2
+    assert [one async for one in messages_of_others(await world.honest.client(CALLER))] == []
+    assert await message_of_others(escrow, found[0].place) == found[0]
+    stranger = await world.honest.client("somebody-else")
+    with pytest.raises(NotFoundError):
+        await message_of_others(stranger, found[0].place)
+    with pytest.raises(GatewayError, match="a place is"):
+        await message_of_others(escrow, "nowhere")
+
+
+async def test_escrow_is_told_when_what_it_should_read_does_not_open(
+    world: Deceived, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the gateway nor caller and handler can see it."""
+    wrap = EncryptionPublicKey.wrap
+
+    def badly(key: EncryptionPublicKey, message_key: bytes, info: bytes) -> bytes:
+        return wrap(key, bytes(32) if ESCROW.encode() in info else message_key, info)
+
+    monkeypatch.setattr(EncryptionPublicKey, "wrap", badly)
+    await world.serve(world.owner, world.handler)
+    assert await world.payments.execute_operation(Payments.double, 21) == 42
+    escrow = await world.honest.client(ESCROW)
+    problems = [one.problem async for one in messages_of_others(escrow)]
+    assert problems == ["it does not open: body"] * 2
 
 
 async def published(world: Deceived) -> bytes:

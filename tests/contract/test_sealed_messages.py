@@ -5,7 +5,17 @@ from datetime import timedelta
 
 import pytest
 from msgspec import structs
-from tests.contract.samples import ACTOR, CALLER, HANDLER, NOW, key, operation, succeeded
+from tests.contract.samples import (
+    ACTOR,
+    CALLER,
+    ENDPOINT,
+    HANDLER,
+    NOW,
+    endpoint_record,
+    key,
+    operation,
+    succeeded,
+)
 from tests.integration.sealed_messages import ENCRYPTION_KEY_ID, request_header, sealed
 
 from isthmus.gateway.commands.rewrap_messages import Rewrap, rewrap_messages
@@ -16,10 +26,12 @@ from isthmus.gateway.ports import (
     MessagePlace,
     SealedHead,
     Store,
+    StoredEndpointRecord,
     UnitOfWork,
 )
+from isthmus.wire.endpoint_record import EndpointRecord
 from isthmus.wire.envelope import header_hash, parse_envelope, parse_head
-from isthmus.wire.names import NamespaceName, OperationId
+from isthmus.wire.names import EndpointName, NamespaceName, OperationId
 
 NEW_KEY = b"n" * 16
 WRAP = b"w" * 64
@@ -100,6 +112,57 @@ async def test_everything_is_found_when_all_pages_are_read(store: Store, most: i
     assert not await all_of(store, "stranger", most)
 
 
+def record(number: int, name: str, *readers: str) -> StoredEndpointRecord:
+    """Return what the handler signed about an endpoint."""
+    signed = EndpointRecord(
+        trust_domain="acme.example",
+        namespace=HANDLER,
+        endpoint=name,
+        version=number,
+        previous_hash=bytes(32) if number > 1 else b"",
+        issued_at_ms=1,
+        expires_at_ms=2,
+        task_queue="queue",
+        required_recipients=readers,
+    )
+    return structs.replace(endpoint_record(number, name=name), record=signed.encode())
+
+
+@pytest.mark.parametrize("most", [1, 2, 100])
+async def test_who_ever_read_along_finds_everything_when_all_pages_are_read(store: Store, most: int) -> None:
+    """At each endpoint whose owner signed so, whenever; what it called itself is there once."""
+    handled = NamespaceName("someone")
+
+    def put(unit: UnitOfWork) -> None:
+        keep(unit)
+        for made in (
+            record(1, ENDPOINT, "escrow-team"),
+            record(2, ENDPOINT),
+            record(1, "second", "another", CALLER, "escrow-team"),
+            record(1, "third", "escrow-team-2"),
+        ):
+            unit.put_endpoint_record(made)
+        for number, name in ((4, "second"), (5, "third"), (6, "second")):
+            at = operation(number, handler=handled, endpoint=EndpointName(name))
+            unit.insert_operation(at, message(handled))
+
+    await store.transact(put)
+    reads = await all_of(store, "escrow-team", most)
+    assert {(head.place.ident[-1], head.place.part) for head in reads} == {
+        (1, "request"),
+        (1, "outcome"),
+        (1, "context"),
+        (1, "signal"),
+        (2, "request"),
+        (3, "request"),
+        (4, "request"),
+        (6, "request"),
+    }
+    assert len(reads) == 8
+    called = [head.place.ident[-1] for head in await all_of(store, CALLER, most)]
+    assert sorted(called) == [1, 1, 1, 1, 2, 3, 4, 5, 6]
+
+
 async def test_head_has_header_and_wraps_when_the_body_is_long(store: Store) -> None:
     """The body is not read."""
     long = message(HANDLER, b"x" * 500_000)
@@ -111,7 +174,7 @@ async def test_head_has_header_and_wraps_when_the_body_is_long(store: Store) -> 
     assert (wrap.namespace, wrap.key_id) == (HANDLER, ENCRYPTION_KEY_ID)
 
 
-@pytest.mark.parametrize("after", ["x", "o-", "oops"])
+@pytest.mark.parametrize("after", ["x", "o-", "oops", f"r{ENDPOINT}/x"])
 async def test_page_is_refused_when_no_page_ended_there(store: Store, after: str) -> None:
     """A token comes from outside."""
     with pytest.raises(ValueError, match=r"no page|invalid literal"):

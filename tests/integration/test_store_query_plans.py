@@ -19,6 +19,7 @@ from isthmus.gateway.store import (
     operations,
     registry,
     retention,
+    sealed_messages,
     tasks,
 )
 from isthmus.gateway.store.migrate import migrate
@@ -38,6 +39,7 @@ KEYED = {
         operation_tokens,
         circuits,
         feed,
+        sealed_messages,
     )
     for name, text in vars(module).items()
     if name.isupper() and isinstance(text, str) and text.startswith(("SELECT", "WITH"))
@@ -54,6 +56,8 @@ SLOW: dict[str, list[str]] = {
     backlog.SELECT_GROUPS: ["USE TEMP B-TREE FOR GROUP BY"],
     # All of a table that is empty while nothing is wrong.
     circuits.LIST: ["SCAN circuits"],
+    # A handful of versions for each endpoint about which something is signed.
+    sealed_messages.SELECT_RECORDS: ["SCAN endpoint_records"],
 }
 LISTINGS = [
     OperationFilter(),

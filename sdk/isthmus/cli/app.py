@@ -15,6 +15,7 @@ from isthmus.cli import (
     demo,
     dev,
     endpoint,
+    escrow,
     event,
     gateway,
     keys,
@@ -86,6 +87,7 @@ app.add_typer(endpoint.app, name="endpoint")
 app.add_typer(operation.app, name="operation")
 app.add_typer(completions.app, name="completions")
 app.add_typer(event.app, name="event")
+app.add_typer(escrow.app, name="escrow")
 app.add_typer(keys.app, name="keys")
 app.add_typer(root_commands.app, name="root")
 app.add_typer(trust.app, name="trust")

@@ -54,6 +54,7 @@ ACCESS: Mapping[str, Access] = {
     _V1 + "KeyService/ListKeyHolders": Access.MEMBER,
     _V1 + "KeyService/ReportKeys": Access.MEMBER,
     _V1 + "KeyService/ListSealedMessages": Access.MEMBER,
+    _V1 + "KeyService/GetSealedMessage": Access.MEMBER,
     _V1 + "KeyService/RewrapMessages": Access.MEMBER,
     _V1 + "NamespaceService/CreateNamespace": Access.PLATFORM,
     _V1 + "NamespaceService/GetNamespace": Access.AUTHENTICATED,

@@ -74,6 +74,12 @@ class KeyService(pb_grpc.KeyServiceServicer):
         """Show a page of what is sealed to the caller's namespace."""
         return await self._sealed.page(current_principal(), request)
 
+    async def GetSealedMessage(
+        self, request: pb.GetSealedMessageRequest, context: object
+    ) -> pb.GetSealedMessageResponse:
+        """Show one message that is sealed to the caller's namespace."""
+        return await self._sealed.get(current_principal(), request)
+
     async def RewrapMessages(
         self, request: pb.RewrapMessagesRequest, context: object
     ) -> pb.RewrapMessagesResponse:

@@ -6,8 +6,9 @@ from functools import partial
 from isthmus.gateway.api.paging import page_start, page_token
 from isthmus.gateway.api.registry_cache import RegistryCache
 from isthmus.gateway.authn.principal import Principal
+from isthmus.gateway.commands.kept_message import find_message
 from isthmus.gateway.commands.rewrap_messages import Rewrap, rewrap_messages
-from isthmus.gateway.core.errors import InvalidRequestError, PreconditionError
+from isthmus.gateway.core.errors import InvalidRequestError, NotFoundError, PreconditionError
 from isthmus.gateway.ports import Clock, EnvelopeSlot, MessagePlace, Reader, SealedPage, Store
 from isthmus.v1 import key_service_pb2 as pb
 from isthmus.wire.envelope import MAX_WRAP_BYTES, header_hash, parse_head
@@ -68,6 +69,21 @@ class SealedMessages:
                     )
         return response
 
+    async def get(
+        self, principal: Principal, request: pb.GetSealedMessageRequest
+    ) -> pb.GetSealedMessageResponse:
+        """Return a message of which the principal's namespace is a recipient.
+
+        Raises:
+            InvalidRequestError: that is no place.
+            NotFoundError: nothing is kept there any more, or nothing for this namespace.
+        """
+        place, namespace = _place(request.place), principal.namespace
+        kept = await self._store.read(partial(find_message, place=place, namespace=namespace))
+        if kept is None or namespace not in [wrap.namespace for wrap in parse_head(kept)[1]]:
+            raise NotFoundError("no message for this namespace is kept there", reason="MESSAGE_NOT_FOUND")
+        return pb.GetSealedMessageResponse(envelope=kept)
+
     async def rewrap(
         self, principal: Principal, request: pb.RewrapMessagesRequest
     ) -> pb.RewrapMessagesResponse:
@@ -96,21 +112,27 @@ def _text(place: MessagePlace) -> str:
     return f"{place.namespace}/{place.ident.hex()}/{place.part}/{place.number}"
 
 
-def _rewrap(message: pb.Rewrap) -> Rewrap:
-    found = _PLACE.fullmatch(message.place)
-    sizes = (
-        len(message.header_hash) == DIGEST_BYTES,
-        len(message.old_key_id) == len(message.new_key_id) == KEY_ID_BYTES,
-        0 < len(message.wrap) <= MAX_WRAP_BYTES,
-    )
-    if found is None or found[3] not in _PARTS or not all(sizes):
-        raise InvalidRequestError("a rewrap is not what ListSealedMessages said", reason="REWRAPS")
-    place = MessagePlace(
+def _place(text: str) -> MessagePlace:
+    found = _PLACE.fullmatch(text)
+    if found is None or found[3] not in _PARTS:
+        raise InvalidRequestError("a place is what ListSealedMessages said", reason="PLACE")
+    return MessagePlace(
         namespace=check_namespace(found[1]),
         ident=OperationId(bytes.fromhex(found[2])),
         part=found[3],
         number=int(found[4]),
     )
+
+
+def _rewrap(message: pb.Rewrap) -> Rewrap:
+    place = _place(message.place)
+    sizes = (
+        len(message.header_hash) == DIGEST_BYTES,
+        len(message.old_key_id) == len(message.new_key_id) == KEY_ID_BYTES,
+        0 < len(message.wrap) <= MAX_WRAP_BYTES,
+    )
+    if not all(sizes):
+        raise InvalidRequestError("a rewrap is not what ListSealedMessages said", reason="REWRAPS")
     return Rewrap(
         place=place,
         header_hash=message.header_hash,

@@ -5,13 +5,12 @@ from datetime import datetime
 
 from msgspec import structs
 
+from isthmus.gateway.commands.kept_message import SLOTS, find_message
 from isthmus.gateway.core.audit_record import Actor, AuditRecord, MessagesRewrapped
 from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.core.value import Value
-from isthmus.gateway.ports import EnvelopeSlot, MessagePlace, UnitOfWork
+from isthmus.gateway.ports import MessagePlace, UnitOfWork
 from isthmus.wire.envelope import SealedWrap, encode_envelope, header_hash, parse_envelope
-
-_SLOTS = {slot.value: slot for slot in EnvelopeSlot}
 
 
 class Rewrap(Value):
@@ -32,7 +31,7 @@ def rewrap_messages(uow: UnitOfWork, rewraps: Sequence[Rewrap], *, actor: Actor,
     """
     replaced: dict[bytes, int] = {}
     for rewrap in rewraps:
-        kept = _find(uow, rewrap.place, actor.namespace)
+        kept = find_message(uow, rewrap.place, actor.namespace)
         changed = None if kept is None else _rewrapped(kept, rewrap, actor.namespace)
         if changed is not None:
             _put(uow, rewrap.place, actor.namespace, changed)
@@ -56,22 +55,6 @@ def _rewrapped(kept: bytes, rewrap: Rewrap, namespace: str) -> bytes | None:
     return None
 
 
-def _find(uow: UnitOfWork, place: MessagePlace, namespace: str) -> bytes | None:
-    if place.part == MessagePlace.EVENT:
-        event = uow.published_event(namespace, place.namespace, place.ident)
-        return None if event is None else event.envelope
-    key = OperationKey(caller=place.namespace, operation_id=place.ident)
-    # Looked up first: whoever changes an operation holds it until the commit.
-    if uow.operation(key) is None:
-        return None
-    if place.part == MessagePlace.SIGNAL:
-        return uow.signal_envelope(key, place.number)
-    if place.part == MessagePlace.CONTEXT:
-        contexts = uow.contexts(key)
-        return contexts[place.number] if place.number < len(contexts) else None
-    return uow.envelope(key, _SLOTS[place.part])
-
-
 def _put(uow: UnitOfWork, place: MessagePlace, namespace: str, envelope: bytes) -> None:
     if place.part == MessagePlace.EVENT:
         event = uow.published_event(namespace, place.namespace, place.ident)
@@ -84,4 +67,4 @@ def _put(uow: UnitOfWork, place: MessagePlace, namespace: str, envelope: bytes) 
     elif place.part == MessagePlace.CONTEXT:
         uow.put_context(key, place.number, envelope)
     else:
-        uow.put_envelope(key, _SLOTS[place.part], envelope)
+        uow.put_envelope(key, SLOTS[place.part], envelope)

@@ -619,6 +619,42 @@ class ListSealedMessagesResponse(google.protobuf.message.Message):
 global___ListSealedMessagesResponse = ListSealedMessagesResponse
 
 @typing.final
+class GetSealedMessageRequest(google.protobuf.message.Message):
+    """Asks for one message that the gateway keeps."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: builtins.int
+    place: builtins.str
+    """Where it is kept, from ListSealedMessages."""
+    def __init__(
+        self,
+        *,
+        place: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["place", b"place"]) -> None: ...
+
+global___GetSealedMessageRequest = GetSealedMessageRequest
+
+@typing.final
+class GetSealedMessageResponse(google.protobuf.message.Message):
+    """Answers GetSealedMessage."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENVELOPE_FIELD_NUMBER: builtins.int
+    envelope: builtins.bytes
+    """The message: a serialized Envelope."""
+    def __init__(
+        self,
+        *,
+        envelope: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["envelope", b"envelope"]) -> None: ...
+
+global___GetSealedMessageResponse = GetSealedMessageResponse
+
+@typing.final
 class Rewrap(google.protobuf.message.Message):
     """A message key that its recipient encapsulated anew, for another key of its own."""
 

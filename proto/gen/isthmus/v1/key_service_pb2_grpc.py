@@ -30,6 +30,11 @@ class KeyServiceStub(object):
                 request_serializer=isthmus_dot_v1_dot_key__service__pb2.ListSealedMessagesRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_key__service__pb2.ListSealedMessagesResponse.FromString,
                 )
+        self.GetSealedMessage = channel.unary_unary(
+                '/isthmus.v1.KeyService/GetSealedMessage',
+                request_serializer=isthmus_dot_v1_dot_key__service__pb2.GetSealedMessageRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_key__service__pb2.GetSealedMessageResponse.FromString,
+                )
         self.RewrapMessages = channel.unary_unary(
                 '/isthmus.v1.KeyService/RewrapMessages',
                 request_serializer=isthmus_dot_v1_dot_key__service__pb2.RewrapMessagesRequest.SerializeToString,
@@ -72,6 +77,13 @@ class KeyServiceServicer(object):
 
     def ListSealedMessages(self, request, context):
         """Lists what the gateway keeps that is sealed to the credential's namespace, and to which of its keys.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSealedMessage(self, request, context):
+        """Shows one message that is sealed to the credential's namespace: to an escrow, too, which nobody calls.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,6 +134,11 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     servicer.ListSealedMessages,
                     request_deserializer=isthmus_dot_v1_dot_key__service__pb2.ListSealedMessagesRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_key__service__pb2.ListSealedMessagesResponse.SerializeToString,
+            ),
+            'GetSealedMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSealedMessage,
+                    request_deserializer=isthmus_dot_v1_dot_key__service__pb2.GetSealedMessageRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_key__service__pb2.GetSealedMessageResponse.SerializeToString,
             ),
             'RewrapMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.RewrapMessages,
@@ -202,6 +219,23 @@ class KeyService(object):
         return grpc.experimental.unary_unary(request, target, '/isthmus.v1.KeyService/ListSealedMessages',
             isthmus_dot_v1_dot_key__service__pb2.ListSealedMessagesRequest.SerializeToString,
             isthmus_dot_v1_dot_key__service__pb2.ListSealedMessagesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetSealedMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/isthmus.v1.KeyService/GetSealedMessage',
+            isthmus_dot_v1_dot_key__service__pb2.GetSealedMessageRequest.SerializeToString,
+            isthmus_dot_v1_dot_key__service__pb2.GetSealedMessageResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -39,6 +39,12 @@ class KeyServiceStub:
     ]
     """Lists what the gateway keeps that is sealed to the credential's namespace, and to which of its keys."""
 
+    GetSealedMessage: grpc.UnaryUnaryMultiCallable[
+        isthmus.v1.key_service_pb2.GetSealedMessageRequest,
+        isthmus.v1.key_service_pb2.GetSealedMessageResponse,
+    ]
+    """Shows one message that is sealed to the credential's namespace: to an escrow, too, which nobody calls."""
+
     RewrapMessages: grpc.UnaryUnaryMultiCallable[
         isthmus.v1.key_service_pb2.RewrapMessagesRequest,
         isthmus.v1.key_service_pb2.RewrapMessagesResponse,
@@ -83,6 +89,12 @@ class KeyServiceAsyncStub:
         isthmus.v1.key_service_pb2.ListSealedMessagesResponse,
     ]
     """Lists what the gateway keeps that is sealed to the credential's namespace, and to which of its keys."""
+
+    GetSealedMessage: grpc.aio.UnaryUnaryMultiCallable[
+        isthmus.v1.key_service_pb2.GetSealedMessageRequest,
+        isthmus.v1.key_service_pb2.GetSealedMessageResponse,
+    ]
+    """Shows one message that is sealed to the credential's namespace: to an escrow, too, which nobody calls."""
 
     RewrapMessages: grpc.aio.UnaryUnaryMultiCallable[
         isthmus.v1.key_service_pb2.RewrapMessagesRequest,
@@ -134,6 +146,14 @@ class KeyServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[isthmus.v1.key_service_pb2.ListSealedMessagesResponse, collections.abc.Awaitable[isthmus.v1.key_service_pb2.ListSealedMessagesResponse]]:
         """Lists what the gateway keeps that is sealed to the credential's namespace, and to which of its keys."""
+
+    @abc.abstractmethod
+    def GetSealedMessage(
+        self,
+        request: isthmus.v1.key_service_pb2.GetSealedMessageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[isthmus.v1.key_service_pb2.GetSealedMessageResponse, collections.abc.Awaitable[isthmus.v1.key_service_pb2.GetSealedMessageResponse]]:
+        """Shows one message that is sealed to the credential's namespace: to an escrow, too, which nobody calls."""
 
     @abc.abstractmethod
     def RewrapMessages(
