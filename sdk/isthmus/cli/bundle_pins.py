@@ -21,7 +21,7 @@ from isthmus.cli.fingerprint import parse_fingerprint
 from isthmus.wire.bundle_statement import BundlePin
 
 _NEEDED = frozenset({"namespace", "fingerprint"})
-_LISTED = frozenset({"pinned_by", "ends_at", "keyset_version", "conflicts"})
+_LISTED = frozenset({"pinned_by", "ends_at", "keyset_version", "conflicts", "reads_along"})
 """What ``trust list`` says besides: nothing that belongs into a bundle."""
 _ON_FIRST_USE = "the gateway, on first use"
 

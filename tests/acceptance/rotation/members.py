@@ -133,6 +133,9 @@ class Delivery:
                 delivered = now
 
 
+BOTH_TEAMS = frozenset({"data-team", "app-team"})
+
+
 @contextmanager
 def deployment(
     folder: Path,
@@ -141,7 +144,7 @@ def deployment(
     per_second: float = 0.0,
     cache_seconds: int,
     gateway: str = GATEWAY,
-    namespaces: frozenset[str] = frozenset({"data-team", "app-team"}),
+    namespaces: frozenset[str] = BOTH_TEAMS,
 ) -> Generator[Deployment]:
     """Run a gateway, and for teams members on so many machines, which call ``per_second`` each when told."""
     teams = create_two_teams(folder)
