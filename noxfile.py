@@ -83,7 +83,7 @@ def faults(session: nox.Session) -> None:
 @nox.session
 def rotation(session: nox.Session) -> None:
     """Rotate keys under load, a hundred times with pauses, and print what was measured."""
-    longer = {"ROTATIONS": "100", "ROTATION_PAUSE": "3"}
+    longer = {"ROTATIONS": "100", "ROTATION_RATE": "200", "ROTATION_PAUSE": "3"}
     session.run("pytest", "-s", "tests/acceptance/test_rotation_under_load.py", *session.posargs, env=longer)
 
 

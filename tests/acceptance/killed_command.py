@@ -1,7 +1,8 @@
 """Runs a command of the command line in a forked process that kills itself with SIGKILL at a chosen step.
 
 A step is an fsync, before and after it, or a call to the gateway, before and after its effect. Forked after
-all imports, so that a step costs a tenth of a second. Nobody waits for the time.
+all imports, so that a step costs a tenth of a second. Nobody waits for the time. What forks is a process of
+its own with a single thread: a child of one with many could wait for ever for a lock that another thread had.
 """
 
 import functools
@@ -10,10 +11,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ class _Clock:
 
 def run_forked(folder: Path, words: Sequence[str], *, kill_at: int | None = None) -> int:
     """Run a command in a folder; return its exit code, or KILLED."""
-    return _forked(folder, lambda: _run(folder, words, Steps(kill_at)))
+    found: int = _in_a_process(folder, words, "once", kill_at)
+    return found
 
 
 def kill_everywhere(base: Path, words: Sequence[str]) -> list[int]:
@@ -70,25 +72,41 @@ def kill_everywhere(base: Path, words: Sequence[str]) -> list[int]:
     Returns how the undisturbed run and each repeated one ended. Beside the folder are ``0``, what the
     undisturbed run left, and ``1`` and so on, what the repeated ones did.
     """
-    codes = base.with_name("codes.json")
-
-    def all_of_it() -> int:
-        # Here, not in a process of its own: what the command imports is there for all the others.
-        undisturbed = _run(_copy(base, 0), words, Steps(None))
-        repeated: list[int] = []
-        while True:
-            folder = _copy(base, len(repeated) + 1)
-            code = run_forked(folder, words, kill_at=len(repeated) + 1)
-            if code != KILLED:
-                break
-            repeated.append(run_forked(folder, words))
-        codes.write_text(json.dumps([undisturbed, *repeated]))
-        return code
-
-    last = _forked(base, all_of_it)
-    found: list[int] = json.loads(codes.read_text())
-    assert last == found[0], "the command did not end as it did undisturbed"
+    found: list[int] = _in_a_process(base, words, "everywhere", None)
     return found
+
+
+def _in_a_process(folder: Path, words: Sequence[str], what: str, kill_at: int | None) -> Any:  # noqa: ANN401 - JSON
+    asked = json.dumps([what, str(folder), list(words), kill_at])
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.acceptance.killed_command", asked],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def _everywhere(base: Path, words: Sequence[str]) -> list[int]:
+    # Not in a child: what the command imports is there for all children.
+    out = sys.stdout
+    undisturbed = _run(_copy(base, 0), words, Steps(None))
+    sys.stdout = out
+    repeated: list[int] = []
+    while True:
+        folder = _copy(base, len(repeated) + 1)
+        code = _once(folder, words, kill_at=len(repeated) + 1)
+        if code != KILLED:
+            break
+        repeated.append(_once(folder, words))
+    assert code == undisturbed, "the command did not end as it did undisturbed"
+    return [undisturbed, *repeated]
+
+
+def _once(folder: Path, words: Sequence[str], *, kill_at: int | None = None) -> int:
+    return _forked(folder, lambda: _run(folder, words, Steps(kill_at)))
 
 
 def _copy(base: Path, number: int) -> Path:
@@ -96,10 +114,7 @@ def _copy(base: Path, number: int) -> Path:
 
 
 def _forked(folder: Path, work: Callable[[], int]) -> int:
-    with warnings.catch_warnings():
-        # The child uses nothing that a thread of the parent could hold.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
+    child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
         return os.waitstatus_to_exitcode(status)
@@ -148,3 +163,17 @@ def _run(folder: Path, words: Sequence[str], steps: Steps) -> int:
 
     connection.GatewayConnection.call = call  # type: ignore[method-assign]
     return int(run(words))
+
+
+def main() -> None:
+    """Do what another process asks for, and print how it ended."""
+    what, folder, words, kill_at = json.loads(sys.argv[1])
+    if what == "once":
+        ended: Any = _once(Path(folder), words, kill_at=kill_at)
+    else:
+        ended = _everywhere(Path(folder), words)
+    sys.stdout.write(json.dumps(ended))
+
+
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,7 @@ STEPS = int(os.environ.get("ISTHMUS_MODEL_STEPS", "1000"))
 _STEPS_PER_EXAMPLE = 50
 
 
-@pytest.mark.timeout(120 + STEPS // 20)
+@pytest.mark.timeout(600 + STEPS // 20)
 def test_operations_live_as_the_model_says_when_anything_happens(
     new_database: Callable[[], StoreFactory],
 ) -> None:
