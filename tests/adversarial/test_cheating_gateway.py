@@ -138,7 +138,7 @@ TEETH: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "order of progress": (_believe_old_progress, "was shown after newer one"),
 }
 """What is removed of the SDK, and what the machine says about it, where it is always the same."""
-_AT_ONCE = ("owner of an endpoint", "deadline of a request")
+_AT_ONCE = ("deadline of a request",)
 
 
 @pytest.mark.slow
