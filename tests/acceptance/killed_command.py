@@ -91,9 +91,7 @@ def _in_a_process(folder: Path, words: Sequence[str], what: str, kill_at: int | 
 
 def _everywhere(base: Path, words: Sequence[str]) -> list[int]:
     # Not in a child: what the command imports is there for all children.
-    out = sys.stdout
     undisturbed = _run(_copy(base, 0), words, Steps(None))
-    sys.stdout = out
     repeated: list[int] = []
     while True:
         folder = _copy(base, len(repeated) + 1)
@@ -167,12 +165,14 @@ def _run(folder: Path, words: Sequence[str], steps: Steps) -> int:
 
 def main() -> None:
     """Do what another process asks for, and print how it ended."""
+    # A command that runs in this process writes elsewhere.
+    out = sys.stdout
     what, folder, words, kill_at = json.loads(sys.argv[1])
     if what == "once":
         ended: Any = _once(Path(folder), words, kill_at=kill_at)
     else:
         ended = _everywhere(Path(folder), words)
-    sys.stdout.write(json.dumps(ended))
+    out.write(json.dumps(ended))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from isthmus.envelope.statement import Belief, StatementKind, verify_statement
 from isthmus.payload.failures import exception_from_payload
 from isthmus.payload.payload import Payload
 from isthmus.v1 import envelope_pb2, operation_pb2
-from isthmus.wire.header import OUTCOMES, Direction, Header
+from isthmus.wire.header import OUTCOMES, Direction, Header, readers_of
 from isthmus.wire.names import OperationId, format_operation_id
 
 _TIMEOUTS: Final = {
@@ -175,8 +175,7 @@ def _answer_recipients(asked: Header) -> tuple[str, ...] | None:
     """Return whom an answer names: the caller and who reads along. None: only the two of a call."""
     if len(asked.recipients) == 1:
         return None
-    readers = set(asked.recipients) - {asked.recipient_namespace}
-    return tuple(sorted(readers | {asked.sender_namespace}))
+    return tuple(sorted((asked.sender_namespace, *readers_of(asked))))
 
 
 def _attested(

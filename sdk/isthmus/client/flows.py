@@ -21,12 +21,11 @@ from isthmus.client.large_payloads import Block
 from isthmus.client.request import (
     Caller,
     Prepared,
-    all_recipients,
     seal_cancel,
 )
 from isthmus.envelope.errors import KeyUnavailableError, MissingKey
 from isthmus.envelope.expected import VerifiedKeys
-from isthmus.envelope.seal import RecipientKey
+from isthmus.envelope.seal import RecipientKey, in_header_order
 from isthmus.keys.directory import ANY_NEWER_KEY
 from isthmus.keys.errors import TrustError
 from isthmus.transport.errors import DeadlineExceededError
@@ -194,7 +193,9 @@ def recipients_of(caller: Caller, request: Header, keys: PeerKeys) -> Flow[tuple
         return (recipient,)
     readers = [namespace for namespace in request.recipients if namespace != request.recipient_namespace]
     # Few messages: that their keys are the newest is worth a look each time.
-    return all_recipients(recipient, (yield from reader_keys(caller, request.endpoint, readers, newest=True)))
+    return in_header_order(
+        recipient, (yield from reader_keys(caller, request.endpoint, readers, newest=True))
+    )
 
 
 def pinned_owner(caller: Caller, endpoint: str) -> Flow[str]:

@@ -17,9 +17,8 @@ from isthmus.transport.errors import NotFoundError
 from isthmus.v1 import key_service_pb2, key_service_pb2_grpc
 from isthmus.wire.envelope import parse_envelope
 from isthmus.wire.errors import WireFormatError
-from isthmus.wire.header import Direction, Header
+from isthmus.wire.header import FROM_CALLER, Direction, Header
 
-_TO_HANDLER = frozenset({Direction.REQUEST, Direction.CANCEL, Direction.SIGNAL})
 _TIMEOUT_SECONDS = 30.0
 
 
@@ -41,7 +40,8 @@ async def messages_of_others(client: Client) -> AsyncIterator[ReadAlong]:
 
     An answer counts only for the request that is kept beside it. Raises GatewayError.
     """
-    requests: dict[bytes, bytes] = {}
+    # The messages of an operation come one after the other, the request first.
+    asked: tuple[bytes, bytes] | None = None
     async for place in _places(client):
         try:
             envelope = await _fetch(client, place)
@@ -56,12 +56,10 @@ async def messages_of_others(client: Client) -> AsyncIterator[ReadAlong]:
         if client.namespace in {header.sender_namespace, header.recipient_namespace}:
             continue
         if header.direction is Direction.REQUEST:
-            # The messages of an operation come one after the other, the request first.
-            requests = {header.operation_id: digest}
-        elif not found.problem and requests.get(header.operation_id, header.request_digest) != (
-            header.request_digest
-        ):
-            found = found._replace(payload=None, problem="it answers another request than the one kept here")
+            asked = (header.operation_id, digest)
+        elif asked is not None and asked[0] == header.operation_id and asked[1] != header.request_digest:
+            other = "it answers another request than the one kept here"
+            found = found._replace(payload=None, problem=found.problem or other)
         yield found
 
 
@@ -114,7 +112,7 @@ async def _opened(client: Client, place: str, data: bytes) -> tuple[ReadAlong, b
 
 
 async def _payload(client: Client, header: Header, data: bytes) -> Payload:
-    is_for_handler = header.direction in _TO_HANDLER
+    is_for_handler = header.direction in FROM_CALLER
     handler = client.consents.namespace_of_endpoint(header.endpoint)
     keys = await client.key_directory.keyset(header.sender_namespace)
     return open_envelope(

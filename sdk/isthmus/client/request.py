@@ -17,7 +17,7 @@ from isthmus.envelope.identity import (
     random_operation_id,
 )
 from isthmus.envelope.key_material import SigningPublicKey
-from isthmus.envelope.seal import RecipientKey, Sealed, seal
+from isthmus.envelope.seal import RecipientKey, Sealed, in_header_order, seal
 from isthmus.keys.endpoint_records import RecordsAtHand
 from isthmus.keys.keyring import Keyring
 from isthmus.payload.payload import Payload
@@ -228,7 +228,7 @@ def seal_request(
     whole_ms = milliseconds(options.schedule_to_close_timeout)
     if fingerprint is None and options.compares_input:
         fingerprint = fingerprint_of(keyring.id_key, payload)
-    recipients = all_recipients(recipient, readers)
+    recipients = in_header_order(recipient, readers)
     header = Header(
         direction=Direction.REQUEST,
         trust_domain=keyring.trust_domain,
@@ -259,13 +259,6 @@ def seal_request(
     except NeverSealError as error:
         raise ConfigurationError(str(error)) from None
     return Prepared(sealed=sealed, fingerprint=fingerprint)
-
-
-def all_recipients(recipient: RecipientKey, readers: Sequence[RecipientKey]) -> tuple[RecipientKey, ...]:
-    """Return the recipients of a message in the order of its header."""
-    if not readers:
-        return (recipient,)
-    return tuple(sorted((recipient, *readers), key=lambda key: key.namespace))
 
 
 def header_about(

@@ -9,10 +9,9 @@ from isthmus.envelope.expected import Decrypter, Expected, SigningKeyState, Veri
 from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPublicKey
 from isthmus.wire import limits
 from isthmus.wire.envelope import SealedWrap
-from isthmus.wire.header import SUITE, Direction, Header
+from isthmus.wire.header import FROM_CALLER, SUITE, Header
 
 _MAY_SIGN = (SigningKeyState.ACTIVE, SigningKeyState.VERIFY_ONLY)
-_EXPIRING = (Direction.REQUEST, Direction.CANCEL, Direction.SIGNAL)
 
 
 def agree(header: Header, expected: Expected) -> bool:
@@ -138,13 +137,13 @@ def labels(header: Header, expected: Expected) -> None:
 
 def not_expired(header: Header, now_ms: int) -> None:
     """Requests, cancels and signals have their time; outcomes are read days later."""
-    if header.direction in _EXPIRING and now_ms >= header.expires_at_ms:
+    if header.direction in FROM_CALLER and now_ms >= header.expires_at_ms:
         raise EnvelopeRejectedError(RejectionReason.EXPIRED)
 
 
 def not_from_the_future(header: Header, now_ms: int) -> None:
     """A message that asks for action was sealed before now, give or take the skew of clocks."""
-    if header.direction in _EXPIRING and header.issued_at_ms > now_ms + limits.CLOCK_SKEW_MS:
+    if header.direction in FROM_CALLER and header.issued_at_ms > now_ms + limits.CLOCK_SKEW_MS:
         raise EnvelopeRejectedError(RejectionReason.ISSUED_IN_FUTURE)
 
 

@@ -56,7 +56,7 @@ class _Encapsulation(NamedTuple):
 class Encapsulator:
     """Wraps message keys for the holder of one private key."""
 
-    __slots__ = ("_clock", "_info", "_key", "_now")
+    __slots__ = ("_clock", "_current", "_info", "_key")
 
     def __init__(
         self, key: MLKEM768X25519PublicKey, info: bytes, clock: Callable[[], float] = time.monotonic
@@ -65,17 +65,17 @@ class Encapsulator:
         self._key = key
         self._info = info
         self._clock = clock
-        self._now: _Encapsulation | None = None
+        self._current: _Encapsulation | None = None
 
     def wrap(self, message_key: bytes, info: bytes) -> bytes:
         """Wrap a message key under an info that no other message has."""
         now = self._clock()
-        current = self._now
+        current = self._current
         if current is None or now >= current.until:
             secret = os.urandom(_SECRET_BYTES)
             sent = _HPKE.encrypt(secret, self._key, self._info)
             # Threads that come at the same time make one each: the last one stays.
-            self._now = current = _Encapsulation(secret, sent, now + LIFETIME_SECONDS)
+            self._current = current = _Encapsulation(secret, sent, now + LIFETIME_SECONDS)
         return current.sent + _cipher(current.secret, info).encrypt(_NONCE, message_key, None)
 
 

@@ -29,6 +29,13 @@ class RecipientKey:
     key: EncryptionPublicKey
 
 
+def in_header_order(recipient: RecipientKey, readers: Sequence[RecipientKey]) -> tuple[RecipientKey, ...]:
+    """Return the recipients of a message, in the order of its header: whom it is for, who reads along."""
+    if not readers:
+        return (recipient,)
+    return tuple(sorted((recipient, *readers), key=lambda key: key.namespace))
+
+
 class Sealed(NamedTuple):
     """A sealed message: what travels, and what its sender remembers in order to verify the answer."""
 

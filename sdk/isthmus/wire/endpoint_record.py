@@ -25,7 +25,17 @@ from typing import Self
 
 from isthmus.v1 import endpoint_record_pb2 as pb
 from isthmus.wire import limits
-from isthmus.wire.chain import MAX_LIFE_MS, MAX_VERSION, ChainError, ChainProblem, Mark, require_signer
+from isthmus.wire.chain import (
+    MAX_LIFE_MS,
+    ChainError,
+    ChainProblem,
+    Mark,
+    check_life,
+    check_mark,
+    check_version,
+    require,
+    require_signer,
+)
 from isthmus.wire.errors import WireFormatError
 from isthmus.wire.header import Header
 from isthmus.wire.hybrid import HybridPublicKey
@@ -155,7 +165,7 @@ def verify_record(
     if signer is None:
         raise ChainError(ChainProblem.NOT_THE_SIGNER, "nobody vouches for a signer")
     require_signer(signed.record, StatementKind.ENDPOINT_RECORD, signer)
-    _require(len(signed.earlier) <= MAX_EARLIER, ChainProblem.RECORD, f"at most {MAX_EARLIER} come before it")
+    require(len(signed.earlier) <= MAX_EARLIER, ChainProblem.RECORD, f"at most {MAX_EARLIER} come before it")
     return VerifiedRecord(
         record=record,
         mark=Mark(version=record.version, hash=signed.record.hash),
@@ -166,8 +176,8 @@ def verify_record(
 def check_record_time(record: EndpointRecord, now_ms: int) -> None:
     """Require that a record is current. Raises ChainError."""
     early = record.issued_at_ms > now_ms + limits.CLOCK_SKEW_MS
-    _require(not early, ChainProblem.FUTURE, "the record was issued in the future")
-    _require(now_ms < record.expires_at_ms, ChainProblem.EXPIRED, "the record has expired")
+    require(not early, ChainProblem.FUTURE, "the record was issued in the future")
+    require(now_ms < record.expires_at_ms, ChainProblem.EXPIRED, "the record has expired")
 
 
 def check_record_progress(verified: VerifiedRecord | None, seen: Mark | None) -> None:
@@ -176,31 +186,24 @@ def check_record_progress(verified: VerifiedRecord | None, seen: Mark | None) ->
         return
     if verified is None:
         raise ChainError(ChainProblem.WITHHELD, "there was a record of this endpoint, and there is none now")
-    mark = verified.mark
-    _require(mark.version >= seen.version, ChainProblem.ROLLBACK, "a newer record was seen")
-    same = mark.version != seen.version or mark.hash == seen.hash
-    _require(same, ChainProblem.EQUIVOCATION, "another record of this version was seen")
-    if mark.version == seen.version + 1:
+    check_mark(verified.mark, seen)
+    if verified.mark.version == seen.version + 1:
         named = verified.record.previous_hash == seen.hash
-        _require(named, ChainProblem.CHAIN, "the record does not name the one before")
+        require(named, ChainProblem.CHAIN, "the record does not name the one before")
 
 
 def check_record_form(record: EndpointRecord) -> None:
     """Require what makes a record sensible, whoever signed it. Raises ChainError."""
     problem = ChainProblem.RECORD
-    _require(0 < record.version <= MAX_VERSION, problem, f"versions go from 1 to {MAX_VERSION}")
-    previous_bytes = 0 if record.version == 1 else DIGEST_BYTES
-    fits = len(record.previous_hash) == previous_bytes
-    _require(fits, problem, "previous_hash does not fit the version")
-    _require(record.issued_at_ms > 0, ChainProblem.MALFORMED, "issued_at is missing")
-    life_ms = record.expires_at_ms - record.issued_at_ms
-    _require(0 < life_ms <= MAX_LIFE_MS, problem, f"it lives for at most {MAX_LIFE_MS // 1000} s")
+    check_version(record.version, record.previous_hash, problem)
+    require(record.issued_at_ms > 0, ChainProblem.MALFORMED, "issued_at is missing")
+    check_life(record.issued_at_ms, record.expires_at_ms, MAX_LIFE_MS, problem)
     required = record.required_recipients
     few = len(required) <= MAX_REQUIRED_RECIPIENTS
-    _require(few, problem, f"at most {MAX_REQUIRED_RECIPIENTS} recipients are required")
-    _require(list(required) == sorted(set(required)), problem, "recipients are not sorted and unique")
-    _require(record.namespace not in required, problem, "the owner is a recipient anyway")
-    _require(len(record.contract_hash) in {0, DIGEST_BYTES}, problem, f"a hash is {DIGEST_BYTES} bytes")
+    require(few, problem, f"at most {MAX_REQUIRED_RECIPIENTS} recipients are required")
+    require(list(required) == sorted(set(required)), problem, "recipients are not sorted and unique")
+    require(record.namespace not in required, problem, "the owner is a recipient anyway")
+    require(len(record.contract_hash) in {0, DIGEST_BYTES}, problem, f"a hash is {DIGEST_BYTES} bytes")
     try:
         check_namespace(record.namespace)
         check_endpoint(record.endpoint)
@@ -257,9 +260,9 @@ def _read(data: bytes) -> EndpointRecord:
 
 def _check_about(record: EndpointRecord, trust_domain: str, namespace: str, endpoint: str) -> None:
     foreign = f"not of the trust domain {trust_domain}"
-    _require(record.trust_domain == trust_domain, ChainProblem.TRUST_DOMAIN, foreign)
-    _require(record.namespace == namespace, ChainProblem.NAMESPACE, "of another namespace")
-    _require(record.endpoint == endpoint, ChainProblem.ENDPOINT, "of another endpoint")
+    require(record.trust_domain == trust_domain, ChainProblem.TRUST_DOMAIN, foreign)
+    require(record.namespace == namespace, ChainProblem.NAMESPACE, "of another namespace")
+    require(record.endpoint == endpoint, ChainProblem.ENDPOINT, "of another endpoint")
 
 
 def _read_earlier(newest: EndpointRecord, earlier: Sequence[bytes]) -> tuple[EndpointRecord, ...]:
@@ -271,14 +274,9 @@ def _read_earlier(newest: EndpointRecord, earlier: Sequence[bytes]) -> tuple[End
         check_record_form(record)
         comes_before = record.version == after.version - 1 and record.issued_at_ms <= after.issued_at_ms
         hashed = SignedStatement(statement=data).hash
-        _require(
+        require(
             comes_before and hashed == after.previous_hash, ChainProblem.CHAIN, "an earlier record is none"
         )
         found.append(record)
         after = record
     return tuple(reversed(found))
-
-
-def _require(condition: bool, problem: ChainProblem, about: str) -> None:  # noqa: FBT001
-    if not condition:
-        raise ChainError(problem, about)

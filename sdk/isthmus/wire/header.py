@@ -46,7 +46,8 @@ OUTCOMES = frozenset({Direction.RESULT, Direction.FAILURE, Direction.CANCELED})
 """Directions that can end an operation."""
 
 # No sets: to find a member among three by its identity is faster than to hash it.
-_FROM_CALLER = (Direction.REQUEST, Direction.CANCEL, Direction.SIGNAL)
+FROM_CALLER = (Direction.REQUEST, Direction.CANCEL, Direction.SIGNAL)
+"""What goes from the caller to the handler, and is good for a time."""
 _ORDERED = (Direction.SIGNAL, Direction.PROGRESS)
 _TO_SELF = (Direction.STARTED, Direction.DETAILS, Direction.CONTEXT)
 _ANSWERS_NOTHING = (Direction.REQUEST, Direction.EVENT)
@@ -95,6 +96,14 @@ class Header(NamedTuple):
 
 Route = tuple[Direction, str, NamespaceName, KeyId, str, NamespaceName, str, str, str]
 """What the messages of one way between two namespaces have in common: the first fields of a header."""
+
+
+def readers_of(header: Header) -> tuple[str, ...]:
+    """Return who reads a message along: its recipients besides the two that it passes between, sorted."""
+    if len(header.recipients) == 1:
+        return ()
+    both = {header.sender_namespace, header.recipient_namespace}
+    return tuple([namespace for namespace in header.recipients if namespace not in both])
 
 
 def encode_header(header: Header) -> bytes:
@@ -322,7 +331,7 @@ def _check_own(route: Route, own: pieces.Own, recipients: tuple[str, ...], finge
         raise WireFormatError("recipient_namespace is not among the recipients")
     if issued_at_ms <= 0:
         raise WireFormatError("issued_at is missing")
-    if direction in _FROM_CALLER:
+    if direction in FROM_CALLER:
         if expires_at_ms <= issued_at_ms:
             raise WireFormatError("expires_at is missing or before issued_at")
     elif expires_at_ms:

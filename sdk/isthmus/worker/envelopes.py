@@ -18,11 +18,11 @@ from isthmus.envelope.expected import Decrypter, Expected, VerifiedKeys
 from isthmus.envelope.identity import random_message_id
 from isthmus.envelope.key_material import SigningPrivateKey
 from isthmus.envelope.open import Opened, ReplayGuard, check_header, check_signature, open_envelope
-from isthmus.envelope.seal import RecipientKey, seal
+from isthmus.envelope.seal import RecipientKey, in_header_order, seal
 from isthmus.payload.payload import Payload
 from isthmus.wire.envelope import SealedEnvelope, header_hash, parse_envelope, signed_bytes
 from isthmus.wire.errors import WireFormatError
-from isthmus.wire.header import Direction, Header
+from isthmus.wire.header import Direction, Header, readers_of
 from isthmus.wire.names import NamespaceName, OperationId
 from isthmus.worker.request_rules import RequestRules
 
@@ -97,6 +97,8 @@ class RequestFacts(NamedTuple):
     request_digest: bytes
     recipients: tuple[str, ...]
     """Whom the request was sealed to."""
+    readers: tuple[str, ...]
+    """Who of them reads along."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +232,7 @@ class TaskEnvelopes:
         if key is None:
             key = await self._keys.recipient_key(recipient, newest=newest_keys)
         keys: tuple[RecipientKey, ...] = (key,)
-        if len(request.recipients) > 1 and direction not in _TO_SELF:
+        if request.readers and direction not in _TO_SELF:
             keys = await self._with_readers(key, request, newest=newest_keys)
         signer = self._keys.signer()
         header = Header(
@@ -257,14 +259,12 @@ class TaskEnvelopes:
         self, caller: RecipientKey, request: RequestFacts, *, newest: bool
     ) -> tuple[RecipientKey, ...]:
         """Return the caller's key and those of who reads along, in the order of the header."""
-        both = {self.identity.namespace, request.caller_namespace}
-        readers = tuple(namespace for namespace in request.recipients if namespace not in both)
-        self._rules.require_consent(readers, request.endpoint)
-        keys = [caller]
-        for reader in readers:
+        self._rules.require_consent(request.readers, request.endpoint)
+        keys: list[RecipientKey] = []
+        for reader in request.readers:
             key = None if newest else self._keys.recipient_key_at_hand(reader)
             keys.append(key or await self._keys.recipient_key(reader, newest=newest))
-        return tuple(sorted(keys, key=lambda one: one.namespace))
+        return in_header_order(caller, keys)
 
     async def _open(self, data: bytes, expected: Expected, guard: ReplayGuard | None = None) -> Opened:
         sender = expected.sender_namespace
@@ -348,4 +348,5 @@ def facts_of(header: Header, request_digest: bytes) -> RequestFacts:
         header.operation_id,
         request_digest,
         header.recipients,
+        readers_of(header),
     )

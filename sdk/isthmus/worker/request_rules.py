@@ -12,7 +12,7 @@ from isthmus.keys.endpoint_records import KnownRecord
 from isthmus.keys.errors import KeysError, RecipientError
 from isthmus.transport.errors import IsthmusError
 from isthmus.wire.endpoint_record import Difference, difference
-from isthmus.wire.header import Header
+from isthmus.wire.header import Header, readers_of
 
 logger = logging.getLogger("isthmus.worker")
 
@@ -117,14 +117,6 @@ class RequestRules:
 
 def _unknown(namespace: str) -> KeyUnavailableError:
     return KeyUnavailableError(key_id=b"", namespace=namespace, which=MissingKey.ENDPOINT_RECORD)
-
-
-def readers_of(header: Header) -> tuple[str, ...]:
-    """Return who reads along in an operation: the recipients of its request besides the two of the call."""
-    if len(header.recipients) == 1:
-        return ()
-    both = {header.sender_namespace, header.recipient_namespace}
-    return tuple(namespace for namespace in header.recipients if namespace not in both)
 
 
 def _difference(known: KnownRecord, header: Header, task_queue: str | None) -> Difference | None:

@@ -133,5 +133,5 @@ def test_secret_is_not_shown_when_a_sender_is_looked_at() -> None:
     """In a debugger, a log or a crash report."""
     sender = encapsulator()
     sender.wrap(KEY, FIRST)
-    assert sender._now is not None
-    assert repr(sender._now) == "_Encapsulation()"
+    assert sender._current is not None
+    assert repr(sender._current) == "_Encapsulation()"
