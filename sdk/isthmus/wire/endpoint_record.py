@@ -37,7 +37,7 @@ from isthmus.wire.chain import (
     require_signer,
 )
 from isthmus.wire.errors import WireFormatError
-from isthmus.wire.header import Header
+from isthmus.wire.header import Header, readers_of
 from isthmus.wire.hybrid import HybridPublicKey
 from isthmus.wire.names import DIGEST_BYTES, check_endpoint, check_namespace, check_task_queue
 from isthmus.wire.trust_statement import (
@@ -232,13 +232,25 @@ def difference(
     request was handed out on, None when it was not.
     """
     if record is None:
-        both = {header.sender_namespace, header.recipient_namespace}
-        return None if both.issuperset(header.recipients) else Difference.RECIPIENTS
-    if header.recipients != record.request_recipients:
+        return difference_to(header, recipients=None)
+    found = difference_to(header, recipients=record.request_recipients, contract_hash=record.contract_hash)
+    if found is None and task_queue not in {None, record.task_queue}:
+        return Difference.TASK_QUEUE
+    return found
+
+
+def difference_to(
+    header: Header, *, recipients: tuple[str, ...] | None, contract_hash: bytes = b""
+) -> Difference | None:
+    """Return what the header of a request does not say as a record wants it.
+
+    ``recipients`` are those that the record demands, None where there is no record.
+    """
+    if recipients is None:
+        return Difference.RECIPIENTS if readers_of(header) else None
+    if header.recipients != recipients:
         return Difference.RECIPIENTS
-    if header.contract_hash != record.contract_hash:
-        return Difference.CONTRACT
-    return None if task_queue in {None, record.task_queue} else Difference.TASK_QUEUE
+    return None if header.contract_hash == contract_hash else Difference.CONTRACT
 
 
 def signed_record_of(message: pb.SignedEndpointRecord) -> SignedEndpointRecord:

@@ -14,6 +14,7 @@ from isthmus.gateway.core.errors import ConflictError, InvalidRequestError, NotF
 from isthmus.gateway.ports import Clock
 from isthmus.policies.decision import Action, Decision
 from isthmus.v1 import operation_service_pb2
+from isthmus.wire.endpoint_record import Difference, difference_to
 from isthmus.wire.envelope import SealedEnvelope
 from isthmus.wire.header import Direction, Header
 from isthmus.wire.limits import CLOCK_SKEW_MS
@@ -194,12 +195,13 @@ def _check_terms(header: Header, endpoint: Endpoint) -> None:
     """Check recipients and contract against what the endpoint's owner signed, or that nobody reads along."""
     terms = endpoint.record
     if terms is None:
-        if not {header.sender_namespace, endpoint.namespace}.issuperset(header.recipients):
+        if difference_to(header, recipients=None) is not None:
             raise _record_changed(endpoint.name, "requires no further recipients")
         return
-    if header.recipients != terms.recipients:
+    found = difference_to(header, recipients=terms.recipients, contract_hash=terms.contract_hash)
+    if found is Difference.RECIPIENTS:
         raise _record_changed(endpoint.name, f"has its requests sealed to {', '.join(terms.recipients)}")
-    if header.contract_hash != terms.contract_hash:
+    if found is not None:
         raise _record_changed(endpoint.name, "names another contract")
 
 
