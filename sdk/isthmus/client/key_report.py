@@ -15,8 +15,8 @@ from isthmus.keys.keyring import Keyring
 from isthmus.transport.errors import IsthmusError, UnsupportedError
 from isthmus.transport.fork import ProcessMark
 from isthmus.v1 import key_service_pb2
+from isthmus.wire.names import HOLDER_ID_BYTES
 
-HOLDER_ID_BYTES: Final = 16
 REPORTS_PER_LEASE: Final = 3
 RETRY_SECONDS: Final = 30.0
 """After a report that did not arrive."""

@@ -19,6 +19,7 @@ EVENT_SERVICE = "isthmus.event"
 """Service of the header of an event, whose name is the operation: nothing that could be called."""
 OPERATION_ID_BYTES = 16
 KEY_ID_BYTES = 16
+HOLDER_ID_BYTES = 16
 DIGEST_BYTES = 32
 MAX_NAME_CHARS = 200
 MAX_SERVICE_CHARS = 1000

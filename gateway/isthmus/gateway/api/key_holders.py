@@ -11,9 +11,8 @@ from isthmus.gateway.core.errors import InvalidRequestError
 from isthmus.gateway.ports import Clock, KeyHolder, Store
 from isthmus.v1 import key_service_pb2 as pb
 from isthmus.wire.chain import MAX_KEYS
-from isthmus.wire.names import KEY_ID_BYTES
+from isthmus.wire.names import HOLDER_ID_BYTES, KEY_ID_BYTES
 
-HOLDER_ID_BYTES = 16
 MAX_IDENTITY_CHARS = 200
 LEASE = timedelta(minutes=5)
 """No longer than others keep a keyset: a process that died holds a rotation up no longer than those."""
