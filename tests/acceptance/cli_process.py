@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -14,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.acceptance.deployment.cheap_passphrases import deriving_cheaply
+from tests.acceptance.deployment.forking import ForkedModule
 from typer.testing import CliRunner
 
 from isthmus.cli.app import app
 
 STOP_SECONDS = 30.0
+COMMAND_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,46 +62,34 @@ class CommandLine:
 
     def run_apart(self, words: Sequence[str], stdin: str = "") -> Answer:
         """Run one command in a process of its own."""
-        result = subprocess.run(
-            [sys.executable, "-m", "isthmus.cli", *words],
-            env=self.environment,
-            cwd=self.directory,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return Answer(code=result.returncode, out=result.stdout, err=result.stderr)
+        process = self.start(*words)
+        process.stdin.write(stdin)
+        out, errors = process.communicate(timeout=COMMAND_SECONDS)
+        return Answer(code=process.wait(), out=out, err=errors)
 
     def _run_here(self, words: Sequence[str]) -> Answer:
         foreign = {name: None for name in os.environ if name not in self.environment}
-        with contextlib.chdir(self.directory):
+        with contextlib.chdir(self.directory), deriving_cheaply():
             result = CliRunner().invoke(app, [*words], env={**self.environment, **foreign})
         return Answer(code=int(result.exit_code), out=result.stdout, err=result.stderr)
 
     @contextmanager
-    def background(self, *arguments: str, profile: str = "data-team") -> Generator["subprocess.Popen[str]"]:
+    def background(self, *arguments: str, profile: str = "data-team") -> Generator[ForkedModule]:
         """Run a command beside the test; SIGTERM ends it with the block, if it runs that long."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "isthmus.cli", "--profile", profile, "--output", "json", *arguments],
-            env=self.environment,
-            cwd=self.directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = self.start("--profile", profile, "--output", "json", *arguments)
         try:
             yield process
         finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
             try:
                 process.communicate(timeout=STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
+
+    def start(self, *words: str) -> ForkedModule:
+        """Start a command in a process of its own."""
+        return ForkedModule(["isthmus.cli", *words], environment=self.environment, folder=self.directory)
 
 
 @contextmanager
@@ -110,20 +100,8 @@ def development(directory: Path, *, demo_teams: bool) -> Generator[CommandLine]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    arguments = ["dev", "--dir", str(directory), "--port", str(port)]
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "isthmus.cli",
-            *arguments,
-            "--demo-teams" if demo_teams else "--no-demo-teams",
-        ],
-        env=command_line.environment,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    teams = "--demo-teams" if demo_teams else "--no-demo-teams"
+    process = command_line.start("dev", "--dir", str(directory), "--port", str(port), teams)
     try:
         wait_for_line(process, "Stop with Ctrl-C.")
         yield command_line
@@ -133,7 +111,7 @@ def development(directory: Path, *, demo_teams: bool) -> Generator[CommandLine]:
     assert process.returncode == 0, errors
 
 
-def wait_for_line(process: "subprocess.Popen[str]", text: str) -> str:
+def wait_for_line(process: ForkedModule, text: str) -> str:
     """Return the first line of a process's stderr that contains the text."""
     assert process.stderr is not None
     seen = []

@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from tests.acceptance.deployment.cheap_passphrases import derive_cheaply
 from tests.acceptance.kept_by_gateway import KeptByGateway
 
 from isthmus.cli import connection
 from isthmus.cli.app import run
-from isthmus.keys import file_keyring, key_file
-from isthmus.keys.keyring_format import KdfParameters
 
 KILLED = -signal.SIGKILL
 _REAL_SYNC, _REAL_TIME_NS = os.fsync, time.time_ns
@@ -147,9 +146,7 @@ def _run(folder: Path, words: Sequence[str], steps: Steps) -> int:
     typer.main.get_command = _get_command
     clock = _Clock()
     time.sleep, time.time_ns = clock.sleep, clock.time_ns
-    cheap = functools.partial(KdfParameters, memory_kib=8, iterations=1, lanes=1)
-    for module in (file_keyring, key_file):
-        setattr(module, "KdfParameters", cheap)  # noqa: B010 - it is an import there
+    derive_cheaply()
     gateway = KeptByGateway(folder / "gateway.json")
 
     def call(self: object, stub: object, method: str, request: object) -> Any:  # noqa: ANN401

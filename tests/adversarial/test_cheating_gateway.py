@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.adversarial.attack import switch_off
 from tests.adversarial.cheating.hurry import in_a_hurry
-from tests.adversarial.cheating.machine import CheatingMachine, TimeIsOver
+from tests.adversarial.cheating.machine import CheatingMachine
 from tests.adversarial.cheating.stage import running_stage
 
 from isthmus.client import flows, progress, starting
@@ -30,8 +30,10 @@ STEPS = int(os.environ.get("ISTHMUS_ADVERSARY_STEPS", "0"))
 SEED = os.environ.get("ISTHMUS_ADVERSARY_SEED", "")
 SECONDS = 25.0
 _STEPS_PER_EXAMPLE = 100
-_EXAMPLES_OF_A_SEED = 5
-_MOST_SEEDS_TO_FIND = 24
+# The first example of a seed does next to nothing. One more, so that time is looked at often, and from
+# outside: an example that stopped for the time would be one that Hypothesis cannot repeat.
+_EXAMPLES_OF_A_SEED = 2
+_MOST_SEEDS_TO_FIND = 100
 _PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 
 
@@ -78,15 +80,12 @@ def run(machine: type[CheatingMachine], number: int, *, phases: tuple[Phase, ...
 def test_nobody_is_deceived_when_the_gateway_cheats(cheating: type[CheatingMachine]) -> None:
     """Never a wrong plaintext, never a wrong outcome; every cheat is detected, or is a delay."""
     number = int(SEED) if SEED else random.SystemRandom().randrange(1 << 32)
-    if not (SEED or STEPS):
-        cheating.until = time.monotonic() + SECONDS
+    until = time.monotonic() + SECONDS
     try:
         run(cheating, number, phases=_PHASES)
-        while cheating.steps < STEPS or not (SEED or STEPS):
+        while not SEED and (cheating.steps < STEPS if STEPS else time.monotonic() < until):
             number += 1
             run(cheating, number, phases=_PHASES)
-    except TimeIsOver:
-        pass
     except BaseException as error:
         # Real processes do not always do the same in the same order: what was found first counts.
         error.add_note(f"ISTHMUS_ADVERSARY_SEED={number}, found first, with what led to it:")

@@ -49,7 +49,11 @@ class FaultDeployment:
         teams = [self._platform, self._handler, *self._callers.values()]
         self._sites = [
             create_site(
-                folder / f"gateway-{number}", teams, lease_seconds=LEASE_SECONDS, more_config=store.config()
+                folder / f"gateway-{number}",
+                teams,
+                lease_seconds=LEASE_SECONDS,
+                more_config=store.config(),
+                forked=True,
             )
             for number in range(store.gateways)
         ]
@@ -175,4 +179,5 @@ class FaultDeployment:
             module,
             environment=team.environment(network.address),
             output=self.folder / f"{name}.log",
+            forked=True,
         )

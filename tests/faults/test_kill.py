@@ -31,7 +31,7 @@ def seed() -> int:
 @pytest.mark.timeout(300 + ROUNDS * _SECONDS_PER_ROUND)
 def test_every_acknowledged_operation_ends_once_when_processes_are_killed(tmp_path: Path, seed: int) -> None:
     """Invariants 1 and 3: acknowledged means durable, and an outcome is recorded once."""
-    deployment = create_two_teams(tmp_path, lease_seconds=LEASE_SECONDS)
+    deployment = create_two_teams(tmp_path, lease_seconds=LEASE_SECONDS, forked=True)
     rounds = KillRounds(deployment, random.Random(seed))  # noqa: S311 - repeatable on purpose
     try:
         for _ in range(ROUNDS):

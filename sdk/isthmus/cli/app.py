@@ -1,37 +1,16 @@
-"""The command tree."""
+"""The command tree: the root, and where each command and group of commands lives."""
 
 from collections.abc import Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from isthmus.cli import (
-    audit,
-    blobs,
-    call,
-    completions,
-    demo,
-    dev,
-    endpoint,
-    escrow,
-    event,
-    gateway,
-    keys,
-    namespace,
-    operation,
-    profile,
-    trust,
-    whoami,
-    worker,
-)
-from isthmus.cli import (
-    root as root_commands,
-)
 from isthmus.cli.exit_code import MEANINGS, ExitCode
-from isthmus.cli.group import RootGroup
+from isthmus.cli.group import RootGroup, name_variables
 from isthmus.cli.invocation import Invocation
+from isthmus.cli.lazy import LazyCommands
 from isthmus.cli.output import Output, OutputFormat
 
 _EPILOG = (
@@ -41,9 +20,48 @@ _EPILOG = (
     "for example ISTHMUS_PROFILE or ISTHMUS_CALL_TIMEOUT. ISTHMUS_DEBUG=1 shows where an error came from."
 )
 
+_COMMANDS = {
+    "dev": "isthmus.cli.dev:dev",
+    "demo": "isthmus.cli.demo:demo",
+    "call": "isthmus.cli.call:call",
+    "whoami": "isthmus.cli.whoami:whoami",
+    "version": "isthmus.cli.version:version",
+    **{
+        group: f"isthmus.cli.{group}:app"
+        for group in (
+            "gateway",
+            "worker",
+            "namespace",
+            "endpoint",
+            "operation",
+            "completions",
+            "event",
+            "escrow",
+            "keys",
+            "root",
+            "trust",
+            "audit",
+            "blobs",
+            "profile",
+        )
+    },
+}
+
+
+class _Root(RootGroup):
+    """Imports a command when it is asked for."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.commands = LazyCommands(
+            _COMMANDS,
+            finish=lambda name, command: name_variables(command, f"ISTHMUS_{name.replace('-', '_').upper()}"),
+        )
+
+
 app = typer.Typer(
     name="isthmus",
-    cls=RootGroup,
+    cls=_Root,
     no_args_is_help=True,
     epilog=_EPILOG,
     pretty_exceptions_enable=False,
@@ -74,43 +92,6 @@ def root(
     """Durable, end-to-end encrypted calls between the workflows of different teams."""
     del version
     ctx.obj = Invocation(profile=profile, config=config, output=Output(output))
-
-
-app.command()(dev.dev)
-app.command()(demo.demo)
-app.command()(call.call)
-app.command()(whoami.whoami)
-app.add_typer(gateway.app, name="gateway")
-app.add_typer(worker.app, name="worker")
-app.add_typer(namespace.app, name="namespace")
-app.add_typer(endpoint.app, name="endpoint")
-app.add_typer(operation.app, name="operation")
-app.add_typer(completions.app, name="completions")
-app.add_typer(event.app, name="event")
-app.add_typer(escrow.app, name="escrow")
-app.add_typer(keys.app, name="keys")
-app.add_typer(root_commands.app, name="root")
-app.add_typer(trust.app, name="trust")
-app.add_typer(audit.app, name="audit")
-app.add_typer(blobs.app, name="blobs")
-app.add_typer(profile.app, name="profile")
-
-
-@app.command()
-def version(ctx: typer.Context) -> None:
-    """Show the versions of what runs here."""
-    import platform
-
-    found = ctx.find_object(Invocation)
-    if found is None:
-        raise AssertionError("the root's callback runs before every command")
-    found.output.document(
-        {
-            "isthmus": installed_version("isthmus"),
-            "python": platform.python_version(),
-            "system": platform.system(),
-        }
-    )
 
 
 def run(arguments: Sequence[str]) -> int:

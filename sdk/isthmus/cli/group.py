@@ -19,7 +19,7 @@ class RootGroup(TyperGroup):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        _name_variables(self, "ISTHMUS")
+        name_variables(self, "ISTHMUS")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own click is private
         """Parse the root's options wherever they stand: ``isthmus whoami --profile data-team`` works too."""
@@ -78,7 +78,7 @@ def _hoist(args: list[str]) -> list[str]:
     return front + rest
 
 
-def _name_variables(command: Any, prefix: str) -> None:  # noqa: ANN401 - as above
+def name_variables(command: Any, prefix: str) -> None:  # noqa: ANN401 - as above
     """Give each option the variable of its path: ``isthmus call --timeout`` reads ISTHMUS_CALL_TIMEOUT."""
     for parameter in command.params:
         # Eager ones (help, version, completion) act instead of the command.
@@ -87,4 +87,4 @@ def _name_variables(command: Any, prefix: str) -> None:  # noqa: ANN401 - as abo
             parameter.envvar = f"{prefix}_{parameter.name.removesuffix('_').upper()}"
             parameter.show_envvar = True
     for name, child in getattr(command, "commands", {}).items():
-        _name_variables(child, f"{prefix}_{name.replace('-', '_').upper()}")
+        name_variables(child, f"{prefix}_{name.replace('-', '_').upper()}")

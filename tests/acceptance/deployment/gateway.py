@@ -34,6 +34,8 @@ class GatewaySite:
 
     folder: Path
     address: str
+    forked: bool = False
+    """Whether its gateways are forked: see ``RunningProcess``."""
 
     @property
     def config_file(self) -> Path:
@@ -53,7 +55,9 @@ class GatewaySite:
     def start(self, *before: str, program: str = PROGRAM) -> RunningProcess:
         """Start a gateway on it; ``before`` is a module, with arguments, that runs the gateway's."""
         module = [*before, program, str(self.config_file)]
-        return RunningProcess("gateway", module, environment={}, output=self.output)
+        return RunningProcess(
+            "gateway", module, environment={}, output=self.output, forked=self.forked and not before
+        )
 
     def start_and_wait(self) -> RunningProcess:
         """Start a gateway, and return when it listens."""
@@ -85,14 +89,19 @@ def free_address() -> str:
 
 
 def create_site(
-    folder: Path, teams: Sequence[Team], *, lease_seconds: int = 30, more_config: str = ""
+    folder: Path,
+    teams: Sequence[Team],
+    *,
+    lease_seconds: int = 30,
+    more_config: str = "",
+    forked: bool = False,
 ) -> GatewaySite:
     """Write the configuration of a gateway that believes the tokens of these teams, on a free port.
 
     ``more_config`` are further lines of its first section.
     """
     folder.mkdir(mode=0o700)
-    site = GatewaySite(folder=folder, address=free_address())
+    site = GatewaySite(folder=folder, address=free_address(), forked=forked)
     parts = [
         f'trust_domain = "{TRUST_DOMAIN}"',
         f'data_dir = "{folder / "data"}"',

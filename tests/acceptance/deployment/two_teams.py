@@ -40,13 +40,16 @@ class TwoTeams:
             module,
             environment=team.environment(self.site.address),
             output=self.folder / f"{name}.log",
+            forked=self.site.forked,
         )
 
 
-def create_two_teams(folder: Path, *, lease_seconds: int = 30, more_config: str = "") -> TwoTeams:
+def create_two_teams(
+    folder: Path, *, lease_seconds: int = 30, more_config: str = "", forked: bool = False
+) -> TwoTeams:
     """Make teams that trust each other, and a gateway that knows their tokens; nothing runs yet.
 
-    ``more_config`` as in ``create_site``.
+    ``more_config`` and ``forked`` as in ``create_site``.
     """
     platform, caller, handler = (
         create_team(folder, namespace) for namespace in (PLATFORM, "data-team", "app-team")
@@ -58,6 +61,7 @@ def create_two_teams(folder: Path, *, lease_seconds: int = 30, more_config: str 
         [platform, caller, handler],
         lease_seconds=lease_seconds,
         more_config=more_config,
+        forked=forked,
     )
     return TwoTeams(folder=folder, site=site, platform=platform, caller=caller, handler=handler)
 

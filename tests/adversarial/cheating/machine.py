@@ -1,8 +1,6 @@
 """The machine: teams that call each other, and a gateway between them that lies as Hypothesis tells it to."""
 
 import asyncio
-import math
-import time
 from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar, Literal
 
@@ -52,17 +50,11 @@ KINDS = st.sampled_from(operation_pb2.StatementKind.values()[1:])
 MOST_AT_WORK = 4
 
 
-class TimeIsOver(BaseException):
-    """There were enough examples."""
-
-
 class CheatingMachine(RuleBasedStateMachine):
     """Steps of honest ends and lies of their gateway, in any order."""
 
     stage: ClassVar[Stage]
     runner: ClassVar[asyncio.Runner]
-    until: float = math.inf
-    """When time is over, on the monotonic clock."""
     steps: int = 0
     lies_told: int = 0
     found: tuple[str, ...] = ()
@@ -387,8 +379,6 @@ class CheatingMachine(RuleBasedStateMachine):
         except AssertionError as error:
             self._note_violation(error)
             raise
-        if time.monotonic() > self.until:
-            raise TimeIsOver
 
     def teardown(self) -> None:
         """Honest again, everything ends as it should."""
