@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.deployment.cheap_passphrases import deriving_cheaply
-from tests.acceptance.deployment.forking import ForkedModule
+from tests.cheap_passphrases import deriving_cheaply
+from tests.forking import ForkedModule
 from typer.testing import CliRunner
 
 from isthmus.cli.app import app
@@ -63,8 +63,7 @@ class CommandLine:
     def run_apart(self, words: Sequence[str], stdin: str = "") -> Answer:
         """Run one command in a process of its own."""
         process = self.start(*words)
-        process.stdin.write(stdin)
-        out, errors = process.communicate(timeout=COMMAND_SECONDS)
+        out, errors = process.communicate(stdin, timeout=COMMAND_SECONDS)
         return Answer(code=process.wait(), out=out, err=errors)
 
     def _run_here(self, words: Sequence[str]) -> Answer:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from tests.acceptance.deployment.cheap_passphrases import derive_cheaply
 from tests.acceptance.kept_by_gateway import KeptByGateway
+from tests.cheap_passphrases import derive_cheaply
 
 from isthmus.cli import connection
 from isthmus.cli.app import run

@@ -1,8 +1,8 @@
 """docs/gateway.md as it is typed, beside a gateway that serves; and what the commands refuse."""
 
 import json
-import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,13 +23,6 @@ kind = "development"
 """
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(180)]
-
-
-@pytest.fixture
-def environment() -> dict[str, str]:
-    """The environment of a terminal in which the virtual environment is active."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("ISTHMUS_")}
-    return clean | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 class Gateway:
@@ -71,7 +64,7 @@ def gateway(folder: Path, environment: dict[str, str]) -> Iterator[Gateway]:
 def isthmus(folder: Path, environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run one command to its end, with JSON output."""
     return subprocess.run(
-        [sys.executable, "-m", "isthmus.cli", "--output", "json", *arguments],
+        ["/bin/bash", "-c", shlex.join(["isthmus", "--output", "json", *arguments])],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,16 +28,15 @@ def isthmus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
 
 @pytest.mark.parametrize(("cause", "block"), BLOCKS, ids=[cause for cause, _ in BLOCKS])
 def test_command_of_the_page_works_when_the_cause_is_there(
-    isthmus: CommandLine, cause: str, block: str
+    isthmus: CommandLine, environment: dict[str, str], cause: str, block: str
 ) -> None:
     """Whoever is on call copies it from the page, and has no time for one that does not work."""
     with brought_about(isthmus, cause) as waiting:
-        path = f"{Path(sys.executable).parent}:{isthmus.environment['PATH']}"
         variables = {
             "OP": waiting.operation_id,
             "ENDPOINT": waiting.endpoint,
             "ISTHMUS_PROFILE": "data-team",
-            "PATH": path,
+            "PATH": environment["PATH"],
         }
         copied = subprocess.run(
             ["/bin/bash", "-euc", block],

@@ -1,16 +1,15 @@
 """The README's four journeys, executed as they are written."""
 
-import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.acceptance.conftest import INSTALLED
 from tests.acceptance.deployment.deadline import await_that
 
 REPOSITORY = Path(__file__).parents[2]
@@ -38,13 +37,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-@pytest.fixture
-def environment() -> dict[str, str]:
-    """The environment of a terminal in which the virtual environment is active."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("ISTHMUS_")}
-    return clean | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 @pytest.fixture
@@ -81,7 +73,7 @@ def _await_profiles(folder: Path, environment: dict[str, str], process: subproce
         if "isthmus profile list" not in log.read_text():
             return False
         asked = subprocess.run(
-            [sys.executable, "-m", "isthmus.cli", "--profile", "data-team", "whoami"],
+            ["/bin/bash", "-c", "isthmus --profile data-team whoami"],
             env=environment | {"ISTHMUS_CONFIG": str(profiles)},
             capture_output=True,
             check=False,
@@ -93,6 +85,7 @@ def _await_profiles(folder: Path, environment: dict[str, str], process: subproce
 
 @pytest.mark.acceptance
 @pytest.mark.slow
+@INSTALLED
 def test_journeys_work_when_they_are_typed_as_the_readme_says(
     tmp_path: Path, environment: dict[str, str], gateway: subprocess.Popen[str]
 ) -> None:

@@ -50,6 +50,8 @@ def traced(command: Sequence[str], log: Path) -> list[str]:
         require_strace(),
         *(
             "-f",
+            # It stops at no other calls.
+            "--seccomp-bpf",
             "-y",
             "-s",
             str(_PAGE_BYTES),

@@ -2,12 +2,13 @@
 
 import os
 import shutil
+import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.forking import ForkedModule
 from tests.integration.backed_up import ROOT, left_by_a_gateway, positions_of, restore, take
 from tests.integration.system_call_trace import require_strace
 
@@ -32,24 +33,25 @@ def kills(log: Path, call: str, *arguments: str, watched: Path | None = None) ->
     After each run its number is yielded; the last one ended by itself. ``watched`` counts only what is done
     to this file. Calls are counted thread by thread: those of the store's threads are met by their file.
     """
+    module = ["tests.integration.backup_process", *arguments, "traced"]
     for number in range(1, _MOST):
-        command = [require_strace(), "-f", "-o", str(log), "-e", f"trace={call}"]
+        process = ForkedModule(module, environment=os.environ, folder=ROOT)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        command = [require_strace(), "-f", "-o", str(log), "-p", str(process.pid), "-e", f"trace={call}"]
         command += ["-e", f"inject={call}:signal=KILL:when={number}"]
         command += ["-P", str(watched)] if watched is not None else []
-        ran = subprocess.run(
-            [*command, sys.executable, "-m", "tests.integration.backup_process", *arguments],
-            cwd=ROOT,
-            # Whoever measures coverage renames files as well.
-            env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        if "ptrace" in ran.stderr:
-            pytest.skip("strace may not trace here: ptrace is not permitted")
-        assert ran.returncode in {0, 137, -9}, ran.stderr
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
+            assert strace.stderr is not None
+            said = strace.stderr.readline()
+            if "attached" not in said:
+                process.kill()
+                pytest.skip(f"strace may not trace here: {said}")
+            _, errors = process.communicate("go\n")
+        code = process.wait()
+        assert code in {0, -signal.SIGKILL}, errors
         yield number
-        if ran.returncode == 0:
+        if code == 0:
             return
     pytest.fail("it never ended by itself")
 

@@ -1,14 +1,14 @@
 """Acknowledged means durable: the sync comes first, and a killed process loses nothing that it said."""
 
+import os
 import random
-import signal
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests.contract.samples import key
+from tests.forking import ForkedModule
 from tests.integration.store_process import ACKNOWLEDGEMENT, READY, acknowledgement, request
 from tests.integration.system_call_trace import run_traced, system_calls, told_too_early
 
@@ -94,16 +94,15 @@ async def test_everything_acknowledged_is_there_when_the_process_is_killed(tmp_p
 
 def kill_while_committing(database: Path, first: int, moments: random.Random) -> list[int]:
     """Let a process commit, kill it after some acknowledgements, return all that it gave."""
-    with subprocess.Popen(
-        committing(database, first, 100_000, 16), stdout=subprocess.PIPE, cwd=ROOT
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == READY
-        lines = [process.stdout.readline() for _ in range(moments.randrange(1, 400))]
-        process.send_signal(signal.SIGKILL)
-        # What was in the pipe when it died was acknowledged as well.
-        lines += process.stdout.readlines()
-    return [int(line.removeprefix(ACKNOWLEDGEMENT)) for line in lines if line.endswith(b"\n")]
+    _, _, *module = committing(database, first, 100_000, 16)
+    process = ForkedModule(module, environment=os.environ, folder=ROOT)
+    assert process.stdout is not None
+    assert process.stdout.readline().encode() == READY
+    lines = [process.stdout.readline() for _ in range(moments.randrange(1, 400))]
+    process.kill()
+    # What was in the pipe when it died was acknowledged as well.
+    lines += process.stdout.readlines()
+    return [int(line.removeprefix(ACKNOWLEDGEMENT.decode())) for line in lines if line.endswith("\n")]
 
 
 async def assert_all_there(database: Path, acknowledged: list[int]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.acceptance.deployment.deadline import await_that
-from tests.acceptance.deployment.forking import ForkedModule
+from tests.forking import ForkedModule
 
 ROOT = Path(__file__).resolve().parents[3]
 _LAST_LINES = 40

@@ -14,10 +14,11 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO
 
-from tests.acceptance.deployment.cheap_passphrases import derive_cheaply
+from tests.cheap_passphrases import derive_cheaply
 
 _FORK = multiprocessing.get_context("forkserver")
 _FORK.set_forkserver_preload(
@@ -36,15 +37,15 @@ _FORK.set_forkserver_preload(
         "tests.faults.work",
     ]
 )
-_STDIN, _STDOUT, _STDERR = range(3)
+Streams = tuple[Connection, Connection, Connection]
+"""Standard input, output and error; a connection is any file descriptor here."""
 
 
 class ForkedModule:
     """A module with its arguments, run as by ``python -m``, but with cheap passphrases.
 
-    It has of ``subprocess.Popen`` what is needed here.
-    With ``output``, what it prints goes to the end of that file; without, it can be read from ``stdout`` and
-    ``stderr``.
+    It has of ``subprocess.Popen`` what is needed here. With ``output``, what it prints goes to the end of
+    that file; without, it can be read from ``stdout`` and ``stderr``.
     """
 
     def __init__(
@@ -55,25 +56,13 @@ class ForkedModule:
         folder: Path,
         output: Path | None = None,
     ) -> None:
-        theirs_in, ours_in = _FORK.Pipe(duplex=False)
-        pipes: list[Connection] = [theirs_in]
-        ours: list[Connection] = [ours_in]
-        for _ in range(2 if output is None else 0):
-            read, write = _FORK.Pipe(duplex=False)
-            pipes.append(write)
-            ours.append(read)
-        self._process = _FORK.Process(
-            target=_run, args=(list(module), dict(environment), folder, output, pipes), daemon=True
-        )
-        self._process.start()
-        for pipe in pipes:
-            pipe.close()
-        files = [os.fdopen(os.dup(pipe.fileno()), mode) for pipe, mode in zip(ours, "wrr", strict=False)]
-        for pipe in ours:
-            pipe.close()
-        self.stdin: IO[str] = files[0]
-        self.stdout: IO[str] | None = files[1] if output is None else None
-        self.stderr: IO[str] | None = files[2] if output is None else None
+        theirs, self.stdin = _pipe_in()
+        if output is None:
+            (out, self.stdout), (errors, self.stderr) = _pipe_out(), _pipe_out()
+        else:
+            out, errors = (Connection(_opened(output)) for _ in range(2))
+            self.stdout = self.stderr = None
+        self._process = fork(module, environment=environment, folder=folder, streams=(theirs, out, errors))
 
     @property
     def pid(self) -> int:
@@ -114,54 +103,76 @@ class ForkedModule:
         """End it with SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Read what it prints until it ends. Raises subprocess.TimeoutExpired."""
+    def communicate(self, told: str = "", *, timeout: float | None = None) -> tuple[str, str]:
+        """Tell it something and read what it prints until it ends. Raises subprocess.TimeoutExpired."""
         printed = ["", ""]
 
         def read(number: int, file: IO[str] | None) -> None:
             printed[number] = "" if file is None else file.read()
 
-        readers = [
-            threading.Thread(target=read, args=each, daemon=True)
-            for each in enumerate((self.stdout, self.stderr))
-        ]
+        files = enumerate((self.stdout, self.stderr))
+        readers = [threading.Thread(target=read, args=each, daemon=True) for each in files]
         for reader in readers:
             reader.start()
-        self.stdin.close()
+        with contextlib.suppress(BrokenPipeError), self.stdin:
+            self.stdin.write(told)
         self.wait(timeout)
         for reader in readers:
             reader.join()
         return printed[0], printed[1]
 
 
-def _run(
-    module: list[str],
-    environment: dict[str, str],
+def fork(
+    module: Sequence[str],
+    *,
+    environment: Mapping[str, str],
     folder: Path,
-    output: Path | None,
-    pipes: list[Connection],
+    streams: Streams,
+    is_in_path: bool = True,
+) -> BaseProcess:
+    """Run a module with its arguments in another process, which gets these streams: they are closed here.
+
+    Modules of the folder can be imported there if it ``is_in_path``, as by ``python -m``.
+    """
+    arguments = (list(module), dict(environment), folder, streams, [str(folder)] * is_in_path)
+    process = _FORK.Process(target=_run, args=arguments, daemon=True)
+    process.start()
+    for stream in streams:
+        stream.close()
+    return process
+
+
+def _pipe_in() -> tuple[Connection, IO[str]]:
+    theirs, ours = os.pipe()
+    return Connection(theirs), os.fdopen(ours, "w")
+
+
+def _pipe_out() -> tuple[Connection, IO[str]]:
+    ours, theirs = os.pipe()
+    return Connection(theirs), os.fdopen(ours)
+
+
+def _opened(output: Path) -> int:
+    return os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+
+def _run(
+    module: list[str], environment: dict[str, str], folder: Path, streams: Streams, path: list[str]
 ) -> None:
     # A Ctrl-C in the terminal is for the test, which ends its processes itself.
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.dup2(pipes[0].fileno(), _STDIN)
-    if output is None:
-        os.dup2(pipes[1].fileno(), _STDOUT)
-        os.dup2(pipes[2].fileno(), _STDERR)
-    else:
-        with output.open("ab") as file:
-            os.dup2(file.fileno(), _STDOUT)
-            os.dup2(file.fileno(), _STDERR)
-    for pipe in pipes:
-        pipe.close()
+    for number, stream in enumerate(streams):
+        os.dup2(stream.fileno(), number)
+        stream.close()
     # The forked process had none that anybody could write to.
-    sys.stdin = os.fdopen(_STDIN, closefd=False)
-    sys.stdout = os.fdopen(_STDOUT, "w", closefd=False)
-    sys.stderr = os.fdopen(_STDERR, "w", buffering=1, closefd=False)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    sys.path.insert(0, str(folder))
+    sys.path[:0] = path
     sys.argv = list(module)
     derive_cheaply()
     runpy.run_module(module[0], run_name="__main__", alter_sys=True)

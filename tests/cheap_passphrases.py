@@ -1,4 +1,4 @@
-"""Keys from passphrases at little cost: what makes guessing dear makes every command dear that opens a file."""
+"""Keys from passphrases at little cost: what makes guessing dear makes every command dear, too."""
 
 import functools
 from collections.abc import Generator
