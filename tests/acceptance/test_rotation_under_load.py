@@ -24,8 +24,8 @@ from isthmus.cli.exit_code import ExitCode
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROTATIONS = int(os.environ.get("ROTATIONS", "4"))
-PER_SECOND = float(os.environ.get("ROTATION_RATE", "80"))
+ROTATIONS = int(os.environ.get("ROTATIONS", "10"))
+PER_SECOND = float(os.environ.get("ROTATION_RATE", "100"))
 PAUSE_SECONDS = float(os.environ.get("ROTATION_PAUSE", "0"))
 MACHINES = 2
 CACHE_SECONDS = 3

@@ -28,7 +28,7 @@ from isthmus.wire.header import Header
 STEPS = int(os.environ.get("ISTHMUS_ADVERSARY_STEPS", "0"))
 """How many steps; 0: as many as there are in some seconds."""
 SEED = os.environ.get("ISTHMUS_ADVERSARY_SEED", "")
-SECONDS = 25.0
+SECONDS = 60.0
 _STEPS_PER_EXAMPLE = 100
 # The first example of a seed does next to nothing. One more, so that time is looked at often, and from
 # outside: an example that stopped for the time would be one that Hypothesis cannot repeat.
@@ -137,7 +137,7 @@ TEETH: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "order of progress": (_believe_old_progress, "was shown after newer one"),
 }
 """What is removed of the SDK, and what the machine says about it, where it is always the same."""
-_AT_ONCE = ("deadline of a request",)
+_AT_ONCE = ("owner of an endpoint", "deadline of a request")
 
 
 @pytest.mark.slow

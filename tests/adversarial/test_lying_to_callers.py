@@ -187,7 +187,7 @@ def mutate(draw: random.Random, status: operation_pb2.OperationStatus) -> None:
     status.ending.attested = bytes(sealed)
 
 
-@pytest.mark.parametrize("seed", range(1))
+@pytest.mark.parametrize("seed", range(4))
 async def test_no_value_is_wrong_when_the_gateway_lies_at_random(
     world: Deceived, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.contract.conftest import StoreFactory
 from tests.contract.life_machine import LifeMachine
 
-STEPS = int(os.environ.get("ISTHMUS_MODEL_STEPS", "300"))
+STEPS = int(os.environ.get("ISTHMUS_MODEL_STEPS", "1000"))
 _STEPS_PER_EXAMPLE = 50
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.faults.run import STORES, run
 
-SECONDS = float(os.environ.get("ISTHMUS_FAULT_SECONDS", "45"))
+SECONDS = float(os.environ.get("ISTHMUS_FAULT_SECONDS", "60"))
 _LOG = logging.getLogger(__name__)
 
 

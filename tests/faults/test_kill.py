@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.deployment.two_teams import create_two_teams
 from tests.faults.kill.rounds import KillRounds
 
-ROUNDS = int(os.environ.get("ISTHMUS_KILL_ROUNDS", "25"))
+ROUNDS = int(os.environ.get("ISTHMUS_KILL_ROUNDS", "50"))
 # The shortest that a gateway accepts: what a killed worker held waits for it.
 LEASE_SECONDS = 5
 _SECONDS_PER_ROUND = 20

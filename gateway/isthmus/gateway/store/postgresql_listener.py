@@ -5,6 +5,8 @@ few seconds, and after each reconnect this tells the store that there was a gap.
 """
 
 import logging
+import selectors
+import socket
 import threading
 from collections.abc import Callable
 
@@ -38,6 +40,7 @@ class Listener:
         self._heard = heard
         self._missed = missed
         self._stopping = threading.Event()
+        self._waking, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="isthmus-store-listener", daemon=True)
         self._connection: PostgresqlConnection | None = None
 
@@ -51,10 +54,12 @@ class Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, if it runs. Blocks."""
+        """End the thread, if it runs. Blocks, until what was heard is told."""
         self._stopping.set()
+        self._waking.close()
         if self._thread.is_alive():
             self._thread.join()
+        self._woken.close()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -62,16 +67,22 @@ class Listener:
                 if self._connection is None:
                     self._connection = self._listen()
                     self._missed()
-                # However it ends, the generator gives back what arrived until then.
-                notifications = self._connection.raw.notifies(timeout=LOOK_SECONDS, stop_after=1)
-                payloads = [notification.payload for notification in notifications]
+                payloads = [each.payload for each in self._connection.raw.notifies(timeout=0)]
                 if payloads:
                     self._heard(payloads)
+                else:
+                    self._await_more(self._connection)
             except (psycopg.Error, ConfigurationError) as error:
                 _logger.warning("notifications of other gateways are not heard: %s", type(error).__name__)
                 self._disconnect()
                 self._stopping.wait(RECONNECT_SECONDS)
         self._disconnect()
+
+    def _await_more(self, connection: PostgresqlConnection) -> None:
+        with selectors.DefaultSelector() as selector:
+            for source in (connection.raw, self._woken):
+                selector.register(source, selectors.EVENT_READ)
+            selector.select(LOOK_SECONDS)
 
     def _listen(self) -> PostgresqlConnection:
         connection = self._connect()
