@@ -16,6 +16,8 @@ import nox
 
 ROOT = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
+# Tests start hundreds of processes: each would compile what it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"
 
 # More processes than a small machine has cores: tests that start real processes mostly wait for them.
