@@ -40,7 +40,6 @@ START_TIMEOUT_SECONDS: Final = 60.0
 _GRACE_SECONDS: Final = 90.0
 _REFRESH_PAUSES_SECONDS: Final = (0.0, 1.0, 4.0, 10.0, 20.0)
 """New keys are looked for again after these: a directory asks the gateway at most every 30 seconds."""
-_PAUSES_AND_END: Final = (*_REFRESH_PAUSES_SECONDS, None)
 
 T = TypeVar("T")
 
@@ -338,7 +337,7 @@ def verified_with_newest_keys(
 
     ``shown`` returns what errors call the operation.
     """
-    for pause_seconds in _PAUSES_AND_END:
+    for pause_seconds in (*_REFRESH_PAUSES_SECONDS, None):
         keys = yield FetchKeys(namespace=namespace)
         try:
             return verify(keys)

@@ -18,7 +18,6 @@ def in_a_hurry(patch: pytest.MonkeyPatch) -> None:
     """Shorten pauses before something is tried again, and how long a keyset is used without asking."""
     soon = Backoff(initial_seconds=0.005, maximum_seconds=0.05)
     patch.setattr(flows, "_REFRESH_PAUSES_SECONDS", (0.0, 0.12))
-    patch.setattr(flows, "_PAUSES_AND_END", (0.0, 0.12, None))
     patch.setattr(
         engine,
         "RecordCache",
