@@ -114,8 +114,9 @@ class ForkedModule:
         readers = [threading.Thread(target=read, args=each, daemon=True) for each in files]
         for reader in readers:
             reader.start()
-        with contextlib.suppress(BrokenPipeError), self.stdin:
-            self.stdin.write(told)
+        if not self.stdin.closed:
+            with contextlib.suppress(BrokenPipeError), self.stdin:
+                self.stdin.write(told)
         self.wait(timeout)
         for reader in readers:
             reader.join()
