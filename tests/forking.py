@@ -57,11 +57,12 @@ class ForkedModule:
         output: Path | None = None,
     ) -> None:
         theirs, self.stdin = _pipe_in()
+        self.stdout: IO[str] | None = None
+        self.stderr: IO[str] | None = None
         if output is None:
             (out, self.stdout), (errors, self.stderr) = _pipe_out(), _pipe_out()
         else:
             out, errors = (Connection(_opened(output)) for _ in range(2))
-            self.stdout = self.stderr = None
         self._process = fork(module, environment=environment, folder=folder, streams=(theirs, out, errors))
 
     @property

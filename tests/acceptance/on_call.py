@@ -1,12 +1,12 @@
 """What the tests of those on call share: an endpoint for each kind of trouble, and the question why."""
 
-import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.acceptance.cli_process import CommandLine, development, wait_for_line
+from tests.forking import ForkedModule
 
 HANDLERS = """
 import pathlib
@@ -86,7 +86,7 @@ def on_call(directory: Path) -> Generator[CommandLine]:
 
 
 @contextmanager
-def worker(isthmus: CommandLine, task_queue: str, *options: str) -> Generator["subprocess.Popen[str]"]:
+def worker(isthmus: CommandLine, task_queue: str, *options: str) -> Generator[ForkedModule]:
     """Serve a queue for the length of the block."""
     serving = (
         "worker",

@@ -64,12 +64,11 @@ def _answer(connection: socket.socket) -> None:
         head, streams, _, _ = socket.recv_fds(connection, _HEAD_BYTES, 3)
         with connection.makefile("rb") as said:
             words, environment, folder = json.loads(said.read(int.from_bytes(head, "big")))
-        standard_input, output, errors = map(Connection, streams)
         process = fork(
             ["isthmus.cli", *words],
             environment=environment,
             folder=Path(folder),
-            streams=(standard_input, output, errors),
+            streams=(Connection(streams[0]), Connection(streams[1]), Connection(streams[2])),
             is_in_path=False,
         )
         connection.sendall(f"{process.pid}\n".encode())
