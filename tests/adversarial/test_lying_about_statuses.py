@@ -39,7 +39,7 @@ class World:
 @pytest.fixture
 async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """Still honest. New keys are looked for once."""
-    monkeypatch.setattr(flows, "_PAUSES_AND_END", (0.0, None))
+    monkeypatch.setattr(flows, "_REFRESH_PAUSES_SECONDS", (0.0,))
     async with deceived() as teams:
         started = [await teams.payments.start_operation(Payments.double, amount) for amount in (1, 2)]
         for handle in started:
