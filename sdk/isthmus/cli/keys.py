@@ -274,7 +274,7 @@ def status(ctx: typer.Context) -> None:
     exact: nothing that is sealed to it is taken any more. That of an active key grows.
 
     Exits with 1 when the published keyset is not this team's: its root does not vouch for it, or it uses keys
-    that the keyring does not have.
+    that the keyring does not have or put out of use.
     """
     from isthmus.cli.connection import open_connection
     from isthmus.cli.exit_code import ExitCode
@@ -312,8 +312,8 @@ def status(ctx: typer.Context) -> None:
         output.rows(keys, (*COLUMNS, "messages", "open"))
     if own.is_in_use:
         output.note(
-            f"ALARM: keyset {own.version} uses keys that this keyring does not have: it is an old copy, or"
-            " somebody else published; docs/keys.md says what to do."
+            f"ALARM: keyset {own.version} uses keys that this keyring does not have or put out of use: it is"
+            " an old copy, or somebody else published; docs/keys.md says what to do."
         )
         raise typer.Exit(ExitCode.FAILED)
 
@@ -367,6 +367,7 @@ def _about_own(keyring: "FileKeyring", own: "OwnKeyset") -> dict[str, Any]:
         "expires_at": moment_of(own.expires_at_ms),
         "delegation_expires_at": moment_of(own.delegation_expires_at_ms),
         "keys_not_in_this_keyring": [key_id.hex() for key_id in own.unknown],
+        "keys_that_came_back": [key_id.hex() for key_id in own.came_back],
     }
 
 

@@ -14,6 +14,8 @@ class KeyAlarmKind(StrEnum):
 
     UNKNOWN_KEYS = "unknown-keys"
     """It lists keys as in use that this keyring does not have: an old copy, or somebody has the signer."""
+    KEYS_CAME_BACK = "keys-came-back"
+    """It lists keys as in use that this keyring put out of use, such as a revoked one."""
     NOT_VOUCHED_FOR = "not-vouched-for"
     """One's own root does not vouch for it: the gateway, or somebody with its database, made it up."""
 
@@ -27,9 +29,9 @@ class KeyAlarm:
     message: str
     """For people; names keysets and key ids, and nothing that is secret."""
     keyset_version: int | None = None
-    """Of the keyset that lists unknown keys."""
+    """Of the keyset that lists such keys."""
     key_ids: tuple[bytes, ...] = ()
-    """The unknown keys."""
+    """These keys."""
 
 
 OnKeyAlarm = Callable[[KeyAlarm], None]

@@ -46,7 +46,7 @@ class OwnKeysetWatch:
         """Compare a keyset that the gateway has with the keyring; return it renewed when that is due."""
         try:
             own = look_at_own(signed, self._keyring.contents, now_ms=now_ms)
-            if own.unknown and self._keyring.refresh():
+            if (own.unknown or own.came_back) and self._keyring.refresh():
                 own = look_at_own(signed, self._keyring.contents, now_ms=now_ms)
         except KeysError as error:
             message = f"{error}; ALARM: the gateway shows it as that of this namespace"
@@ -58,6 +58,20 @@ class OwnKeysetWatch:
             return None
         namespace = self._keyring.namespace
         keys = ", ".join(key_id.hex() for key_id in own.unknown)
+        if own.came_back:
+            keys = ", ".join(key_id.hex() for key_id in own.came_back)
+            self._alarm(
+                KeyAlarm(
+                    kind=KeyAlarmKind.KEYS_CAME_BACK,
+                    namespace=namespace,
+                    message=f"ALARM: keyset {own.version} of {namespace} lists keys as in use that this"
+                    f" keyring put out of use ({keys}): somebody else published, perhaps from an old copy of"
+                    " it; see: isthmus keys status",
+                    keyset_version=own.version,
+                    key_ids=own.came_back,
+                )
+            )
+            return None
         if own.is_in_use:
             self._alarm(
                 KeyAlarm(

@@ -3,7 +3,8 @@
 A keyset is used for a cache lifetime, then fetched again. An unknown key id fetches at once, but at most
 once per interval and namespace, so that forged ids cannot make an end flood the gateway. When the gateway
 cannot be reached, the keyset at hand is good until it expires; a gateway that answers with a keyset that
-fails a rule is no such case: that is an error, and nothing is sealed.
+fails a rule is no such case: that is an error, and nothing is sealed. Nor does it matter to a pin that was
+taken away or ended: the trust store is asked in either case.
 """
 
 import asyncio
@@ -35,6 +36,8 @@ class _Cached:
     fresh_until_ms: int = 0
     """Until when there is no reason to ask the gateway: its cache lifetime, or its end if that is sooner."""
     asked_at_ms: int | None = None
+    vouched_by: frozenset[bytes] = frozenset()
+    """The pinned root that it was verified against, and the newest one that this root vouched for."""
 
 
 class KeysetCache:
@@ -100,20 +103,25 @@ class KeysetCache:
         self._trust.record_seen(pin, chain.marks)
         with self._lock:
             cached = self._cache.get(namespace, _Cached())
-            self._cache[namespace] = self._confirmed(cached, verified, now_ms)
+            vouched_by = frozenset({pin.fingerprint, chain.marks.root.hash})
+            confirmed = self._confirmed(cached, verified, now_ms)
+            self._cache[namespace] = replace(confirmed, vouched_by=vouched_by)
         return verified
 
     def stale(self, namespace: str) -> VerifiedKeyset:
         """Return the keyset at hand although the gateway could not be asked; ask again after an interval.
 
         Raises:
-            KeyUnavailableError: there is none that has not expired.
+            KeyUnavailableError: there is none that has not expired, or the pin is another one by now.
+            TrustError: the namespace is not pinned any more.
 
         """
         now_ms = self._clock_ms()
+        fingerprint = self._trust.newest_pin(namespace).fingerprint
         with self._lock:
             cached = self._cache.get(namespace, _Cached())
-            if cached.keyset is None or not cached.keyset.is_current(now_ms):
+            is_vouched_for = fingerprint in cached.vouched_by
+            if cached.keyset is None or not is_vouched_for or not cached.keyset.is_current(now_ms):
                 raise KeyUnavailableError(key_id=b"", namespace=namespace, which=MissingKey.KEYSET)
             confirmed_at_ms = max(cached.confirmed_at_ms, now_ms - self._cache_ms + self._interval_ms)
             self._cache[namespace] = self._confirmed(cached, cached.keyset, confirmed_at_ms)

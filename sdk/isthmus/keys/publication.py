@@ -154,6 +154,9 @@ def read_own(signed: SignedKeyset, contents: KeyringContents) -> Published:
         version = Delegation.decode(contents.delegation.statement).version
         if chain.delegation.version == version and signed.delegation.hash != contents.delegation.hash:
             problem = ChainProblem.EQUIVOCATION
+        if chain.delegation.version > version and shared < len(contents.roots):
+            # A root that was replaced has no say any more, whoever holds its keys.
+            problem = ChainProblem.ROLLBACK
     if chain.keyset.version == contents.keyset_version and signed.hash != contents.keyset_hash:
         problem = ChainProblem.EQUIVOCATION
     is_next = contents.keyset_version and chain.keyset.version == contents.keyset_version + 1

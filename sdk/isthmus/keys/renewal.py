@@ -7,12 +7,16 @@ holds the namespace's keyring moves the end of its keyset in time; the renewer i
 from dataclasses import dataclass
 
 from isthmus.keys.contents import KeyringContents
-from isthmus.keys.publication import read_own
+from isthmus.keys.errors import KeysetRejectedError
+from isthmus.keys.publication import Published, read_own
 from isthmus.keys.statements import renew_keyset
-from isthmus.wire.public_key import KeyState
-from isthmus.wire.trust_statement import Keyset, SignedKeyset
+from isthmus.wire.chain import ChainProblem
+from isthmus.wire.public_key import LIVES, KeyState, PublicKeyRecord
+from isthmus.wire.trust_statement import Delegation, Keyset, SignedKeyset
 
-_USED = (KeyState.PRE_PUBLISHED, KeyState.ACTIVE)
+_COUNTS_NOW = (KeyState.ACTIVE, KeyState.VERIFY_ONLY)
+_COUNTS = (KeyState.PRE_PUBLISHED, *_COUNTS_NOW)
+"""States in which peers seal to a key, or believe what it signed, now or soon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +28,11 @@ class OwnKeyset:
     expires_at_ms: int
     delegation_expires_at_ms: int
     unknown: tuple[bytes, ...]
-    """Ids of keys that it lists for use now or soon and the keyring does not have."""
+    """Ids of keys that peers go by now or soon and the keyring does not have."""
     is_in_use: bool
-    """Whether one of the unknown ones is in use now, not soon."""
+    """Whether peers go by one of the unknown ones now, not soon, or by one that came back."""
+    came_back: tuple[bytes, ...]
+    """Ids of keys that the keyring put out of use and this later keyset lists as if it had not."""
     renewed: SignedKeyset | None
     """What to publish to keep it alive; None when it is not due, or not to be renewed from here."""
 
@@ -42,18 +48,30 @@ def look_at_own(
     """Compare one's own keyset at the gateway with the keyring, and renew it when half of its time is over.
 
     A keyset that lists keys which the keyring does not have is not renewed: the keyring is an old copy, or
-    somebody else published. ``at_once`` renews it whatever time is left.
+    somebody else published. The same goes for one that a delegation vouches for which was replaced: its
+    signer may be stolen. ``at_once`` renews it whatever time is left.
 
     Raises:
-        KeysetRejectedError: the root of this keyring does not vouch for it.
+        KeysetRejectedError: the root of this keyring does not vouch for it, or a signer that was replaced
+            published it later.
     """
     published = read_own(signed, contents)
     chain = published.chain
-    held = {bytes(key.record.key_id) for key in contents.keys}
-    missing = [key for key in chain.keyset.keys if key.state in _USED and bytes(key.key_id) not in held]
+    replaced = _has_newer_delegation(contents, published)
+    if replaced and chain.keyset.version > contents.keyset_version:
+        raise KeysetRejectedError(ChainProblem.ROLLBACK, contents.namespace)
+    held = {bytes(key.record.key_id): key.record for key in contents.keys}
+    missing = [key for key in chain.keyset.keys if key.state in _COUNTS and bytes(key.key_id) not in held]
     unknown = tuple(bytes(key.key_id) for key in missing)
+    came_back: tuple[bytes, ...] = ()
+    if chain.keyset.version > contents.keyset_version:
+        listed = [(key, held.get(bytes(key.key_id))) for key in chain.keyset.keys]
+        came_back = tuple(
+            bytes(key.key_id) for key, own in listed if own is not None and _goes_back(key, own)
+        )
     renewed, renewer = None, contents.renewer()
-    if renewer is not None and not unknown and chain.keyset.version >= contents.keyset_version:
+    is_own = not (unknown or came_back or replaced)
+    if renewer is not None and is_own and chain.keyset.version >= contents.keyset_version:
         given_ms = chain.delegation.max_renewal_ms
         is_due = at_once or chain.expires_at_ms - now_ms < given_ms // 2
         end_ms = chain.delegation.expires_at_ms
@@ -65,6 +83,25 @@ def look_at_own(
         expires_at_ms=chain.expires_at_ms,
         delegation_expires_at_ms=chain.delegation.expires_at_ms,
         unknown=unknown,
-        is_in_use=any(key.state is KeyState.ACTIVE for key in missing),
+        is_in_use=bool(came_back) or any(key.state in _COUNTS_NOW for key in missing),
+        came_back=came_back,
         renewed=renewed,
     )
+
+
+def _has_newer_delegation(contents: KeyringContents, published: Published) -> bool:
+    known = contents.delegation
+    return (
+        known is not None and Delegation.decode(known.statement).version > published.chain.delegation.version
+    )
+
+
+def _goes_back(listed: PublicKeyRecord, own: PublicKeyRecord) -> bool:
+    """Whether a keyset lists a key in an earlier state than the keyring: no step of its life leads there."""
+    return _age(listed) < _age(own)
+
+
+def _age(record: PublicKeyRecord) -> int:
+    life = LIVES[record.kind]
+    # A revoked key may be destroyed later: both are ends.
+    return len(life) - 1 if record.state is KeyState.REVOKED else life.index(record.state)

@@ -177,6 +177,11 @@ class TrustStore:
             expires_at_ms=expires_at_ms,
         )
 
+    def newest_pin(self, namespace: str) -> Pin:
+        """Return the pin of a namespace as the file says it now. Raises as ``pin``."""
+        self._reload()
+        return self.pin(namespace)
+
     def add(
         self,
         namespace: str,

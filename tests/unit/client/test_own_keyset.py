@@ -9,6 +9,7 @@ from tests.unit.client.teams import NOW_MS, Team
 from isthmus.client.key_alarm import KeyAlarm, KeyAlarmKind
 from isthmus.client.own_keyset import OwnKeysetWatch
 from isthmus.keys.contents import new_key
+from isthmus.keys.rotation import revoke
 from isthmus.keys.statements import next_keyset, sign_keyset
 from isthmus.wire.chain import DAY_MS
 from isthmus.wire.public_key import KeyKind, KeyState
@@ -39,12 +40,13 @@ def test_keyset_is_renewed_in_silence_when_it_is_ones_own(
     assert not caplog.records
 
 
+@pytest.mark.parametrize("state", [KeyState.ACTIVE, KeyState.VERIFY_ONLY])
 def test_alarm_is_raised_once_when_somebody_else_published(
-    team: Team, caplog: pytest.LogCaptureFixture
+    team: Team, state: KeyState, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After the keyring was read again; nothing is renewed."""
+    """After the keyring was read again; nothing is renewed. Peers believe a key that only verifies, too."""
     team.publish(NOW_MS)
-    foreign = with_a_foreign_key(team)
+    foreign = with_a_foreign_key(team, state)
     own = OwnKeysetWatch(team)
     for _ in range(3):
         assert own.consider(foreign, now_ms=NOW_MS + 5 * DAY_MS) is None
@@ -69,6 +71,23 @@ def test_alarm_reaches_the_hook_once_when_something_is_found(
     assert [alarm.kind for alarm in heard] == [KeyAlarmKind.UNKNOWN_KEYS, KeyAlarmKind.NOT_VOUCHED_FOR]
     assert (heard[0].namespace, heard[0].keyset_version, len(heard[0].key_ids)) == ("data-team", 2, 1)
     assert [record.message for record in caplog.records] == [alarm.message for alarm in heard]
+
+
+def test_alarm_is_raised_when_a_revoked_key_comes_back(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    """By a later keyset than the one that revoked it; this process does not use it either."""
+    heard: list[KeyAlarm] = []
+    in_use = team.contents.keys
+    (stolen,) = (key for key in in_use if key.record.kind is KeyKind.SIGNING)
+    team.contents = revoke(team.contents, stolen.record.key_id)
+    team.publish(NOW_MS)
+    revived = replace(team.contents, keys=in_use)
+    own = OwnKeysetWatch(team, heard.append)
+    signed = sign_keyset(next_keyset(revived, now_ms=NOW_MS), revived, team.signer)
+    assert own.consider(signed, now_ms=NOW_MS + 5 * DAY_MS) is None
+    assert [alarm.kind for alarm in heard] == [KeyAlarmKind.KEYS_CAME_BACK]
+    assert heard[0].key_ids == (stolen.record.key_id,)
+    assert "ALARM: keyset 2 of data-team lists keys as in use that this keyring put out" in caplog.text
+    assert team.followed is None
 
 
 def test_nothing_fails_when_the_hook_does(team: Team, caplog: pytest.LogCaptureFixture) -> None:

@@ -115,6 +115,23 @@ def test_keyset_at_hand_is_used_when_the_gateway_is_unreachable(setting: Setting
         setting.directory.keyset("app-team")
 
 
+def test_pin_is_gone_when_a_person_removed_it_and_the_gateway_does_not_answer(setting: Setting) -> None:
+    """Within a cache lifetime: whether a process trusts somebody is not for the gateway to delay."""
+    setting.directory.keyset("app-team")
+    setting.gateway.reachable = False
+    elsewhere = TrustStore(setting.folder / "trust.json", trust_domain=TRUST_DOMAIN)
+    elsewhere.remove("app-team")
+    setting.now_ms += 300_000
+    with pytest.raises(TrustError):
+        setting.directory.keyset("app-team")
+    elsewhere.add("app-team", bytes(32))
+    with pytest.raises(KeyUnavailableError):
+        setting.directory.keyset("app-team")
+    elsewhere.remove("app-team")
+    elsewhere.add("app-team", setting.keyring.contents.fingerprint)
+    assert setting.directory.keyset("app-team").namespace == "app-team"
+
+
 def test_nothing_is_believed_when_no_keyset_was_ever_fetched(setting: Setting) -> None:
     """An unreachable gateway at the start."""
     setting.gateway.reachable = False

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from isthmus.keys.endpoint_records import own_signer
 from isthmus.keys.errors import KeysetRejectedError
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.founding import found
+from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.keyring_format import KdfParameters, new_salt
 from isthmus.keys.keyset import Pin, verify_keyset
 from isthmus.keys.publication import KeysetPublication
+from isthmus.keys.root_draft import adopt, draft, sign_draft
 from isthmus.keys.statements import KEYSET_LIFETIME_MS, next_keyset, sign_keyset
 from isthmus.wire.chain import ChainProblem
 from isthmus.wire.trust_statement import SignedKeyset
@@ -164,3 +167,19 @@ def test_keyset_of_another_root_is_refused_when_the_gateway_was_restored(
     with pytest.raises(KeysetRejectedError) as refused:
         publication(keyring, directory, after_restore=True).publish()
     assert refused.value.problem is ChainProblem.PIN
+
+
+def test_delegation_is_refused_when_a_root_made_it_that_was_replaced() -> None:
+    """Whoever holds the keys of the root before, and has the gateway show it: the keyring knows the next."""
+    founded = found(namespace="app-team", trust_domain="example.com", now_ms=NOW_MS)
+    before, thief = founded.contents, HybridPrivateKey.generate()
+    for _ in range(2):
+        made = draft(before, signer=thief.public, now_ms=NOW_MS)
+        before = adopt(before, sign_draft(made, founded.root))
+    stolen = sign_keyset(next_keyset(before, now_ms=NOW_MS), before, thief)
+    new_root = HybridPrivateKey.generate()
+    moved = draft(founded.contents, keys=[new_root.public], signer=founded.signer.public, now_ms=NOW_MS)
+    contents = adopt(founded.contents, sign_draft(sign_draft(moved, founded.root), new_root))
+    with pytest.raises(KeysetRejectedError) as refused:
+        own_signer(stolen, contents, now_ms=NOW_MS)
+    assert refused.value.problem is ChainProblem.ROLLBACK

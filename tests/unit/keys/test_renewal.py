@@ -9,10 +9,13 @@ from isthmus.envelope.key_material import SigningPrivateKey
 from isthmus.keys.contents import KeyringContents
 from isthmus.keys.errors import KeysetRejectedError
 from isthmus.keys.founding import found
+from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.renewal import OwnKeyset, look_at_own
+from isthmus.keys.root_draft import adopt, draft, sign_draft
+from isthmus.keys.rotation import revoke
 from isthmus.keys.statements import next_keyset
 from isthmus.wire.chain import ChainProblem
-from isthmus.wire.public_key import KeyState
+from isthmus.wire.public_key import KeyKind, KeyState
 from isthmus.wire.trust_statement import Keyset
 
 CONTENTS = team().contents
@@ -53,7 +56,7 @@ def test_keyset_is_not_renewed_when_this_keyring_may_not() -> None:
         assert look(late_ms, contents=replace(PUBLISHED, renewer_secret=renewer)).renewed is None
 
 
-@pytest.mark.parametrize("state", [KeyState.PRE_PUBLISHED, KeyState.ACTIVE])
+@pytest.mark.parametrize("state", [KeyState.PRE_PUBLISHED, KeyState.ACTIVE, KeyState.VERIFY_ONLY])
 def test_keyset_is_not_renewed_when_it_lists_keys_that_the_keyring_lacks(state: KeyState) -> None:
     """A stolen signer's keyset dies in its time, and its owners hear of it."""
     stranger = SigningPrivateKey.generate()
@@ -61,6 +64,7 @@ def test_keyset_is_not_renewed_when_it_lists_keys_that_the_keyring_lacks(state: 
     foreign = keyset_of(*listed, version=2, previous_hash=SIGNED.hash)
     own = look(NOW_MS + 5 * DAY_MS, keyset=foreign)
     assert own.unknown == (stranger.key_id,)
+    assert own.is_in_use is (state is not KeyState.PRE_PUBLISHED)
     assert own.renewed is None
 
 
@@ -72,6 +76,54 @@ def test_old_keys_are_not_missed_when_the_keyring_forgot_them() -> None:
     )
     assert own.unknown == ()
     assert own.renewed is not None
+
+
+def with_signing_key_in(state: KeyState, *, version: int = 1) -> Keyset:
+    """Return a keyset in which the signing key of the team is in a state."""
+    records = [replace(key, state=state) if key.kind is KeyKind.SIGNING else key for key in KEYSET.keys]
+    previous_hash = b"" if version == 1 else SIGNED.hash
+    return keyset_of(*records, version=version, previous_hash=previous_hash)
+
+
+@pytest.mark.parametrize("state", [KeyState.ACTIVE, KeyState.VERIFY_ONLY])
+def test_keyset_is_not_renewed_when_a_revoked_key_came_back(state: KeyState) -> None:
+    """Peers would believe it again: nobody but a stolen signer says so."""
+    (mine,) = (key for key in PUBLISHED.keys if key.record.kind is KeyKind.SIGNING)
+    contents = revoke(PUBLISHED, mine.record.key_id)
+    own = look(NOW_MS + 5 * DAY_MS, contents=contents, keyset=with_signing_key_in(state, version=2))
+    assert own.came_back == (mine.record.key_id,)
+    assert own.is_in_use
+    assert own.renewed is None
+
+
+def test_no_key_came_back_when_the_keyset_goes_further_than_this_copy() -> None:
+    """Also where it says what this keyring says, but for what is about to be published."""
+    for state in (KeyState.ACTIVE, KeyState.VERIFY_ONLY, KeyState.RETIRED, KeyState.REVOKED):
+        own = look(NOW_MS + 5 * DAY_MS, keyset=with_signing_key_in(state, version=2))
+        assert (own.came_back, own.is_in_use) == ((), False)
+    (mine,) = PUBLISHED.in_state(KeyKind.SIGNING, KeyState.ACTIVE)
+    ahead = revoke(PUBLISHED, mine.record.key_id)
+    assert look(NOW_MS + 5 * DAY_MS, contents=ahead).came_back == ()
+    retired = look(
+        NOW_MS + 5 * DAY_MS, contents=ahead, keyset=with_signing_key_in(KeyState.RETIRED, version=2)
+    )
+    assert retired.came_back == ()
+
+
+def delegated_anew(signer: HybridPrivateKey) -> KeyringContents:
+    """Return the keyring after its root delegated to a signer, which published nothing yet."""
+    made = draft(PUBLISHED, signer=signer.public, now_ms=NOW_MS + 1)
+    return adopt(PUBLISHED, sign_draft(made, team().root))
+
+
+def test_keyset_is_not_kept_alive_when_its_signer_was_replaced() -> None:
+    """A stolen signer's keysets die, whatever they list; what was there before is no alarm."""
+    contents = delegated_anew(HybridPrivateKey.generate())
+    assert look(NOW_MS + 5 * DAY_MS, contents=contents).renewed is None
+    later = keyset_of(*KEYSET.keys, version=2, previous_hash=SIGNED.hash)
+    with pytest.raises(KeysetRejectedError) as caught:
+        look(NOW_MS + 5 * DAY_MS, contents=contents, keyset=later)
+    assert caught.value.problem is ChainProblem.ROLLBACK
 
 
 def test_keyset_is_not_renewed_when_a_newer_one_is_known() -> None:
