@@ -21,7 +21,7 @@ from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.keyset import Pin, verify_keyset
 from isthmus.keys.statements import KEYSET_LIFETIME_MS, next_keyset, sign_keyset
-from isthmus.wire.chain import Chain, ChainProblem
+from isthmus.wire.chain import MAX_VERSION_STEP, Chain, ChainProblem
 from isthmus.wire.public_key import PublicKeyRecord
 from isthmus.wire.trust_statement import Delegation, Keyset, SignedKeyset, SignedStatement
 
@@ -161,6 +161,8 @@ def read_own(signed: SignedKeyset, contents: KeyringContents) -> Published:
         problem = ChainProblem.EQUIVOCATION
     is_next = contents.keyset_version and chain.keyset.version == contents.keyset_version + 1
     if is_next and chain.keyset.previous_hash != contents.keyset_hash:
+        problem = ChainProblem.CHAIN
+    if contents.keyset_version and chain.keyset.version - contents.keyset_version > MAX_VERSION_STEP:
         problem = ChainProblem.CHAIN
     if problem is not None:
         raise KeysetRejectedError(problem, contents.namespace)

@@ -15,7 +15,8 @@ namespace are sorted and each is there once, **and no other namespace of the bun
 
 **Progress.** Of roots and bundles the newest version that was seen is remembered with its hash: an older one
 is refused, another one of the same version is, and so is a next bundle that does not name the hash of the
-one before. A root that follows the newest one seen must come after it among these very roots.
+one before, or one that leaves out more than 2^20 versions. A root that follows the newest one seen must come
+after it among these very roots.
 """
 
 from dataclasses import dataclass

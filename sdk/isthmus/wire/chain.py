@@ -24,7 +24,9 @@ with its renewal if it has one that ends later.
 
 **Progress.** Of root, delegation and keyset the newest version that was seen is remembered with its hash: an
 older one is refused, another one of the same version is, and so is a next keyset that does not name the
-hash of the one before. A root that follows the newest one seen must come after it in this very chain.
+hash of the one before. So is one that leaves out more than 2^20 versions: a signer that was stolen could use
+them all up, and its successor would have none left. A root that follows the newest one seen must come after
+it in this very chain.
 """
 
 from collections.abc import Sequence
@@ -58,6 +60,8 @@ MAX_SUITES = 16
 MAX_SUITE_CHARS = 200
 # More than anybody publishes, and a number that every store and every language can hold.
 MAX_VERSION = 2**53
+# More than any namespace makes in its life; and so few that nobody gets to the last version in steps of them.
+MAX_VERSION_STEP = 2**20
 MAX_LIFE_MS = 90 * DAY_MS
 
 S = TypeVar("S", Root, Delegation, Keyset, Renewal)
@@ -261,8 +265,14 @@ def check_progress(chain: Chain, seen: Marks) -> None:
 
 
 def check_mark(newest: Mark, seen: Mark) -> None:
-    """Require that a statement is neither older than the one seen nor another one. Raises ChainError."""
+    """Require that a statement is neither older than the one seen, nor another one, nor far ahead of it.
+
+    Raises:
+        ChainError: it is.
+    """
     require(newest.version >= seen.version, ChainProblem.ROLLBACK, "a newer one was seen")
+    skips = f"it leaves out more than {MAX_VERSION_STEP} versions"
+    require(newest.version - seen.version <= MAX_VERSION_STEP, ChainProblem.CHAIN, skips)
     same = newest.version != seen.version or newest.hash == seen.hash
     require(same, ChainProblem.EQUIVOCATION, "another one of this version was seen")
 

@@ -10,7 +10,8 @@ the hash of a contract, or none.
 
 **Progress.** Versions grow. Of each namespace and endpoint the newest version that was seen is remembered
 with its hash: an older one is refused, another one of the same version is, and so is the next one when it
-does not name the hash of the one before. Once a record was seen, "there is none" is refused.
+does not name the hash of the one before, or one that leaves out more than 2^20 versions. Once a record was
+seen, "there is none" is refused.
 
 **Earlier records** are vouched for by the hash in the record that follows; they are consecutive, of the same
 endpoint, and their times do not run backwards. A request has to follow the newest record, or one whose

@@ -1,5 +1,6 @@
 """Publishing keysets: again and again, and after a crash."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from isthmus.keys.keyset import Pin, verify_keyset
 from isthmus.keys.publication import KeysetPublication
 from isthmus.keys.root_draft import adopt, draft, sign_draft
 from isthmus.keys.statements import KEYSET_LIFETIME_MS, next_keyset, sign_keyset
-from isthmus.wire.chain import ChainProblem
+from isthmus.wire.chain import MAX_VERSION, MAX_VERSION_STEP, ChainProblem
 from isthmus.wire.trust_statement import SignedKeyset
 
 NOW_MS = 1_800_000_000_000
@@ -167,6 +168,23 @@ def test_keyset_of_another_root_is_refused_when_the_gateway_was_restored(
     with pytest.raises(KeysetRejectedError) as refused:
         publication(keyring, directory, after_restore=True).publish()
     assert refused.value.problem is ChainProblem.PIN
+
+
+def test_keyset_is_not_adopted_when_it_uses_versions_up(keyring: FileKeyring, directory: Directory) -> None:
+    """A stolen signer leaves versions for the next one; small gaps are what a lost gateway leaves."""
+    publication(keyring, directory).publish()
+    for ahead in (MAX_VERSION_STEP + 1, MAX_VERSION - 1, MAX_VERSION_STEP):
+        far = replace(
+            next_keyset(keyring.contents, now_ms=NOW_MS), version=1 + ahead, previous_hash=bytes(32)
+        )
+        directory.publish(sign_keyset(far, keyring.contents, keyring.signer_key()))
+        if ahead > MAX_VERSION_STEP:
+            with pytest.raises(KeysetRejectedError) as refused:
+                publication(keyring, directory).publish()
+            assert refused.value.problem is ChainProblem.CHAIN
+            assert keyring.contents.keyset_version == 1
+    publication(keyring, directory).publish()
+    assert keyring.contents.keyset_version > MAX_VERSION_STEP
 
 
 def test_delegation_is_refused_when_a_root_made_it_that_was_replaced() -> None:

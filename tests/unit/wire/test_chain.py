@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from tests.unit.keys.world import DAY_MS, NOW_MS, TRUST_DOMAIN, keyset_of, signing_record, team
@@ -11,6 +12,7 @@ from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.statements import add_signature, first_root, next_delegation, next_root, renew_keyset
 from isthmus.wire.chain import (
     MAX_ROOTS,
+    MAX_VERSION_STEP,
     Chain,
     ChainError,
     ChainProblem,
@@ -381,6 +383,20 @@ def test_chain_is_refused_when_a_newer_part_was_seen(part: str) -> None:
     other = replace(verified.marks, **{part: Mark(version=1, hash=bytes(32))})
     assert problem_of(lambda: check_progress(verified, newer)) is ChainProblem.ROLLBACK
     assert problem_of(lambda: check_progress(verified, other)) is ChainProblem.EQUIVOCATION
+
+
+@pytest.mark.parametrize("part", ["root", "delegation", "keyset"])
+def test_chain_is_refused_when_it_uses_versions_up(part: str) -> None:
+    """Whoever has a stolen signer could leave none for the next one."""
+    verified = verify(chain_of())
+    for ahead, is_refused in ((MAX_VERSION_STEP, False), (MAX_VERSION_STEP + 1, True)):
+        mark = Mark(version=1 + ahead, hash=bytes(32))
+        roots = (*verified.roots, mark) if part == "root" else verified.roots
+        shown = replace(verified, roots=roots, marks=replace(verified.marks, **{part: mark}))
+        if is_refused:
+            assert problem_of(partial(check_progress, shown, verified.marks)) is ChainProblem.CHAIN
+        else:
+            check_progress(shown, verified.marks)
 
 
 def test_chain_is_refused_when_the_root_that_was_seen_is_not_in_it() -> None:

@@ -24,7 +24,7 @@ class SignedKeyset(Value):
 def publish_keyset(uow: UnitOfWork, signed: SignedKeyset, *, actor: Actor, now: datetime) -> None:
     """Replace the keyset of a namespace by one that is not older in any part. Repeated, it changes nothing.
 
-    The keysets may begin with any version, and go on with any later one: a gateway that is new, lost its
+    The keysets may begin with any version, and leave some out: a gateway that is new, lost its
     database or was restored from a backup goes on where the namespace is. It is a directory, no authority:
     peers remember the newest version that they saw, and its hash.
 
