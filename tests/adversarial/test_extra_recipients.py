@@ -10,7 +10,7 @@ import pytest
 from tests.adversarial.deceived import CALLER, ENDPOINT, MALLORY, OWNER, QUEUE, Deceived, Payments, deceived
 from tests.adversarial.relay import V1
 
-from isthmus.client import Client
+from isthmus.client import Client, reading_along
 from isthmus.client.engine import now_ms
 from isthmus.client.errors import UnverifiedAnswerError
 from isthmus.client.reading_along import message_of_others, messages_of_others
@@ -159,6 +159,26 @@ async def test_escrow_goes_through_what_it_can_open_when_it_checks(world: Deceiv
         await message_of_others(stranger, found[0].place)
     with pytest.raises(GatewayError, match="a place is"):
         await message_of_others(escrow, "nowhere")
+
+
+async def test_escrow_is_told_when_the_request_of_an_answer_is_hidden(
+    world: Deceived, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the answer is to, it counts for no request that the escrow saw."""
+    await world.serve(world.owner, world.handler)
+    for number in (21, 4):
+        assert await world.payments.execute_operation(Payments.double, number) == 2 * number
+    escrow = await world.honest.client(ESCROW)
+    first, *others = [place async for place in reading_along._places(escrow)]
+
+    async def hiding(_: Client) -> AsyncIterator[str]:
+        for place in others:
+            yield place
+
+    monkeypatch.setattr(reading_along, "_places", hiding)
+    problems = [one.problem async for one in messages_of_others(escrow)]
+    assert first not in others
+    assert problems == ["the request that it belongs to is not shown", "", ""]
 
 
 async def test_escrow_is_told_when_what_it_should_read_does_not_open(

@@ -150,6 +150,7 @@ def adopt(ctx: typer.Context, file: DraftFile, dry_run: DryRun = False) -> None:
 
 
 def _show(ctx: typer.Context, made: Any) -> None:  # noqa: ANN401 - a RootDraft, imported when it is needed
+    from isthmus.wire.chain import DAY_MS
     from isthmus.wire.keyset import format_fingerprint
     from isthmus.wire.trust_statement import Delegation, Root
 
@@ -165,7 +166,10 @@ def _show(ctx: typer.Context, made: Any) -> None:  # noqa: ANN401 - a RootDraft,
             "fingerprint": format_fingerprint(made.authority.hash),
             "threshold": root.threshold,
             "keys": [key.key_id.hex() for key in root.keys],
+            "delegation_version": delegation.version,
             "signer": delegation.signer.key_id.hex(),
+            "renewer": None if delegation.renewer is None else delegation.renewer.key_id.hex(),
+            "renewed_for_days": delegation.max_renewal_ms / DAY_MS,
             "delegation_expires_at": moment_of(delegation.expires_at_ms),
             "missing_signatures": [f"{count} of the {what}" for what, count in missing.items()],
         }

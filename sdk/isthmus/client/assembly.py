@@ -29,6 +29,7 @@ from isthmus.transport.credentials import (
 )
 from isthmus.transport.errors import ConfigurationError
 from isthmus.v1 import key_service_pb2, namespace_service_pb2
+from isthmus.wire.names import DEVELOPMENT_TRUST_DOMAIN
 
 _TOKEN_VARIABLE = "ISTHMUS_TOKEN"  # noqa: S105 - the name of a variable
 _PASSPHRASE_VARIABLE = "ISTHMUS_PASSPHRASE"  # noqa: S105
@@ -225,6 +226,11 @@ def _trust(profile: Profile, given: TrustStore | Path | str | None, keyring: Key
     if isinstance(given, TrustStore):
         return given
     path = Path(given) if given is not None else profile.trust_store
+    if profile.trust_on_first_use and keyring.trust_domain != DEVELOPMENT_TRUST_DOMAIN:
+        raise ConfigurationError(
+            "trust_on_first_use believes the gateway about whom to trust, which is for isthmus dev only; in"
+            f" {keyring.trust_domain} pin each team, with: isthmus trust add, and remove this setting"
+        )
     if path is None and not profile.trust_on_first_use:
         raise ConfigurationError(
             "no trust store: pass trust=, or set ISTHMUS_TRUST_STORE or trust_store in the profile"

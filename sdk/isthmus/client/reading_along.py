@@ -57,7 +57,10 @@ async def messages_of_others(client: Client) -> AsyncIterator[ReadAlong]:
             continue
         if header.direction is Direction.REQUEST:
             asked = (header.operation_id, digest)
-        elif asked is not None and asked[0] == header.operation_id and asked[1] != header.request_digest:
+        elif asked is None or asked[0] != header.operation_id:
+            alone = "the request that it belongs to is not shown"
+            found = found._replace(payload=None, problem=found.problem or alone)
+        elif asked[1] != header.request_digest:
             other = "it answers another request than the one kept here"
             found = found._replace(payload=None, problem=found.problem or other)
         yield found

@@ -31,8 +31,9 @@ from cryptography.hazmat.primitives.serialization import (
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.private_file import replace_private
 from isthmus.keys.trust import TrustStore
+from isthmus.wire.names import DEVELOPMENT_TRUST_DOMAIN
 
-TRUST_DOMAIN: Final = "dev.isthmus.internal"
+TRUST_DOMAIN: Final = DEVELOPMENT_TRUST_DOMAIN
 PLATFORM: Final = "platform"
 DATA_TEAM: Final = "data-team"
 APP_TEAM: Final = "app-team"

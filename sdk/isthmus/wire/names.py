@@ -24,6 +24,8 @@ DIGEST_BYTES = 32
 MAX_NAME_CHARS = 200
 MAX_SERVICE_CHARS = 1000
 MAX_TRUST_DOMAIN_CHARS = 255
+DEVELOPMENT_TRUST_DOMAIN = "dev.isthmus.internal"
+"""That of ``isthmus dev``, the one where the gateway is believed about whom to trust."""
 
 _NAMESPACE = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ENDPOINT = re.compile(r"[a-zA-Z](?:[a-zA-Z0-9-]{0,198}[a-zA-Z0-9])?")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.client.teams import TRUST_DOMAIN, Team, trust_in
-from tests.unit.keys.world import make_keyring
+from tests.unit.keys.world import FAST, NOW_MS, PASSPHRASE, make_keyring
 
 from isthmus.blobs.settings import BlobSettings
 from isthmus.client import Profile, StartOptions, load_profile
@@ -15,6 +15,7 @@ from isthmus.client.profile import config_path, current_profile, profile_names
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_format import KdfParameters, new_salt
 from isthmus.transport.credentials import EnvironmentToken, FileToken
+from isthmus.wire.names import DEVELOPMENT_TRUST_DOMAIN
 
 CONFIG = """
 current = "dev"
@@ -147,6 +148,23 @@ def test_parts_fit_together_when_everything_comes_from_files(tmp_path: Path) -> 
     assert isinstance(with_variable.credentials, EnvironmentToken)
     with pytest.raises(ConfigurationError, match="belongs to data-team"):
         assemble(profile=profile, namespace="other-team", environment={})
+
+
+@pytest.mark.parametrize(("trust_domain", "permitted"), [(DEVELOPMENT_TRUST_DOMAIN, True), ("acme", False)])
+def test_trust_on_first_use_is_refused_when_this_is_no_development(
+    trust_domain: str, tmp_path: Path, *, permitted: bool
+) -> None:
+    """A setting that was copied from there would let the gateway say whom to trust."""
+    keyring = FileKeyring.create(
+        tmp_path / "ring", PASSPHRASE, namespace="app-team", trust_domain=trust_domain, now_ms=NOW_MS,
+        parameters=FAST,
+    )  # fmt: skip
+    profile = Profile(trust_store=tmp_path / "trust.json", trust_on_first_use=True)
+    if permitted:
+        assert assemble(profile=profile, keyring=keyring, environment={}).trust_on_first_use
+        return
+    with pytest.raises(ConfigurationError, match="isthmus trust add"):
+        assemble(profile=profile, keyring=keyring, environment={})
 
 
 @pytest.mark.parametrize(
