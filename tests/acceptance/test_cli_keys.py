@@ -165,6 +165,8 @@ def test_revoked_key_is_replaced_at_once_when_it_was_stolen(isthmus: CommandLine
         wait_for_line(worker, "polls task queue payments")
         for kind in ("signing", "encryption"):
             stolen = status(isthmus, "data-team", kind)["active"]["key_id"]
+            unsigned = isthmus("keys", "revoke", stolen, "--signer", "nosuch", "--dry-run")
+            assert (unsigned.code, "nosuch" in unsigned.err) == (2, True)
             assert isthmus("keys", "revoke", stolen, "--dry-run").code == 0
             assert status(isthmus, "data-team", kind)["active"]["key_id"] == stolen
             revoked = isthmus("keys", "revoke", stolen)

@@ -44,13 +44,14 @@ def revoke(ctx: typer.Context, key: KeyIdArgument, signer: Signer = None, dry_ru
     output = invocation(ctx).output
     keyring = open_keyring(ctx)
     found = find(keyring, key)
-    if dry_run:
-        output.note(f"Would revoke {_name(found)}, and publish that.")
-        if found.record.state is KeyState.ACTIVE:
-            output.note("It is in use: would make a successor, and use that from then on.")
-        return
     with open_connection(ctx) as gateway:
-        publication = publication_at(gateway, keyring, signer)
+        publication = publication_at(gateway, keyring, signer, dry_run=dry_run)
+        if dry_run:
+            publication.newest()
+            output.note(f"Would revoke {_name(found)}, and publish that.")
+            if found.record.state is KeyState.ACTIVE:
+                output.note("It is in use: would make a successor, and use that from then on.")
+            return
         keyset = revoke_key(keyring, publication, found.record.key_id, now_ms=now_ms)
     output.document(
         {
