@@ -13,7 +13,7 @@ from isthmus.keys.errors import EndpointRecordRejectedError, KeysError
 from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.publication import read_own
 from isthmus.keys.statements import add_signature
-from isthmus.wire.chain import DAY_MS, ChainError, ChainProblem, Mark
+from isthmus.wire.chain import DAY_MS, MAX_VERSION, MAX_VERSION_STEP, ChainError, ChainProblem, Mark
 from isthmus.wire.endpoint_record import (
     EndpointRecord,
     SignedEndpointRecord,
@@ -166,8 +166,15 @@ class RecordPublication:
                 ) from None
             if error.problem is not ChainProblem.NOT_THE_SIGNER or record.namespace != contents.namespace:
                 raise EndpointRecordRejectedError(error.problem, contents.namespace, endpoint) from None
-        mark = Mark(version=record.version, hash=signed.record.hash)
-        if mark != self._seen(contents.namespace, endpoint) and wishes.leaves_something:
+        mark, seen = (
+            Mark(version=record.version, hash=signed.record.hash),
+            self._seen(contents.namespace, endpoint),
+        )
+        most = MAX_VERSION // 2 if seen is None else seen.version + MAX_VERSION_STEP
+        if mark.version > most:
+            # Nobody need have signed it: what the gateway makes up must not use the versions up.
+            raise EndpointRecordRejectedError(ChainProblem.CHAIN, contents.namespace, endpoint)
+        if mark != seen and wishes.leaves_something:
             raise KeysError(
                 f"another key signed the newest record of {endpoint}: say everything that the next one says"
                 " (--task-queue, --required-recipient or --no-required-recipients, --contract-hash)"
