@@ -21,7 +21,7 @@ from isthmus.keys.errors import KeysError
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.private_file import read_private, replace_private
 from isthmus.keys.publication import KeysetPublication
-from isthmus.keys.rotation import activate, pre_publish
+from isthmus.keys.rotation import activate, pre_publish, require_room_to_rotate
 from isthmus.wire.public_key import KeyKind, KeyState
 from isthmus.wire.trust_statement import Keyset
 
@@ -94,6 +94,7 @@ class KeyRotation:
         try:
             data, _ = read_private(self._note)
         except FileNotFoundError:
+            require_room_to_rotate(self._keyring.contents)
             replaced = frozenset(_active(self._keyring.contents))
             document = {"replaces": sorted(key_id.hex() for key_id in replaced)}
             replace_private(self._note, json.dumps(document).encode() + b"\n")

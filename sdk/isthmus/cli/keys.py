@@ -193,6 +193,7 @@ def rotate(  # noqa: PLR0917 - typer names them
     from isthmus.cli.propagation import Propagation
     from isthmus.cli.reported_holders import GatewayKeyHolders
     from isthmus.cli.rotation_schedule import days_of, note_beside, schedule_of
+    from isthmus.keys.rotation import require_room_to_rotate
 
     output = invocation(ctx).output
     timeout_seconds = parse_duration(timeout).total_seconds()
@@ -210,6 +211,8 @@ def rotate(  # noqa: PLR0917 - typer names them
         publication = publication_at(gateway, keyring, signer, dry_run=dry_run)
         if dry_run:
             newest, under_way = publication.newest(), note.exists()
+            if not under_way:
+                require_room_to_rotate(keyring.contents)
             _say(ctx, key_forecast.of_rotation(keyring.contents, newest, path, under_way=under_way))
             return
         rotation = KeyRotation(

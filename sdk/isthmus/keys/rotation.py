@@ -10,7 +10,11 @@ from enum import Enum, unique
 
 from isthmus.keys.contents import KeyringContents, StoredKey
 from isthmus.keys.errors import KeyringError
+from isthmus.wire.chain import MAX_KEYS
 from isthmus.wire.public_key import LIVES, KeyKind, KeyState
+
+KEPT_FOR_REVOCATIONS = 32
+"""Places of a keyset that rotations leave."""
 
 
 @unique
@@ -36,12 +40,32 @@ def pre_publish(contents: KeyringContents, key: StoredKey) -> KeyringContents:
 
     Nothing changes when a key of its kind is pre-published already: a rotation that was interrupted goes on
     with the key that it began with.
+
+    Raises:
+        KeyringError: a keyset has no room for it.
     """
     kind = key.record.kind
     if contents.in_state(kind, KeyState.PRE_PUBLISHED):
         return contents
+    if len(contents.keys) >= MAX_KEYS:
+        raise KeyringError(f"a keyset has room for {MAX_KEYS} keys, and {contents.namespace} has as many")
     added = replace(key, record=replace(key.record, state=KeyState.PRE_PUBLISHED))
     return replace(contents, keys=(*contents.keys, added))
+
+
+def require_room_to_rotate(contents: KeyringContents) -> None:
+    """Require that a rotation leaves room for the successors of keys that are stolen.
+
+    Raises:
+        KeyringError: it would not.
+    """
+    room = MAX_KEYS - KEPT_FOR_REVOCATIONS
+    if len(contents.keys) + len(KeyKind) > room:
+        raise KeyringError(
+            f"{contents.namespace} has {len(contents.keys)} keys, those that were replaced included; a keyset"
+            f" has room for {MAX_KEYS}, and the last {KEPT_FOR_REVOCATIONS} are kept for revocations:"
+            " the keys that are in use stay so"
+        )
 
 
 def activate(contents: KeyringContents, kind: KeyKind) -> KeyringContents:

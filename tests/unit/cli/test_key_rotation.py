@@ -1,6 +1,7 @@
 """Rotations, revocations and disposals that are killed at any step, and repeated."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.key_revocation import revoke_key
 from isthmus.cli.key_rotation import KeyRotation, Rotated
 from isthmus.cli.propagation import KeyHolder, Propagation
-from isthmus.keys.errors import KeysError
+from isthmus.keys.contents import KeyringContents, new_key
+from isthmus.keys.errors import KeyringError, KeysError
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_format import KdfParameters, new_salt
 from isthmus.keys.publication import KeysetPublication
+from isthmus.keys.rotation import KEPT_FOR_REVOCATIONS
+from isthmus.wire.chain import MAX_KEYS
 from isthmus.wire.public_key import KeyKind, KeyState
 from isthmus.wire.trust_statement import Keyset, SignedKeyset
 
@@ -473,3 +477,37 @@ def test_old_key_is_revoked_without_a_successor_when_it_was_replaced_before(worl
     }
     with pytest.raises(KeysError, match="no key"):
         world.revoke(bytes(16))
+
+
+def fill(world: World, count: int) -> None:
+    """Give the keyring so many keys, as years of rotations do."""
+
+    def filled(contents: KeyringContents) -> KeyringContents:
+        old = [
+            replace(new_key(KeyKind.SIGNING, state=KeyState.VERIFY_ONLY, now_ms=world.now_ms), secret=None)
+            for _ in range(count - len(contents.keys))
+        ]
+        return replace(contents, keys=(*contents.keys, *old))
+
+    world.keyring().update(filled)
+
+
+def test_rotation_is_refused_when_revocations_need_the_room(tmp_path: Path) -> None:
+    """Before it changes anything; stolen keys can still be replaced, until nothing is left at all."""
+    world = World(tmp_path)
+    fill(world, MAX_KEYS - KEPT_FOR_REVOCATIONS - 1)
+    before = world.path.read_bytes()
+    with pytest.raises(KeyringError, match="kept for revocations"):
+        world.rotate()
+    assert (world.path.read_bytes(), world.note.exists()) == (before, False)
+    for count in (MAX_KEYS - 1, MAX_KEYS):
+        fill(world, count)
+        (stolen,) = world.keyring().contents.in_state(KeyKind.SIGNING, KeyState.ACTIVE)
+        if count < MAX_KEYS:
+            world.revoke(stolen.record.key_id)
+            continue
+        before = world.path.read_bytes()
+        with pytest.raises(KeyringError, match="room for 512 keys"):
+            world.revoke(stolen.record.key_id)
+        assert world.path.read_bytes() == before
+    assert len(world.directory.keysets()[-1].keys) == MAX_KEYS
