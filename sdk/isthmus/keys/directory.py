@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from isthmus.envelope.errors import KeyUnavailableError, MissingKey
 from isthmus.envelope.expected import SigningKeyState
+from isthmus.keys.bundle_ending import BundleEndings
 from isthmus.keys.errors import DirectoryUnreachableError
 from isthmus.keys.keyset import VerifiedKeyset, verify_keyset
 from isthmus.keys.trust import TrustStore
@@ -43,7 +44,7 @@ class _Cached:
 class KeysetCache:
     """What both directories share: when to ask, what to believe. No I/O besides the trust store."""
 
-    __slots__ = ("_cache", "_cache_ms", "_clock_ms", "_interval_ms", "_lock", "_trust")
+    __slots__ = ("_cache", "_cache_ms", "_clock_ms", "_endings", "_interval_ms", "_lock", "_trust")
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class KeysetCache:
         self._interval_ms = int(refresh_interval_seconds * _MILLISECONDS)
         self._cache: dict[str, _Cached] = {}
         self._lock = threading.Lock()
+        self._endings = BundleEndings()
 
     def at_hand(self, namespace: str) -> VerifiedKeyset | None:
         """Return the keyset at hand when there is no reason to ask the gateway, whatever its keys."""
@@ -101,6 +103,7 @@ class KeysetCache:
         )
         # Durable before it is used: a restart must not accept an older one.
         self._trust.record_seen(pin, chain.marks)
+        self._endings.look(self._trust.trusted(namespace), now_ms)
         with self._lock:
             cached = self._cache.get(namespace, _Cached())
             vouched_by = frozenset({pin.fingerprint, chain.marks.root.hash})

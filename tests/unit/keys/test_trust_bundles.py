@@ -292,6 +292,31 @@ def test_keyset_at_hand_ends_with_the_bundle_that_vouched_for_it(clock: Clock) -
     assert cache.at_hand("app-team") is None
 
 
+def test_people_are_warned_once_a_day_when_a_bundle_ends_soon(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From two weeks before, by whoever uses a team that only it vouches for; until a newer one is there."""
+    founded = team()
+    trust = TrustStore(None, trust_domain=TRUST_DOMAIN, clock_ms=lambda: clock.now_ms)
+    pin = BundlePin(namespace="app-team", fingerprint=founded.contents.fingerprint)
+    bundle = first(pin, days=16)
+    trust.take_bundle(bundle, fingerprint=bundle.roots[0].hash)
+    cache = KeysetCache(trust, clock_ms=lambda: clock.now_ms)
+    signed = sign(next_keyset(founded.contents, now_ms=NOW_MS))
+    warnings = []
+    for hours in (0, 47, 48, 50, 71, 72):
+        clock.now_ms = NOW_MS + hours * DAY_MS // 24
+        cache.accept("app-team", signed)
+        warnings.append(len(caplog.records))
+    assert warnings == [0, 0, 1, 1, 1, 2]
+    assert "the bundle of acme ends on" in caplog.text
+    assert "isthmus trust bundle update" in caplog.text
+    trust.take_bundle(signed_by(next_bundle(bundle, now_ms=clock.now_ms), ALICE, BOB))
+    clock.now_ms += 2 * DAY_MS
+    cache.accept("app-team", signed)
+    assert len(caplog.records) == warnings[-1]
+
+
 def test_first_use_decides_nothing_when_bundles_speak(clock: Clock) -> None:
     """Where it is on, for development."""
     trust = TrustStore(
