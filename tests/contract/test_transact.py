@@ -34,12 +34,15 @@ from isthmus.gateway.ports import (
     Command,
     EnvelopeSlot,
     OperationFilter,
+    Reader,
     RegistryChanged,
     Signal,
     Store,
     TaskKind,
     UnitOfWork,
 )
+
+_MORE_THAN_READERS = 16
 
 
 class SpoiledError(Exception):
@@ -318,6 +321,23 @@ async def test_commit_stands_when_a_listener_raises(store: Store) -> None:
     store.subscribe(heard.extend)
     assert await store.transact(signaling(1)) == 1
     assert heard == [RegistryChanged(namespace="1"), AuditAppended()]
+
+
+async def test_queries_see_what_is_new_when_queries_before_them_raised(store: Store) -> None:
+    """Whichever connection they get: none is left in the transaction of a query that raised."""
+
+    def stumble(reader: Reader) -> None:
+        reader.operation(key(1))
+        raise SpoiledError
+
+    for number in range(1, 4):
+        stumbles = [store.read(stumble) for _ in range(_MORE_THAN_READERS)]
+        assert [type(error) for error in await asyncio.gather(*stumbles, return_exceptions=True)] == [
+            SpoiledError
+        ] * _MORE_THAN_READERS
+        await store.transact(starting(operation(number)))
+        found = [store.read(lambda reader: reader.operation(key(number))) for _ in range(_MORE_THAN_READERS)]  # noqa: B023
+        assert all(await asyncio.gather(*found))
 
 
 async def test_all_are_committed_once_when_hundreds_run_concurrently(store: Store) -> None:

@@ -41,8 +41,8 @@ from isthmus.gateway.ports import (
     UnitOfWork,
 )
 from isthmus.gateway.store import audit_events, operations, registry, retention, tasks
-from isthmus.gateway.store.postgresql import PostgresqlStore
-from isthmus.gateway.store.postgresql_connection import connect
+from isthmus.gateway.store.postgresql import PostgresqlSnapshots, PostgresqlStore
+from isthmus.gateway.store.postgresql_connection import PostgresqlConnection, connect
 from isthmus.gateway.store.postgresql_transactions import COMMIT_ORDER_LOCK
 from isthmus.gateway.store.statements import ManyRows, Query
 
@@ -391,3 +391,39 @@ def test_statement_uses_an_index_when_it_was_planned_on_an_empty_table(planning:
     finally:
         planning.raw.execute("DEALLOCATE planned", prepare=False)
     assert [step for step in steps if "Seq Scan" in step] == [], "\n".join(steps)
+
+
+def prepared(connection: PostgresqlConnection) -> set[str]:
+    """Return the statements that the server keeps for a connection."""
+    rows = connection.raw.execute("SELECT name FROM pg_prepared_statements", prepare=False).fetchall()
+    return {name for (name,) in rows}
+
+
+def test_statements_stay_prepared_when_a_query_ends(postgresql_dsn: str) -> None:
+    """Also one that raised; the driver forgets them all after a ROLLBACK."""
+    snapshots = PostgresqlSnapshots(postgresql_dsn)
+    connection = snapshots.connect()
+    assert snapshots.read(connection, lambda reader: reader.operation(key(1))) is None
+    before = prepared(connection)
+    with pytest.raises(ZeroDivisionError):
+        snapshots.read(connection, lambda reader: (reader.operation(key(1)), 1 // 0))
+    assert snapshots.read(connection, lambda reader: reader.operation(key(1))) is None
+    assert before
+    assert prepared(connection) == before
+    snapshots.close(connection)
+
+
+def test_statements_stay_prepared_when_something_is_rolled_back(postgresql_dsn: str) -> None:
+    """A whole transaction, or a command of it."""
+    connection = connect(postgresql_dsn, purpose="test")
+
+    def undo() -> None:
+        for statement in ("BEGIN", "SAVEPOINT command", "ROLLBACK TO command", "RELEASE command", "ROLLBACK"):
+            connection.execute(statement)
+
+    undo()
+    before = prepared(connection)
+    undo()
+    assert len(before) == 3
+    assert prepared(connection) == before
+    connection.close()

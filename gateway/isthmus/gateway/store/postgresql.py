@@ -55,9 +55,11 @@ class PostgresqlSnapshots:
         """Run a query in a read transaction: everything it reads is of the same moment."""
         with connection.raw.pipeline():
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            result = query(SnapshotReader(connection))
-            connection.execute("ROLLBACK")
-        return result
+            try:
+                return query(SnapshotReader(connection))
+            finally:
+                # Also of a query that raised: the next one is to see what is new by then.
+                connection.execute("COMMIT")
 
     def close(self, connection: PostgresqlConnection) -> None:
         """Close a connection."""

@@ -116,7 +116,18 @@ class PostgresqlConnection:
         cursor.format = psycopg.pq.Format.BINARY
         if parameters:
             return cursor.execute(numbered(text), parameters, prepare=True)
+        if text.startswith("ROLLBACK"):
+            return self._roll_back(cursor, text)
         return cursor.execute(text.encode(), prepare=True)
+
+    def _roll_back(self, cursor: "psycopg.RawCursor[Any]", text: str) -> Result:
+        # The driver forgets what was prepared when it sees this command, in case tables were made and are
+        # gone again, unless it prepares nothing at all. No gateway makes tables while it serves.
+        threshold, self.raw.prepare_threshold = self.raw.prepare_threshold, None
+        try:
+            return cursor.execute(text.encode())
+        finally:
+            self.raw.prepare_threshold = threshold
 
     def close(self) -> None:
         """Close the connection, whatever state it is in."""

@@ -1,7 +1,9 @@
 """A few threads that read, each on a connection that it borrows for one short transaction."""
 
 import asyncio
+import logging
 import queue
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
@@ -12,7 +14,10 @@ from isthmus.gateway.ports import Reader
 T = TypeVar("T")
 C = TypeVar("C")
 
+_logger = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 0.2
+PAUSE_SECONDS = 10.0
+"""The log says once in so long that queries fail, however many do."""
 # Results that the event loop has not taken are in memory, megabytes each: the threads do not run far ahead.
 MAX_READ_AHEAD = 32
 
@@ -57,6 +62,8 @@ class ReaderPool(Generic[C]):
         self._waiting = 0
         self._ahead = asyncio.Semaphore(MAX_READ_AHEAD)
         self._idle: queue.SimpleQueue[C] = queue.SimpleQueue()
+        self._said_at = -PAUSE_SECONDS
+        self._unsaid = 0
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="isthmus-store-reader")
 
     def start(self) -> None:
@@ -109,7 +116,7 @@ class ReaderPool(Generic[C]):
             result = self._snapshots.read(connection, query)
         except self._snapshots.errors as error:
             self._snapshots.close(connection)
-            raise _unavailable() from error
+            raise self._unavailable(error) from error
         except BaseException:
             self._idle.put(connection)
             raise
@@ -120,10 +127,17 @@ class ReaderPool(Generic[C]):
         try:
             return self._snapshots.connect()
         except self._snapshots.errors as error:
-            raise _unavailable() from error
+            raise self._unavailable(error) from error
 
-
-def _unavailable() -> UnavailableError:
-    return UnavailableError(
-        "the store cannot be read now", reason="STORE_UNAVAILABLE", retry_after_seconds=RETRY_AFTER_SECONDS
-    )
+    def _unavailable(self, cause: Exception) -> UnavailableError:
+        self._unsaid += 1
+        now = time.monotonic()
+        if now - self._said_at >= PAUSE_SECONDS:
+            # The cause in the line itself: whoever asked is told nothing of what the database says.
+            _logger.warning("the store cannot be read (%s); %d queries failed", cause, self._unsaid)
+            self._said_at, self._unsaid = now, 0
+        return UnavailableError(
+            "the store cannot be read now",
+            reason="STORE_UNAVAILABLE",
+            retry_after_seconds=RETRY_AFTER_SECONDS,
+        )
