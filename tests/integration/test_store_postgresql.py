@@ -10,6 +10,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from tests.contract.commands import completing, starting
+from tests.contract.lost_answers import LostAnswers
 from tests.contract.samples import (
     ENDPOINT,
     HANDLER,
@@ -27,7 +28,7 @@ from tests.contract.samples import (
 from isthmus.gateway.commands.expire_operations import expire_operations
 from isthmus.gateway.commands.lease_tasks import Offer, lease_tasks
 from isthmus.gateway.commands.worker_sessions import lose_sessions
-from isthmus.gateway.core.errors import AlreadyExistsError, ConfigurationError, UnavailableError
+from isthmus.gateway.core.errors import AlreadyExistsError, ConfigurationError, InDoubtError, UnavailableError
 from isthmus.gateway.core.rotation import Rotation
 from isthmus.gateway.ports import (
     AuditAppended,
@@ -427,3 +428,24 @@ def test_statements_stay_prepared_when_something_is_rolled_back(postgresql_dsn: 
     assert len(before) == 3
     assert prepared(connection) == before
     connection.close()
+
+
+async def test_commit_is_in_doubt_when_its_answer_is_lost(
+    postgresql_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there; who waits for what it ended is told; the next commit works."""
+    answers = LostAnswers(postgresql_dsn, monkeypatch)
+    store = PostgresqlStore(postgresql_dsn)
+    await store.open()
+    heard: list[Signal] = []
+    store.subscribe_to_others(heard.extend, lambda: {key(1)})
+    await store.transact(starting(operation(1)))
+    answers.is_next_lost = True
+    with pytest.raises(InDoubtError):
+        await store.transact(completing(key(1)))
+    ended = await store.read(lambda reader: reader.operation(key(1)))
+    assert ended is not None
+    assert ended.closed_at is not None
+    await store.transact(starting(operation(2)))
+    await until(lambda: any(isinstance(signal, OperationClosed) for signal in heard))
+    await store.close()

@@ -127,6 +127,12 @@ class UnavailableError(GatewayError):
     default_reason = "UNAVAILABLE"
 
 
+class InDoubtError(UnavailableError):
+    """The store went away while it committed: nobody knows whether it did."""
+
+    default_reason = "STORE_UNAVAILABLE"
+
+
 class BackupError(GatewayError):
     """A backup, or a database that was to be backed up, is damaged."""
 

@@ -19,7 +19,7 @@ from isthmus.gateway.commands.lease_tasks import LeasedTask
 from isthmus.gateway.commands.start_operation import StartOperation, StartResult, start_operation
 from isthmus.gateway.commands.transition import queue_of
 from isthmus.gateway.core.audit_record import Actor
-from isthmus.gateway.core.errors import GatewayError
+from isthmus.gateway.core.errors import GatewayError, InDoubtError
 from isthmus.gateway.core.operation import Operation, OperationKey
 from isthmus.gateway.core.rotation import Rotation
 from isthmus.gateway.dispatch.circuits import Circuits
@@ -101,6 +101,7 @@ class Dispatcher:
                 clock=self._clock,
                 timers=self._timers,
                 deliver=self._deliver,
+                reconnect=self._reconnect,
                 safety_interval=self._safety_interval,
                 rotations=self._rotations,
                 circuits=self.circuits,
@@ -266,6 +267,9 @@ class Dispatcher:
             for result in results
         ]
         self._deliver_started(lives, leased)
+        for live, result in zip(lives, results, strict=True):
+            if live is not None and isinstance(result, InDoubtError):
+                self._reconnect(live.session.session_id)
 
     def _deliver_started(
         self, lives: Sequence[LiveSession | None], leased: Sequence[tuple[LeasedTask, ...]]
@@ -327,6 +331,13 @@ class Dispatcher:
         if tasks and live.closed:
             self._redirect(live.session.session_id, tasks)
 
+    def _reconnect(self, session_id: bytes) -> None:
+        """Have a session connect anew: it is told then what it holds, whatever was delivered before."""
+        self.interrupts.forget(session_id)
+        live = self._live.get(session_id)
+        if live is not None:
+            live.outlet.close()
+
     def _redirect(self, session_id: bytes, tasks: Sequence[LeasedTask]) -> None:
         """Send tasks on the session's newer connection, or give them back."""
         live = self._live.get(session_id)
@@ -357,8 +368,10 @@ class Dispatcher:
         try:
             await self._store.transact(command)
         except GatewayError as error:
-            # Not lost: the task belongs to a session that nobody renews.
-            _LOG.info("a task that was not delivered waits for its lease: %s", error.message)
+            # Not lost: its session is renewed by nobody, or is told when it connects anew.
+            _LOG.info("a task that was not delivered waits for its session: %s", error.message)
+            if task.session_id is not None:
+                self._reconnect(task.session_id)
 
 
 def _start(

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from isthmus.gateway.commands.lease_tasks import LeasedTask, Offer, lease_passing_tasks, lease_tasks
 from isthmus.gateway.commands.passing_tasks import Passed
-from isthmus.gateway.core.errors import GatewayError
+from isthmus.gateway.core.errors import GatewayError, InDoubtError
 from isthmus.gateway.core.rotation import Rotation
 from isthmus.gateway.dispatch.circuits import Circuits, waits_until
 from isthmus.gateway.dispatch.live_session import LiveSession
@@ -44,10 +44,12 @@ class Pump:
         rotations: dict[QueueKey, Rotation],
         circuits: Circuits,
         routes: Routes,
+        reconnect: Callable[[bytes], None],
         before: asyncio.Task[None] | None = None,
     ) -> None:
         """Keep whose turn it is in ``rotations``, which outlive a pump: workers that poll come and go.
 
+        Sessions to which something may have been leased, and nobody knows, have to ``reconnect``.
         What the pump that was there ``before`` has under way is waited for: it says whose turn it is then.
         """
         self._before = before
@@ -58,6 +60,7 @@ class Pump:
         self._clock = clock
         self._timers = timers
         self._deliver = deliver
+        self._reconnect = reconnect
         self._safety_interval = safety_interval
         self._rotations = rotations
         self._job: asyncio.Task[None] | None = None
@@ -182,9 +185,11 @@ class Pump:
     async def _committed(self, turn: list[Reservation], command: Command[T]) -> T:
         try:
             return await self._store.transact(command)
-        except BaseException:
+        except BaseException as error:
             for entry in turn:
                 entry.live.settle(entry.count, used=0)
+                if isinstance(error, InDoubtError):
+                    self._reconnect(entry.live.session.session_id)
             raise
 
     def _hand_out(

@@ -54,6 +54,7 @@ class GroupCommitStore(ABC, Generic[C]):
 
         Raises:
             UnavailableError: the store cannot commit now; nothing was changed.
+            InDoubtError: the store went away while it committed; nobody knows whether it did.
             ExhaustedError: too many commands wait; nothing was changed.
         """
         (outcome,) = await self.submit_all((command,), reads=reads)

@@ -89,7 +89,7 @@ class PostgresqlStore(GroupCommitStore[PostgresqlConnection]):
             lambda: connect(dsn, purpose="listener"), self._heard, self._missed
         )
         super().__init__(
-            PostgresqlTransactions(lambda: connect(dsn, purpose="writer"), self._sender),
+            PostgresqlTransactions(lambda: connect(dsn, purpose="writer"), self._sender, self._missed),
             PostgresqlSnapshots(dsn),
             most_waiting=most_waiting,
             readers=readers,

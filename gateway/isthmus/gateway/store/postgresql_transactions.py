@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 
 import psycopg
 
+from isthmus.gateway.core.errors import InDoubtError
 from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.store import retention, tasks
 from isthmus.gateway.store.changes import Known
@@ -34,6 +35,7 @@ from isthmus.gateway.store.statements import Query
 
 _logger = logging.getLogger(__name__)
 
+_RETRY_AFTER_SECONDS = 1.0
 SHARED = "shared"
 # Any numbers that nobody else uses in this database.
 _SCOPE_LOCKS = {SHARED: 7_310_001}
@@ -144,9 +146,14 @@ class PostgresqlTransactions:
         ValueError,
     )
 
-    def __init__(self, connect: Callable[[], PostgresqlConnection], sender: Sender) -> None:
+    def __init__(
+        self, connect: Callable[[], PostgresqlConnection], sender: Sender, settled: Callable[[], None]
+    ) -> None:
+        """``settled`` is called when a commit that was in doubt is over: what it told, nobody heard here."""
         self._connect = connect
         self._sender = sender
+        self._settled = settled
+        self._is_in_doubt = False
         self._connection: PostgresqlConnection | None = None
         self._has_identities = False
 
@@ -157,6 +164,8 @@ class PostgresqlTransactions:
     def begin(self, commands: int, reads: Sequence[OperationKey], scopes: frozenset[str]) -> Group:
         """Begin a transaction, take the locks, look up and lock operations: one round trip as a rule."""
         connection = self._connected()
+        if self._is_in_doubt:
+            self._settle(connection)
         sequences = PostgresqlSequences(connection, commands, has_identities=self._has_identities)
         group = PostgresqlGroup(connection, sequences, scopes)
         with connection.raw.pipeline():
@@ -171,13 +180,34 @@ class PostgresqlTransactions:
     def commit(self, group: Group, *, prove: bool) -> None:
         """Write, number, notify and commit: one round trip."""
         connection = self._connected()
-        with connection.raw.pipeline():
-            group.finish()
-            if prove:
-                connection.execute(_PROVE)
-            for payload in self._sender.payloads(group.signals):
-                connection.execute(_NOTIFY, (CHANNEL, payload))
-            connection.execute("COMMIT")
+        try:
+            with connection.raw.pipeline():
+                group.finish()
+                if prove:
+                    connection.execute(_PROVE)
+                for payload in self._sender.payloads(group.signals):
+                    connection.execute(_NOTIFY, (CHANNEL, payload))
+                connection.execute("COMMIT")
+        except psycopg.OperationalError as error:
+            if not connection.raw.broken:
+                raise
+            self._is_in_doubt = True
+            raise InDoubtError(
+                "the store went away while it committed; whether it did shows when this is repeated",
+                fix="Repeat it: it is done once. Look into the gateway's log: its database may be away.",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            ) from error
+
+    def _settle(self, connection: PostgresqlConnection) -> None:
+        """Wait until the server is through with what was to be committed on the connection that is gone.
+
+        Nearly all that is committed holds this lock, as long as it takes.
+        """
+        connection.execute("BEGIN")
+        connection.execute(_LOCK, (COMMIT_ORDER_LOCK,))
+        connection.execute("COMMIT")
+        self._is_in_doubt = False
+        self._settled()
 
     def abandon(self) -> None:
         """Roll back; where that fails, the next group begins on a new connection."""

@@ -48,7 +48,9 @@ class Transactions(Protocol):
 
         Raises:
             LostRaceError: nothing is committed; to be run again.
-            Exception: of ``errors`` or ``unstorable``; nothing is known to be committed.
+            InDoubtError: the database went away, and nobody knows whether it committed. The next ``begin``
+                succeeds only when that is over.
+            Exception: of ``errors`` or ``unstorable``; nothing is committed.
         """
         ...
 

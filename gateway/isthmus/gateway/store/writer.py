@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isthmus.gateway.core.errors import GatewayError, UnavailableError
+from isthmus.gateway.core.errors import GatewayError, InDoubtError, UnavailableError
 from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.ports import AuditAppended, Command, CommitWatcher, Signal
 from isthmus.gateway.store.commit_trouble import CommitTrouble
@@ -26,7 +26,7 @@ MOST_RUNS = 20
 RETRY_AFTER_SECONDS = 1.0
 
 Outcome = Any
-"""What a command returned, and what is committed; or the error of one that changed nothing."""
+"""What a command returned, and what is committed; or why nothing is known to be committed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +135,10 @@ class Writer:
         except self._transactions.unstorable:
             raise
         except self._is_away as error:
-            self.trouble.failed(error, sum(len(submission.commands) for submission in submissions))
-            failure: BaseException = _unavailable(error)
+            self.trouble.failed(
+                error.__cause__ or error, sum(len(submission.commands) for submission in submissions)
+            )
+            failure: BaseException = error if isinstance(error, InDoubtError) else _unavailable(error)
         except BaseException as error:
             _logger.exception("the writer failed; what it was to commit is refused")
             failure = error

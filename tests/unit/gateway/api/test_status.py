@@ -23,6 +23,7 @@ CODES: dict[type[GatewayError], grpc.StatusCode] = {
     errors.OperationExpiredError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.InDoubtError: grpc.StatusCode.UNAVAILABLE,
 }
 # Never a client's business: these are hidden like whatever nobody foresaw.
 HIDDEN = {GatewayError, errors.BackupError, errors.ConfigurationError}

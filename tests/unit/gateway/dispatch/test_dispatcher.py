@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from tests.contract.lost_answers import LostAnswers
 from tests.contract.samples import endpoint, session
 from tests.integration.sealed_messages import CALLER, HANDLER, queue_key, request_header, sealed
 from tests.unit.gateway.manual_time import START, ManualClock, ManualTimers
@@ -15,7 +16,7 @@ from isthmus.endpoints.versions import VersionSettings
 from isthmus.gateway.commands.lease_tasks import LeasedTask
 from isthmus.gateway.commands.start_operation import StartOperation
 from isthmus.gateway.core.audit_record import Actor
-from isthmus.gateway.core.errors import AlreadyExistsError, UnavailableError
+from isthmus.gateway.core.errors import AlreadyExistsError, InDoubtError, UnavailableError
 from isthmus.gateway.core.operation import Operation, OperationKey, State
 from isthmus.gateway.dispatch.dispatcher import SAFETY_INTERVAL, Dispatcher
 from isthmus.gateway.dispatch.leases import Leases
@@ -218,3 +219,37 @@ async def test_session_is_renewed_once_when_a_third_of_its_lease_is_over(world: 
         assert len(world.leases._jobs) == renewals
     await asyncio.wait(world.leases._jobs)
     assert live.session.expires_at == START + timedelta(seconds=40)
+
+
+async def test_session_connects_anew_when_nobody_knows_whether_it_has_a_task(
+    postgresql_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a start or from the backlog: else it would keep what never reached it, as long as it lives."""
+    answers = LostAnswers(postgresql_dsn, monkeypatch)
+    store = PostgresqlStore(postgresql_dsn)
+    await store.open()
+    world = World(store)
+    live, outlet = await world.connect(1, 1)
+    start = world.start_of()
+    answers.is_next_lost = True
+    with pytest.raises(InDoubtError):
+        await world.dispatcher.start(start)
+    assert (outlet.is_closed, outlet.tasks.qsize()) == (True, 0)
+    (held,) = await world.leases.open(live.session)
+    assert held.operation.key.operation_id == start.header.operation_id
+    world.dispatcher.disconnect(live)
+
+    waiting = world.start_of({"operation_id": bytes([9]) * 16})
+    await world.dispatcher.start(waiting)
+    live, outlet = await world.connect(2, 0)
+    world.dispatcher.interrupts.open(live.session.session_id)
+    answers.is_next_lost = True
+    world.dispatcher.grant(live, 1)
+    with pytest.raises(InDoubtError):
+        await world.looked()
+    assert (outlet.is_closed, outlet.tasks.qsize()) == (True, 0)
+    assert not world.dispatcher.interrupts.open(live.session.session_id)
+    (held,) = await world.leases.open(live.session)
+    assert held.operation.key.operation_id == waiting.header.operation_id
+    await world.dispatcher.close()
+    await store.close()
