@@ -27,7 +27,13 @@ from isthmus.client.record_fetching import no_record, record_in, record_request
 from isthmus.client.request import Caller
 from isthmus.envelope.errors import EnvelopeError
 from isthmus.keys.directory import ANY_NEWER_KEY, AsyncKeyDirectory, KeyDirectory, KeysetCache
-from isthmus.keys.endpoint_records import AsyncRecordDirectory, RecordCache, RecordDirectory, own_signer
+from isthmus.keys.endpoint_records import (
+    AsyncRecordDirectory,
+    RecordCache,
+    RecordDirectory,
+    own_signer,
+    signer_in,
+)
 from isthmus.keys.errors import DirectoryUnreachableError, KeysError
 from isthmus.transport.async_stubs import endpoint_stub_of, key_stub_of, namespace_stub_of
 from isthmus.transport.connection import Connection, SyncConnection
@@ -126,7 +132,11 @@ class AsyncEngine:
 
         async def signer(namespace: str, *, newest: bool) -> HybridPublicKey | None:
             if namespace == caller.namespace:
-                return own_signer(await fetch(namespace), caller.keyring.contents, now_ms=now_ms())
+                try:
+                    signed = await fetch(namespace)
+                except DirectoryUnreachableError:
+                    return signer_in(caller.keyring.contents, now_ms=now_ms())
+                return own_signer(signed, caller.keyring.contents, now_ms=now_ms())
             keyset = await directory.keyset(namespace, key_id=ANY_NEWER_KEY if newest else None)
             return keyset.signer
 
@@ -326,7 +336,11 @@ class SyncEngine:
 
     def _signer(self, namespace: str, *, newest: bool) -> HybridPublicKey | None:
         if namespace == self.caller.namespace:
-            return own_signer(self._fetch(namespace), self.caller.keyring.contents, now_ms=now_ms())
+            try:
+                signed = self._fetch(namespace)
+            except DirectoryUnreachableError:
+                return signer_in(self.caller.keyring.contents, now_ms=now_ms())
+            return own_signer(signed, self.caller.keyring.contents, now_ms=now_ms())
         return self.directory.keyset(namespace, key_id=ANY_NEWER_KEY if newest else None).signer
 
 

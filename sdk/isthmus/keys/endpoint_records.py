@@ -1,8 +1,9 @@
 """What owners signed about their endpoints: fetched from the gateway, believed by the rules of the wire.
 
 A record is used for a cache lifetime, then fetched again; that there is none counts as long. When the gateway
-cannot be reached, the record at hand is good until it expires. What was seen once is remembered in the trust
-store, so that an older record is refused after a restart, and so is "there is none".
+cannot be reached, the record at hand is good until it expires, or until somebody else signs for its
+namespace. What was seen once is remembered in the trust store, so that an older record is refused after a
+restart, and so is "there is none".
 """
 
 from collections.abc import Awaitable, Callable
@@ -38,6 +39,8 @@ class KnownRecord(NamedTuple):
     verified: VerifiedRecord | None
     fetched_at_ms: int
     fresh_until_ms: int
+    signer: HybridPublicKey | None = None
+    """Who signed it, as the chain said then."""
 
     @property
     def record(self) -> EndpointRecord | None:
@@ -146,33 +149,36 @@ class RecordCache:
         if verified is not None:
             # Durable before it is used: a restart must not accept an older one.
             self._trust.record_seen_record(namespace, endpoint, verified.mark)
-        return self._remember(namespace, endpoint, verified, now_ms)
+        return self._remember(KnownRecord(namespace, verified, now_ms, 0, signer), endpoint, self._cache_ms)
 
-    def stale(self, namespace: str, endpoint: str) -> KnownRecord:
+    def keeps_record(self, namespace: str, endpoint: str) -> bool:
+        """Whether a record is at hand, however old."""
+        known = self._known.get(endpoint)
+        return known is not None and known.namespace == namespace and known.verified is not None
+
+    def stale(self, namespace: str, endpoint: str, signer: HybridPublicKey | None) -> KnownRecord:
         """Return what is at hand although the gateway could not be asked; ask again after an interval.
+
+        ``signer`` is who signs for the namespace now, None where that is not known.
 
         Raises:
             KeyUnavailableError: nothing is at hand, or it has expired.
+            EndpointRecordRejectedError: somebody else signed it.
         """
         now_ms = self._clock_ms()
         known = self._known.get(endpoint)
         if known is None or known.namespace != namespace or _has_expired(known, now_ms):
             raise KeyUnavailableError(key_id=b"", namespace=namespace, which=MissingKey.ENDPOINT_RECORD)
-        return self._remember(namespace, endpoint, known.verified, now_ms, for_ms=self._interval_ms)
+        if known.verified is not None and signer not in {None, known.signer}:
+            raise EndpointRecordRejectedError(ChainProblem.NOT_THE_SIGNER, namespace, endpoint)
+        return self._remember(known._replace(fetched_at_ms=now_ms), endpoint, self._interval_ms)
 
-    def _remember(
-        self,
-        namespace: str,
-        endpoint: str,
-        verified: VerifiedRecord | None,
-        now_ms: int,
-        for_ms: int | None = None,
-    ) -> KnownRecord:
-        until_ms = now_ms + (self._cache_ms if for_ms is None else for_ms)
-        if verified is not None:
-            until_ms = min(until_ms, verified.record.expires_at_ms)
-        known = self._known[endpoint] = KnownRecord(namespace, verified, now_ms, until_ms)
-        return known
+    def _remember(self, known: KnownRecord, endpoint: str, for_ms: int) -> KnownRecord:
+        until_ms = known.fetched_at_ms + for_ms
+        if known.verified is not None:
+            until_ms = min(until_ms, known.verified.record.expires_at_ms)
+        kept = self._known[endpoint] = known._replace(fresh_until_ms=until_ms)
+        return kept
 
 
 def _has_expired(known: KnownRecord, now_ms: int) -> bool:
@@ -212,7 +218,7 @@ class RecordDirectory:
         try:
             signed = self._fetch(namespace, endpoint)
         except DirectoryUnreachableError:
-            return self.cache.stale(namespace, endpoint)
+            return self.cache.stale(namespace, endpoint, self._signer_now(namespace, endpoint))
         if signed is None:
             return self.cache.accept(namespace, endpoint, None, None)
         try:
@@ -222,6 +228,15 @@ class RecordDirectory:
                 raise
         # The root may have delegated to another signer meanwhile.
         return self.cache.accept(namespace, endpoint, signed, self._signer(namespace, newest=True))
+
+    def _signer_now(self, namespace: str, endpoint: str) -> HybridPublicKey | None:
+        """Return who signs now, as far as that is known and matters."""
+        if not self.cache.keeps_record(namespace, endpoint):
+            return None
+        try:
+            return self._signer(namespace, newest=False)
+        except DirectoryUnreachableError:
+            return None
 
 
 class AsyncRecordDirectory:
@@ -247,7 +262,7 @@ class AsyncRecordDirectory:
         try:
             signed = await self._fetch(namespace, endpoint)
         except DirectoryUnreachableError:
-            return self.cache.stale(namespace, endpoint)
+            return self.cache.stale(namespace, endpoint, await self._signer_now(namespace, endpoint))
         if signed is None:
             return self.cache.accept(namespace, endpoint, None, None)
         try:
@@ -256,6 +271,23 @@ class AsyncRecordDirectory:
             if error.problem is not ChainProblem.NOT_THE_SIGNER:
                 raise
         return self.cache.accept(namespace, endpoint, signed, await self._signer(namespace, newest=True))
+
+    async def _signer_now(self, namespace: str, endpoint: str) -> HybridPublicKey | None:
+        """Return who signs now, as far as that is known and matters."""
+        if not self.cache.keeps_record(namespace, endpoint):
+            return None
+        try:
+            return await self._signer(namespace, newest=False)
+        except DirectoryUnreachableError:
+            return None
+
+
+def signer_in(contents: KeyringContents, *, now_ms: int) -> HybridPublicKey | None:
+    """Return who signs for one's own namespace as far as the keyring itself knows; None: nobody any more."""
+    if contents.delegation is None:
+        return None
+    delegation = Delegation.decode(contents.delegation.statement)
+    return delegation.signer if now_ms < delegation.expires_at_ms else None
 
 
 def own_signer(signed: SignedKeyset, contents: KeyringContents, *, now_ms: int) -> HybridPublicKey:
