@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from isthmus.keys.contents import KeyringContents
-from isthmus.keys.errors import KeysetRejectedError
+from isthmus.keys.errors import KeysError, KeysetRejectedError
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.keyset import Pin, verify_keyset
 from isthmus.keys.statements import KEYSET_LIFETIME_MS, next_keyset, sign_keyset
 from isthmus.wire.chain import MAX_VERSION_STEP, Chain, ChainProblem
-from isthmus.wire.public_key import PublicKeyRecord
+from isthmus.wire.public_key import PublicKeyRecord, is_earlier
 from isthmus.wire.trust_statement import Delegation, Keyset, SignedKeyset, SignedStatement
 
 
@@ -112,6 +112,10 @@ class KeysetPublication:
 
         Returns the keyset that says so, and whether it is a new one: none is made when the newest says the
         same, under the same root and delegation, and has half of its life left.
+
+        Raises:
+            KeysError: what the same signer published says that a key is further in its life: this is an old
+                copy of the keyring, or a revocation that was interrupted.
         """
         newest = self.newest()
         now_ms = self._now_ms()
@@ -120,6 +124,16 @@ class KeysetPublication:
             known = adopted(known, newest)
         planned = replace(known, keys=(contents or known).keys)
         keyset = next_keyset(planned, now_ms=now_ms, lifetime_ms=self._lifetime_ms)
+        if newest is not None and known.delegation is not None:
+            # Under a delegation that was replaced, somebody else may have published.
+            is_ours = newest.signed.delegation.hash == known.delegation.hash
+            back = _going_back(keyset, newest.keyset) if is_ours else []
+            if back:
+                raise KeysError(
+                    f"the published keyset {newest.keyset.version} of {keyset.namespace} says that keys were"
+                    f" replaced or revoked which this keyring has in use ({', '.join(back)}): it is an old"
+                    " copy, so bring the newest one here; or a revocation was interrupted, so repeat that"
+                )
         if newest is not None and _says(newest.keyset) == _says(keyset):
             same = _authority(newest.signed.roots, newest.signed.delegation) == _authority(
                 known.roots, known.delegation
@@ -186,6 +200,15 @@ def _authority(
     roots: tuple[SignedStatement, ...], delegation: SignedStatement | None
 ) -> tuple[list[bytes], bytes]:
     return [root.hash for root in roots], b"" if delegation is None else delegation.hash
+
+
+def _going_back(keyset: Keyset, newest: Keyset) -> list[str]:
+    before = {key.key_id: key for key in newest.keys}
+    return [
+        key.key_id.hex()
+        for key in keyset.keys
+        if key.key_id in before and is_earlier(key, before[key.key_id])
+    ]
 
 
 def _says(keyset: Keyset) -> tuple[set[PublicKeyRecord], tuple[str, ...]]:

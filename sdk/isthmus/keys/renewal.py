@@ -11,7 +11,7 @@ from isthmus.keys.errors import KeysetRejectedError
 from isthmus.keys.publication import Published, read_own
 from isthmus.keys.statements import renew_keyset
 from isthmus.wire.chain import ChainProblem
-from isthmus.wire.public_key import LIVES, KeyState, PublicKeyRecord
+from isthmus.wire.public_key import KeyState, is_earlier
 from isthmus.wire.trust_statement import Delegation, Keyset, SignedKeyset
 
 _COUNTS_NOW = (KeyState.ACTIVE, KeyState.VERIFY_ONLY)
@@ -67,7 +67,7 @@ def look_at_own(
     if chain.keyset.version > contents.keyset_version:
         listed = [(key, held.get(bytes(key.key_id))) for key in chain.keyset.keys]
         came_back = tuple(
-            bytes(key.key_id) for key, own in listed if own is not None and _goes_back(key, own)
+            bytes(key.key_id) for key, own in listed if own is not None and is_earlier(key, own)
         )
     renewed, renewer = None, contents.renewer()
     is_own = not (unknown or came_back or replaced)
@@ -94,14 +94,3 @@ def _has_newer_delegation(contents: KeyringContents, published: Published) -> bo
     return (
         known is not None and Delegation.decode(known.statement).version > published.chain.delegation.version
     )
-
-
-def _goes_back(listed: PublicKeyRecord, own: PublicKeyRecord) -> bool:
-    """Whether a keyset lists a key in an earlier state than the keyring: no step of its life leads there."""
-    return _age(listed) < _age(own)
-
-
-def _age(record: PublicKeyRecord) -> int:
-    life = LIVES[record.kind]
-    # A revoked key may be destroyed later: both are ends.
-    return len(life) - 1 if record.state is KeyState.REVOKED else life.index(record.state)

@@ -58,3 +58,14 @@ class PublicKeyRecord:
 def key_id_of(kind: KeyKind, public_key: bytes) -> KeyId:
     """Return the id that follows from a full public key."""
     return encryption_key_id(public_key) if kind is KeyKind.ENCRYPTION else signing_key_id(public_key)
+
+
+def is_earlier(record: PublicKeyRecord, other: PublicKeyRecord) -> bool:
+    """Whether a key is in an earlier state of its life than another record of it: no step leads back."""
+    return _age(record) < _age(other)
+
+
+def _age(record: PublicKeyRecord) -> int:
+    life = LIVES[record.kind]
+    # A revoked key may be destroyed later: both are ends.
+    return len(life) - 1 if record.state is KeyState.REVOKED else life.index(record.state)

@@ -1,12 +1,14 @@
 """Publishing keysets: again and again, and after a crash."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from isthmus.cli.key_revocation import revoke_key
 from isthmus.keys.endpoint_records import own_signer
-from isthmus.keys.errors import KeysetRejectedError
+from isthmus.keys.errors import KeysError, KeysetRejectedError
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.founding import found
 from isthmus.keys.hybrid_key import HybridPrivateKey
@@ -14,8 +16,10 @@ from isthmus.keys.keyring_format import KdfParameters, new_salt
 from isthmus.keys.keyset import Pin, verify_keyset
 from isthmus.keys.publication import KeysetPublication
 from isthmus.keys.root_draft import adopt, draft, sign_draft
+from isthmus.keys.rotation import revoke
 from isthmus.keys.statements import KEYSET_LIFETIME_MS, next_keyset, sign_keyset
 from isthmus.wire.chain import MAX_VERSION, MAX_VERSION_STEP, ChainProblem
+from isthmus.wire.public_key import KeyKind, KeyState
 from isthmus.wire.trust_statement import SignedKeyset
 
 NOW_MS = 1_800_000_000_000
@@ -168,6 +172,41 @@ def test_keyset_of_another_root_is_refused_when_the_gateway_was_restored(
     with pytest.raises(KeysetRejectedError) as refused:
         publication(keyring, directory, after_restore=True).publish()
     assert refused.value.problem is ChainProblem.PIN
+
+
+def test_old_copy_publishes_nothing_when_a_key_was_revoked_elsewhere(
+    keyring: FileKeyring, directory: Directory, tmp_path: Path
+) -> None:
+    """Whoever has the stolen key would be believed again."""
+    publication(keyring, directory).publish()
+    for path in tmp_path.glob("keyring.json*"):
+        copy = tmp_path / "copy" / path.name
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(path, copy)
+    (stolen,) = keyring.contents.in_state(KeyKind.SIGNING, KeyState.ACTIVE)
+    revoke_key(keyring, publication(keyring, directory), stolen.record.key_id, now_ms=lambda: NOW_MS)
+    old = FileKeyring(tmp_path / "copy" / "keyring.json", b"correct horse")
+    published = len(directory.published)
+    with pytest.raises(KeysError, match="old copy"):
+        publication(old, directory).publish()
+    assert len(directory.published) == published
+
+
+def test_keyset_is_published_when_the_signer_before_revoked_everything(
+    keyring: FileKeyring, directory: Directory
+) -> None:
+    """A stolen signer's word is not what the next one has to go on with."""
+    publication(keyring, directory).publish()
+    revoked = keyring.contents
+    for key in keyring.contents.keys:
+        revoked = revoke(revoked, key.record.key_id)
+    theft = next_keyset(revoked, now_ms=NOW_MS)
+    directory.publish(sign_keyset(theft, keyring.contents, keyring.signer_key()))
+    made = draft(keyring.contents, signer=keyring.signer_key().public, now_ms=NOW_MS + 1)
+    keyring.update(lambda contents: adopt(contents, sign_draft(made, keyring.root_key())))
+    keyset, is_new = publication(keyring, directory).publish()
+    assert is_new
+    assert {key.state for key in keyset.keys} == {KeyState.ACTIVE}
 
 
 def test_keyset_is_not_adopted_when_it_uses_versions_up(keyring: FileKeyring, directory: Directory) -> None:
