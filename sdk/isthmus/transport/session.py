@@ -35,6 +35,7 @@ from isthmus.transport.errors import (
     UnsupportedError,
 )
 from isthmus.transport.outbox import OpenCall, Outbox
+from isthmus.transport.repeating import Repeating
 from isthmus.transport.status import error_from_rpc, error_from_status
 from isthmus.transport.unary import call_unary
 from isthmus.v1 import operation_service_pb2
@@ -70,6 +71,7 @@ class Session:
         self._stub = operation_stub_of(connection)
         self._open: dict[int, OpenCall] = {}
         self._outbox = Outbox()
+        self._repeating = Repeating()
         self._deadlines = Deadlines(self._expire)
         self._runner: asyncio.Task[None] | None = None
         self._last_id = 0
@@ -198,6 +200,8 @@ class Session:
                     refused = 0
                 continue
             refused = 0
+            if self._open:
+                self._repeating.note(error, attempt=self._broken_streams)
             if self._streams_do_not_work(error):
                 await self._without_streams(error)
                 continue
@@ -259,6 +263,7 @@ class Session:
             error.retryable or isinstance(error, DeadlineExceededError)
         )
         if repeat and not self._closed:
+            self._repeating.note(error, attempt=entry.attempts)
             entry.queued = True
             asyncio.get_running_loop().call_later(
                 self._delay_seconds(entry.attempts, error), self._send, entry

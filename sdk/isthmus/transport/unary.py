@@ -15,6 +15,7 @@ from isthmus.transport.errors import (
     GatewayInternalError,
     UnsupportedError,
 )
+from isthmus.transport.repeating import Repeating
 from isthmus.transport.status import error_from_status
 from isthmus.v1 import operation_service_pb2, operation_service_pb2_grpc
 
@@ -74,6 +75,7 @@ class UnarySession:
         self._randomness = randomness
         self._monotonic = monotonic
         self._sleep = sleep
+        self._repeating = Repeating(monotonic=monotonic)
         # Making a stub costs more than a call; it belongs to its channel, and a fork makes another one.
         self._stub: tuple[grpc.Channel, object] | None = None
 
@@ -109,6 +111,7 @@ class UnarySession:
                     raise
                 if self._monotonic() + delay >= deadline:
                     raise self._late(timeout_seconds, error) from error
+                self._repeating.note(error, attempt=attempt)
                 self._sleep(delay)
 
     def start_all(self, starts: Sequence[Start], timeout_seconds: float) -> list[Started]:
@@ -140,6 +143,8 @@ class UnarySession:
                 delay = self._backoff.delay_seconds(attempt, self._randomness(), at_least_seconds=asked)
                 if self._monotonic() + delay >= deadline:
                     break
+                for _, error in again:
+                    self._repeating.note(error, attempt=attempt)
                 self._sleep(delay)
         for number in left:
             answers[number] = self._late(timeout_seconds, answers.get(number))

@@ -9,8 +9,9 @@ from tests.unit.client.conftest import Charge, Payments, Receipt, Running
 from tests.unit.client.fake_gateway import RefusalError, serve
 from tests.unit.client.teams import trust_in
 
-from isthmus.client import Client, Profile
+from isthmus.client import Client, Profile, Start, SyncClient
 from isthmus.client.errors import ClientClosedError, ConnectionLostError, DeadlineExceededError
+from isthmus.transport.backoff import Backoff
 from isthmus.transport.channel import ChannelSettings
 from isthmus.transport.connection import Connection
 from isthmus.transport.session import BROKEN_STREAMS_BEFORE_UNARY, Session
@@ -19,6 +20,11 @@ from isthmus.wire.names import parse_operation_id
 
 ORDER = Charge(order="42", cents=300)
 PAID = Receipt(order="42", paid=300)
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what the log says of calls that are repeated."""
+    return [record.message for record in caplog.records if "are repeated" in record.message]
 
 
 async def test_same_bytes_are_sent_again_when_answer_is_lost(client: Client, running: Running) -> None:
@@ -62,6 +68,52 @@ async def test_start_is_repeated_later_when_gateway_asks_for_it(client: Client, 
     assert await payments.execute_operation(Payments.charge, ORDER) == PAID
     assert len(set(running.gateway.starts)) == 1
     assert len(running.gateway.starts) == 3
+
+
+async def test_reason_is_in_the_log_when_a_call_is_refused_again(
+    client: Client, running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever waits learns what for, once a minute. A single refusal is not worth a word."""
+    payments = client.create_nexus_client("payments", Payments)
+    running.gateway.refusals.append(RefusalError(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE"))
+    assert await payments.execute_operation(Payments.charge, ORDER) == PAID
+    assert not said(caplog)
+    for _ in range(2):
+        for _ in range(3):
+            running.gateway.refusals.append(RefusalError(grpc.StatusCode.RESOURCE_EXHAUSTED, "MANY_OPEN"))
+        assert await payments.execute_operation(Payments.charge, ORDER) == PAID
+    (message,) = said(caplog)
+    assert message.startswith("calls to the gateway are repeated (attempt 2 failed): ")
+    assert "[MANY_OPEN]" in message
+
+
+def test_reason_is_in_the_log_when_a_sync_call_is_refused_again(
+    sync_client: SyncClient, running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A task of a scheduler has this log and nothing else."""
+    payments = sync_client.create_nexus_client("payments", Payments)
+    for _ in range(3):
+        running.gateway.refusals.append(RefusalError(grpc.StatusCode.RESOURCE_EXHAUSTED, "MANY_OPEN"))
+    assert payments.execute_operation(Payments.charge, ORDER) == PAID
+    for _ in range(3):
+        running.gateway.refusals.append(RefusalError(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE"))
+    payments.start_operations([Start(Payments.charge, ORDER)])
+    many_open, rate = said(caplog)
+    assert "[MANY_OPEN]" in many_open
+    assert "[RATE]" in rate
+
+
+async def test_reason_is_in_the_log_when_the_gateway_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    """Before the time of the call is over, which may be days."""
+    connection = Connection(ChannelSettings(address="127.0.0.1:1"))
+    session = Session(connection, backoff=Backoff(initial_seconds=0.01, maximum_seconds=0.02))
+    wait = operation_service_pb2.WaitOperationRequest(operation_id=bytes(16))
+    with pytest.raises(DeadlineExceededError):
+        await session.call(operation_service_pb2.SessionCall(wait=wait), timeout_seconds=1)
+    (message,) = said(caplog)
+    assert "cannot reach 127.0.0.1:1" in message
+    await session.close()
+    await connection.close()
 
 
 async def test_unary_calls_are_used_when_streams_do_not_work(
