@@ -5,12 +5,17 @@ from typing import Any
 
 import nexusrpc
 
+from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.output import Output
 from isthmus.client.errors import UnprovenOutcomeError
 
 
 async def print_ending(result: Awaitable[Any], *, operation_id: str, output: Output) -> None:
-    """Print the result. Raises what the operation ended with, after programs were told about it on stdout."""
+    """Print the result, or tell programs on stdout how else it ended.
+
+    Raises:
+        CliError: it did not succeed, and that is proven. UnprovenOutcomeError: it is not.
+    """
     try:
         value = await result
     except (nexusrpc.OperationError, nexusrpc.HandlerError) as error:
@@ -23,7 +28,10 @@ async def print_ending(result: Awaitable[Any], *, operation_id: str, output: Out
                     "error": {"type": type(error).__name__, "message": str(error)},
                 }
             )
-        raise
+        message = str(error)
+        # A handler's words may be as few as "no"; those of the SDK say of which operation they are.
+        said = message if operation_id in message else f"{operation_id} {state_of(error)}: {message}"
+        raise CliError(said, code=ExitCode.FAILED) from error
     except UnprovenOutcomeError as error:
         if output.is_json:
             output.json(
