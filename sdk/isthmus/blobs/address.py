@@ -77,8 +77,8 @@ def locate(url: str, *, sender_namespace: str, prefixes: Prefixes) -> Place:
             if url.startswith(root) and (place := _below(root, url[len(root) :])) is not None:
                 return place
     raise BlobRefusedError(
-        f"the claim check of {sender_namespace} points to a place that is not allowed here for that"
-        " namespace; if it should be, add where its blobs are to blob_prefixes"
+        f"the claim check of {sender_namespace} points to a place that is not allowed to that namespace by"
+        " the recipient, who adds it to blob_prefixes if it should be"
     )
 
 
