@@ -16,7 +16,10 @@ def keyring_path(ctx: typer.Context, given: Path | None = None) -> Path:
     """Return where the keyring is. Raises CliError when nothing says so."""
     path = given or invocation(ctx).load_profile().keyring
     if path is None:
-        raise CliError("which keyring? Set keyring in the profile, or ISTHMUS_KEYRING")
+        raise CliError(
+            "which keyring? Set keyring in the profile that is in use (ISTHMUS_CONFIG and ISTHMUS_PROFILE say"
+            " which), or ISTHMUS_KEYRING"
+        )
     return path
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from isthmus.client.answer import KnownRequest, Outcome
 from isthmus.client.flows import Clock, Flow, Started, find_flow, outcome_flow
 from isthmus.client.progress import Progress, ProgressSeen, progress_flow
-from isthmus.client.request import Caller, milliseconds
+from isthmus.client.request import Caller, check_duration, milliseconds
 from isthmus.client.signals import SignalLine, signal_flow
 from isthmus.payload.payload import Payload
 from isthmus.wire.names import OperationId, format_operation_id
@@ -66,6 +66,7 @@ class KnownOperation:
 
     def outcome(self, caller: Caller, clock: Clock, *, wait: timedelta | None) -> Flow[Outcome]:
         """Return how the operation ended; wait as long as it may live unless told otherwise."""
+        check_duration("timeout", wait)
         request = yield from self.request(caller, clock)
         if self._outcome is None:
             if wait is None:

@@ -130,10 +130,19 @@ def load_profile(name: str | None = None, *, environment: Mapping[str, str] | No
     if name is not None:
         profiles = document.get("profiles", {})
         if name not in profiles:
-            known = ", ".join(sorted(profiles)) or "none"
-            raise ConfigurationError(f"{path} has no profile {name!r} (it has: {known})")
+            raise ConfigurationError(_no_profile(name, path, profiles))
         profile = _from_table(profiles[name], where=f"profile {name!r} in {path}", base=path.parent)
     return _with_environment(profile, environment)
+
+
+def _no_profile(name: str, path: Path, profiles: Mapping[str, object]) -> str:
+    if not path.exists():
+        return (
+            f"there is no profile {name!r}, because there is no {path}; set ISTHMUS_CONFIG to the file that"
+            " has your profiles (isthmus dev prints how)"
+        )
+    known = ", ".join(sorted(profiles)) or "none"
+    return f"{path} has no profile {name!r} (it has: {known}); ISTHMUS_CONFIG names another file"
 
 
 def profile_names(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:

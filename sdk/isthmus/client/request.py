@@ -127,11 +127,11 @@ class StartOptions:
             raise ConfigurationError(f"an id is 1 to {limits.MAX_REQUEST_ID_BYTES} bytes of UTF-8")
         if self.context is not None and len(self.context) > limits.MAX_CALLER_CONTEXT_BYTES:
             raise ConfigurationError(f"a context is at most {limits.MAX_CALLER_CONTEXT_BYTES} bytes")
-        _check_duration("schedule_to_start_timeout", self.schedule_to_start_timeout)
+        check_duration("schedule_to_start_timeout", self.schedule_to_start_timeout)
         if self.start_at is not None and self.start_at.utcoffset() is None:
             raise ConfigurationError("start_at is a moment that knows its time zone, for example in UTC")
-        _check_duration("start_to_close_timeout", self.start_to_close_timeout)
-        _check_duration("schedule_to_close_timeout", self.schedule_to_close_timeout)
+        check_duration("start_to_close_timeout", self.start_to_close_timeout)
+        check_duration("schedule_to_close_timeout", self.schedule_to_close_timeout)
         whole_ms = milliseconds(self.schedule_to_close_timeout)
         if not 0 < whole_ms <= limits.MAX_SCHEDULE_TO_CLOSE_MS:
             raise ConfigurationError("schedule_to_close_timeout is more than 0 and at most 60 days")
@@ -140,7 +140,8 @@ class StartOptions:
 _KEYWORDS: Final = frozenset(StartKeywords.__annotations__)
 
 
-def _check_duration(name: str, duration: object) -> None:
+def check_duration(name: str, duration: object) -> None:
+    """Refuse a number in place of a duration, whose unit nobody knows. Raises ConfigurationError."""
     if duration is not None and not isinstance(duration, timedelta):
         raise ConfigurationError(f"{name} is a timedelta, not {duration!r}")
 

@@ -129,10 +129,11 @@ def test_unreachable_gateway_exits_with_six_when_nobody_listens(monkeypatch: pyt
 
 
 def test_missing_profile_exits_with_two_when_it_is_named() -> None:
-    """And lists those that there are."""
+    """And says where they would be looked for."""
     result = runner.invoke(app, ["--profile", "nobody", "whoami"])
     assert result.exit_code == 2
-    assert "has no profile 'nobody'" in result.stderr
+    assert "there is no profile 'nobody'" in result.stderr
+    assert "set ISTHMUS_CONFIG" in result.stderr
 
 
 def test_missing_profiles_file_exits_with_two_when_it_is_named(
@@ -152,6 +153,7 @@ def test_missing_keyring_exits_with_two_when_it_is_needed() -> None:
     """The error says how to set one."""
     result = runner.invoke(app, ["keys", "show"])
     assert result.exit_code == 2
+    assert "ISTHMUS_CONFIG" in result.stderr
     assert "ISTHMUS_KEYRING" in result.stderr
 
 

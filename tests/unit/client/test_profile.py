@@ -8,14 +8,14 @@ from tests.unit.client.teams import TRUST_DOMAIN, Team, trust_in
 from tests.unit.keys.world import FAST, NOW_MS, PASSPHRASE, make_keyring
 
 from isthmus.blobs.settings import BlobSettings
-from isthmus.client import Profile, StartOptions, load_profile
+from isthmus.client import Client, OperationHandle, Profile, StartOptions, load_profile
 from isthmus.client.assembly import assemble, blob_settings, token_source
 from isthmus.client.errors import ConfigurationError
 from isthmus.client.profile import config_path, current_profile, profile_names
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.keyring_format import KdfParameters, new_salt
 from isthmus.transport.credentials import EnvironmentToken, FileToken
-from isthmus.wire.names import DEVELOPMENT_TRUST_DOMAIN
+from isthmus.wire.names import DEVELOPMENT_TRUST_DOMAIN, format_operation_id
 
 CONFIG = """
 current = "dev"
@@ -125,6 +125,16 @@ def test_nothing_is_needed_when_there_is_no_file(tmp_path: Path) -> None:
     assert config_path({"XDG_CONFIG_HOME": str(tmp_path)}) == tmp_path / "isthmus" / "config.toml"
 
 
+def test_missing_file_is_what_the_message_says_when_a_profile_is_named(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Whoever forgot ISTHMUS_CONFIG in another terminal reads its name."""
+    with pytest.raises(ConfigurationError, match=r"there is no .*config\.toml; set ISTHMUS_CONFIG"):
+        load_profile("dev", environment={"XDG_CONFIG_HOME": str(tmp_path / "elsewhere")})
+    with pytest.raises(ConfigurationError, match=r"has no profile 'other' \(it has: .*dev.*ISTHMUS_CONFIG"):
+        load_profile("other", environment=environment)
+
+
 def test_parts_fit_together_when_everything_comes_from_files(tmp_path: Path) -> None:
     """Keyring, passphrase, trust store, token."""
     ring = tmp_path / "ring.json"
@@ -211,6 +221,13 @@ def test_timeout_is_refused_when_it_is_a_number(option: str) -> None:
     """Seconds or milliseconds? A timedelta says it."""
     with pytest.raises(ConfigurationError, match=f"{option} is a timedelta, not 30"):
         StartOptions(**{option: 30})  # type: ignore[arg-type]
+
+
+async def test_wait_is_refused_when_its_timeout_is_a_number(client: Client) -> None:
+    """As the timeouts of a start are."""
+    handle: OperationHandle[None] = client.get_operation_handle(format_operation_id(bytes(16)))
+    with pytest.raises(ConfigurationError, match="timeout is a timedelta, not 5"):
+        await handle.result(timeout=5)  # type: ignore[arg-type]
 
 
 BLOBS = """
