@@ -32,7 +32,9 @@ _MOST_COUNTED = 1000
 # What the field holds.
 _MOST_MILLISECONDS = 2**32
 Name = Annotated[str, typer.Argument(help="Name of the endpoint.")]
-TaskQueue = Annotated[str | None, typer.Option(help="The queue that its workers poll.")]
+TaskQueue = Annotated[
+    str | None, typer.Option(help="The queue that its workers poll; a new one's is called like the endpoint.")
+]
 Allow = Annotated[
     list[str] | None,
     typer.Option(

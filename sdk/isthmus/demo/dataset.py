@@ -75,8 +75,10 @@ def _read_csv(stream: TextIO, path: Path) -> Iterator[Row]:
             if not cells:
                 continue
             if len(cells) != len(columns):
+                other = any(sign in header[0] for sign in ";\t|") if len(header) == 1 else False
                 raise DatasetError(
                     f"{path}: line {lines.line_num} has {len(cells)} fields, the header has {len(columns)}"
+                    + ("; separate them by commas" if other else "")
                 )
             yield dict(zip(columns, cells, strict=True))
     except csv.Error as error:

@@ -15,7 +15,7 @@ from isthmus.keys.custody.provider import (
     WrappedKey,
     new_keyring_id,
 )
-from isthmus.keys.errors import KeyringError
+from isthmus.keys.errors import CustodyError, KeyringError
 from isthmus.keys.founding import found
 from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.in_use import in_use
@@ -84,7 +84,12 @@ class FileKeyring:
         self._key_passphrase = access.key_passphrase
         self._lock = threading.RLock()
         self._followed: Keyset | None = None
-        self._loaded = _load(data, version, unlock(data, access))
+        try:
+            self._loaded = _load(data, version, unlock(data, access))
+        except CustodyError:
+            raise
+        except KeyringError as error:
+            raise KeyringError(f"{path}: {error}") from error
 
     @classmethod
     def create(

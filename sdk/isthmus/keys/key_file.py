@@ -39,4 +39,7 @@ def read_key(path: Path, passphrase: bytes) -> tuple[KeyFile, HybridPrivateKey]:
         KeyringError: wrong passphrase, unsafe permissions, damaged. FileNotFoundError: there is no such file.
     """
     data, _ = read_private(path)
-    return decode_key(data, unlock(data, KeyringAccess.by(passphrase)))
+    try:
+        return decode_key(data, unlock(data, KeyringAccess.by(passphrase)))
+    except KeyringError as error:
+        raise KeyringError(f"{path}: {error}") from error

@@ -371,7 +371,7 @@ def _open_document(data: bytes, format_: str, wrapping: WrappingKey) -> dict[str
 
 def _not_its_key(protection: Protection) -> str:
     if isinstance(protection, KdfParameters):
-        return "wrong passphrase, or the keyring file was changed by something else"
+        return "wrong passphrase, or the file was changed by something else"
     return (
         f"what {protection.provider} unwrapped is not the key of this keyring: it answered with another one,"
         " or the keyring file was changed by something else"

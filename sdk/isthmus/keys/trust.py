@@ -381,7 +381,11 @@ class TrustStore:
         return expires_at_ms is not None and self._clock_ms() >= expires_at_ms
 
     def _no_owner(self, endpoint: str) -> TrustError:
-        return TrustError(f"no trusted namespace is pinned for the endpoint {endpoint} in {self._name}")
+        return TrustError(
+            f"no trusted namespace is pinned for the endpoint {endpoint} in {self._name}; ask its team for"
+            " the fingerprint of its root key and run: isthmus trust add NAMESPACE --fingerprint SHA256:…"
+            f" --endpoint {endpoint}"
+        )
 
     def _not_trusted(self, namespace: str) -> TrustError:
         return TrustError(

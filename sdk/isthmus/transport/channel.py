@@ -14,6 +14,8 @@ from isthmus.wire import limits
 
 DEFAULT_PORT: Final = 7243
 _FRAME_OVERHEAD_BYTES: Final = 64 * 1024
+# The end of the first line of each, whether plain, TRUSTED or X509.
+_CERTIFICATE: Final = b"CERTIFICATE-----"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +127,11 @@ def _options(settings: ChannelSettings, target: Target) -> Sequence[tuple[str, A
 def _tls(settings: ChannelSettings) -> grpc.ChannelCredentials:
     if (settings.certificate_file is None) != (settings.private_key_file is None):
         raise ConfigurationError("mTLS needs both the certificate file and the private key file")
+    authorities = _read(settings.ca_file)
+    if authorities is not None and _CERTIFICATE not in authorities:
+        raise ConfigurationError(f"{settings.ca_file}, the ca_file, holds no certificate in PEM")
     return grpc.ssl_channel_credentials(
-        root_certificates=_read(settings.ca_file),
+        root_certificates=authorities,
         private_key=_read(settings.private_key_file),
         certificate_chain=_read(settings.certificate_file),
     )

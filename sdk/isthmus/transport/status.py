@@ -42,6 +42,12 @@ _BY_REASON: Final[dict[str, type[errors.GatewayError]]] = {
 
 # What grpc.aio itself says when a write meets a call that has just ended; the other side never sends it.
 _ENDED_MEANWHILE: Final = "Internal error from Core"
+# BoringSSL's name for it, in what grpc says of a handshake.
+_UNTRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
+_TRUST_IT: Final = (
+    "no authority that is trusted here vouches for the certificate of what answers there: set ca_file in the"
+    " profile, or ISTHMUS_CA_FILE, to the certificate of the authority that does"
+)
 
 
 class RpcStatus(Protocol):
@@ -72,6 +78,8 @@ def error_from_rpc(error: RpcStatus, *, address: str | None = None) -> errors.Ga
     # Without details it is not the gateway that says so: gRPC speaks of sockets, and people have an address.
     if address is not None and error.code() is grpc.StatusCode.UNAVAILABLE:
         message = f"cannot reach {address}: {message}"
+        if _UNTRUSTED in message:
+            return errors.ConnectionLostError(message, metadata={"fix": _TRUST_IT})
     return _make(status_pb2.Status(code=number, message=message))
 
 

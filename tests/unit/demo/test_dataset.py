@@ -42,6 +42,7 @@ BAD = {
     "header_only": ("x.csv", b"a,b\n", "there are no rows"),
     "ragged": ("x.csv", b"a,b\n1,2\n1,2,3\n", "line 3 has 3 fields, the header has 2"),
     "too_short": ("x.csv", b"a,b\n1\n", "line 2 has 1 fields"),
+    "semicolons": ("x.csv", b"a;b\n1,5;2\n", "the header has 1; separate them by commas"),
     "column_twice": ("x.csv", b"a,a\n1,2\n", "appear twice: a"),
     "column_without_name": ("x.csv", b"a,\n1,2\n", "a column has no name"),
     "open_quote": ("x.csv", b'a,b\n1,"2\n', "unexpected end of data"),

@@ -16,6 +16,7 @@ from isthmus.keys import private_file, rotation
 from isthmus.keys.contents import KeyringContents, new_key
 from isthmus.keys.errors import KeyringError
 from isthmus.keys.file_keyring import FileKeyring
+from isthmus.keys.key_file import read_key
 from isthmus.keys.keyring_format import KdfParameters
 from isthmus.wire.public_key import KeyKind, KeyState
 from isthmus.wire.trust_statement import Root
@@ -47,11 +48,18 @@ def test_default_parameters_are_those_that_are_documented() -> None:
 
 
 def test_keyring_is_refused_when_the_passphrase_is_wrong(tmp_path: Path) -> None:
-    """And when it is empty."""
+    """And when it is empty. A team has several files: the message names this one."""
     make_keyring(tmp_path / "keys.json")
     for passphrase in (b"wrong", b""):
-        with pytest.raises(KeyringError):
+        with pytest.raises(KeyringError, match=r"keys\.json: .*passphrase"):
             FileKeyring(tmp_path / "keys.json", passphrase)
+
+
+def test_signer_is_named_when_its_passphrase_is_wrong(tmp_path: Path) -> None:
+    """It may have another one than the keyring beside it."""
+    make_keyring(tmp_path / "keys.json")
+    with pytest.raises(KeyringError, match=r"keys\.json\.signer: wrong passphrase"):
+        read_key(tmp_path / "keys.json.signer", b"wrong")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610, 0o601])

@@ -48,7 +48,7 @@ def test_endpoint_names_its_namespace_when_it_is_pinned(trust: TrustStore) -> No
     """And nothing else does."""
     trust.add("app-team", FINGERPRINT, endpoints=("payments",))
     assert trust.namespace_of_endpoint("payments") == "app-team"
-    with pytest.raises(TrustError):
+    with pytest.raises(TrustError, match=r"isthmus trust add NAMESPACE .* --endpoint payouts"):
         trust.namespace_of_endpoint("payouts")
 
 

@@ -60,3 +60,6 @@ def test_tls_settings_are_refused_when_contradictory(tmp_path: Path) -> None:
         open_channel(ChannelSettings(address="localhost:1", certificate_file=certificate))
     with pytest.raises(ConfigurationError, match="cannot read"):
         open_channel(ChannelSettings(address="localhost:1", ca_file=certificate))
+    certificate.write_text("localhost")
+    with pytest.raises(ConfigurationError, match=r"cert\.pem, the ca_file, holds no certificate"):
+        open_channel(ChannelSettings(address="localhost:1", ca_file=certificate))

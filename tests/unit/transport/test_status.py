@@ -118,6 +118,20 @@ def test_address_is_named_when_nobody_answers_there() -> None:
     assert busy.message == "it happened"
 
 
+def test_ca_file_is_the_advice_when_the_certificate_is_not_trusted() -> None:
+    """The gateway runs, and its address is right: neither has to be checked."""
+    handshake = grpc.aio.AioRpcError(
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.aio.Metadata(),
+        grpc.aio.Metadata(),
+        details="Tls handshake failed: CERTIFICATE_VERIFY_FAILED: self signed certificate: OK",
+    )
+    error = error_from_rpc(handshake, address="https://gw.example.com")
+    assert error.retryable
+    assert "ISTHMUS_CA_FILE" in str(error)
+    assert "check the address" not in str(error)
+
+
 def test_advice_is_this_ends_own_when_no_credential_was_sent() -> None:
     """The gateway speaks of metadata; people have profiles."""
     info = error_details_pb2.ErrorInfo(

@@ -111,7 +111,9 @@ def check_settings(settings: EndpointSettings) -> None:
     """Refuse settings that do not make sense, naming every problem. Raises InvalidRequestError."""
     problems = list(settings.problems())
     if problems:
-        raise InvalidRequestError("; ".join(problems), reason="ENDPOINT_SETTINGS")
+        raise InvalidRequestError(
+            "; ".join(problems), reason="ENDPOINT_SETTINGS", fix="Give values within these bounds."
+        )
 
 
 def put_endpoint(

@@ -58,7 +58,7 @@ class Recorded(Value):
         if not self.late or self.operation is None:
             return None
         msg = f"the operation had already ended: {self.operation.state.value}"
-        return PreconditionError(msg, reason="OPERATION_ENDED", fix="nothing: its first outcome stands")
+        return PreconditionError(msg, reason="OPERATION_ENDED", fix="its first outcome stands, nothing to do")
 
 
 def record_outcome(uow: UnitOfWork, outcome: SealedOutcome, *, now: datetime) -> Recorded:
