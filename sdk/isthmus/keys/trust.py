@@ -43,7 +43,7 @@ class _Changing:
     own: dict[str, TrustedNamespace] = field(default_factory=dict)
     bundles: dict[str, AcceptedBundle] = field(default_factory=dict)
     observed: dict[str, Observed] = field(default_factory=dict)
-    recipients: set[str] = field(default_factory=set)
+    recipients: dict[str, bytes] = field(default_factory=dict)
     records: dict[tuple[str, str], Mark] = field(default_factory=dict)
 
     def contents(self) -> TrustContents:
@@ -54,7 +54,7 @@ class _Changing:
             own=dict(self.own),
             bundles=dict(self.bundles),
             observed=observed,
-            recipients=frozenset(self.recipients),
+            recipients=dict(self.recipients),
             records=dict(self.records),
         )
 
@@ -64,6 +64,7 @@ class TrustStore:
 
     __slots__ = (
         "_clock_ms",
+        "_consented",
         "_contents",
         "_first_use",
         "_lock",
@@ -206,6 +207,8 @@ class TrustStore:
             if before is not None and before.seen is not None and before.seen.root.hash == fingerprint:
                 # The root that is pinned vouched for this one: the team rotated its root.
                 trusted[namespace] = before = replace(before, fingerprint=fingerprint)
+                if namespace in self._consented:
+                    changing.recipients[namespace] = fingerprint
             if before is not None and before.fingerprint != fingerprint:
                 raise TrustError(
                     f"another fingerprint is pinned for {namespace} in {self._name}: remove it first"
@@ -250,7 +253,7 @@ class TrustStore:
                 changing.observed[namespace] = Observed(
                     fingerprint=forgotten.fingerprint, seen=forgotten.seen
                 )
-            changing.recipients.discard(namespace)
+            changing.recipients.pop(namespace, None)
             if namespace not in combine(changing.contents()).namespaces:
                 for key in [key for key in changing.records if key[0] == namespace]:
                     del changing.records[key]
@@ -258,7 +261,7 @@ class TrustStore:
     def recipients(self) -> frozenset[str]:
         """Return the namespaces that may read along."""
         self._reload()
-        return self._contents.recipients
+        return self._consented
 
     def set_recipient(self, namespace: str, *, consent: bool) -> None:
         """Let a namespace read along where the owner of an endpoint signed that it has to, or not any more.
@@ -266,13 +269,13 @@ class TrustStore:
         Raises:
             TrustError: it is to, and nobody vouches for its root here.
         """
-        if consent and self.trusted(namespace) is None:
-            raise self._not_trusted(namespace)
         with self._changing() as changing:
-            if consent:
-                changing.recipients.add(namespace)
+            if not consent:
+                changing.recipients.pop(namespace, None)
+            elif (trusted := self._trusted.namespaces.get(namespace)) is not None:
+                changing.recipients[namespace] = trusted.fingerprint
             else:
-                changing.recipients.discard(namespace)
+                raise self._not_trusted(namespace)
 
     def require_recipient(self, namespace: str, endpoint: str) -> None:
         """Require that a person consented to seal to a namespace besides the two of a call.
@@ -280,7 +283,7 @@ class TrustStore:
         Raises:
             RecipientError: nobody did.
         """
-        if namespace in self._contents.recipients:
+        if namespace in self._consented:
             return
         if namespace not in self.recipients():
             raise RecipientError(namespace, endpoint, is_pinned=self.trusted(namespace) is not None)
@@ -417,12 +420,18 @@ class TrustStore:
             own=dict(now.own),
             bundles=dict(now.bundles),
             observed=dict(now.observed),
-            recipients=set(now.recipients),
+            recipients=dict(now.recipients),
             records=dict(now.records),
         )
 
     def _use(self, contents: TrustContents) -> None:
         self._contents, self._trusted = contents, combine(contents)
+        self._consented = frozenset(
+            namespace
+            for namespace, fingerprint in contents.recipients.items()
+            if (trusted := self._trusted.namespaces.get(namespace)) is not None
+            and trusted.fingerprint == fingerprint
+        )
 
     def _reload(self) -> None:
         if self._path is None:

@@ -68,7 +68,10 @@ def encode_trust(trust_domain: str, contents: TrustContents) -> bytes:
         "namespaces": entries,
         "bundles": bundles,
         "observed": observed,
-        "recipients": sorted(contents.recipients),
+        "recipients": [
+            {"namespace": namespace, "fingerprint": fingerprint.hex()}
+            for namespace, fingerprint in sorted(contents.recipients.items())
+        ],
         "records": [
             {"namespace": namespace, "endpoint": endpoint, **_encode_mark(mark)}
             for (namespace, endpoint), mark in sorted(contents.records.items())
@@ -93,7 +96,10 @@ def decode_trust(data: bytes, trust_domain: str, name: str) -> TrustContents:
             )
             for entry in document.get("observed", [])
         }
-        recipients = frozenset(str(namespace) for namespace in document.get("recipients", []))
+        recipients = {
+            str(entry["namespace"]): bytes.fromhex(entry["fingerprint"])
+            for entry in document.get("recipients", [])
+        }
         records = {
             (str(entry["namespace"]), str(entry["endpoint"])): _decode_mark(entry)
             for entry in document.get("records", [])

@@ -79,8 +79,9 @@ class TrustContents:
     """By organization."""
     observed: Mapping[str, Observed] = field(default_factory=dict)
     """By namespace."""
-    recipients: frozenset[str] = frozenset()
-    """Namespaces that may read along where the owner of an endpoint signed that they have to."""
+    recipients: Mapping[str, bytes] = field(default_factory=dict)
+    """Namespaces that may read along where the owner of an endpoint signed that they have to, each with the
+    fingerprint that stood for it when a person consented: nobody else may who comes under that name."""
     records: Mapping[tuple[str, str], Mark] = field(default_factory=dict)
     """By namespace and endpoint: the newest record of it that was verified."""
 

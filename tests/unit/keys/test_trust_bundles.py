@@ -15,7 +15,7 @@ from isthmus.keys.bundle_draft import (
     sign_bundle,
 )
 from isthmus.keys.directory import KeysetCache
-from isthmus.keys.errors import BundleExpiredError, BundleRejectedError, KeysError, TrustError
+from isthmus.keys.errors import BundleExpiredError, BundleRejectedError, KeysError, RecipientError, TrustError
 from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.keyset import Pin
 from isthmus.keys.statements import next_keyset
@@ -348,3 +348,24 @@ def test_next_bundle_is_not_drafted_when_the_one_before_lacks_signatures() -> No
     draft = next_bundle(first(APP), now_ms=NOW_MS + 1)
     with pytest.raises(KeysError, match="lacks signatures"):
         next_bundle(draft, now_ms=NOW_MS + 2)
+
+
+def test_nobody_else_reads_along_when_a_bundle_gives_a_name_to_another_root(trust: TrustStore) -> None:
+    """Consent is for whom a person meant: not for whom an organization calls by that name later."""
+    bundle = first(DATA)
+    trust.take_bundle(bundle, fingerprint=bundle.roots[0].hash)
+    trust.set_recipient("data-team", consent=True)
+    trust.require_recipient("data-team", "payments")
+    emptied = following(bundle, APP)
+    trust.take_bundle(emptied)
+    with pytest.raises(RecipientError):
+        trust.require_recipient("data-team", "payments")
+    again = following(emptied, APP, DATA)
+    trust.take_bundle(again)
+    trust.require_recipient("data-team", "payments")
+    trust.take_bundle(following(again, APP, BundlePin(namespace="data-team", fingerprint=A)))
+    assert trust.recipients() == frozenset()
+    with pytest.raises(RecipientError, match="isthmus trust add data-team --as-recipient"):
+        trust.require_recipient("data-team", "payments")
+    trust.set_recipient("data-team", consent=True)
+    assert trust.recipients() == {"data-team"}
