@@ -1,5 +1,6 @@
 """What people do with the command line, as processes: register, call, rotate keys under traffic, audit."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -374,6 +375,19 @@ def test_teams_go_on_when_the_gateway_lost_its_database(tmp_path: Path) -> None:
         again = isthmus(*hub)
         assert again.code == 0, again.err
         assert isthmus("keys", "show").json["keyset_version"] == 2
+
+
+def test_second_dev_is_refused_when_one_runs_on_the_directory(isthmus: CommandLine) -> None:
+    """And leaves its profiles alone: they name the port of the one that runs."""
+    profiles = (isthmus.directory / "profiles.toml").read_text()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    refused = isthmus.run_apart(["dev", "--dir", str(isthmus.directory), "--port", port])
+    assert refused.code != 0
+    assert "another isthmus dev runs on" in refused.err
+    assert (isthmus.directory / "profiles.toml").read_text() == profiles
+    assert isthmus("whoami").code == 0
 
 
 def test_worker_finishes_its_tasks_when_it_is_told_to_stop(isthmus: CommandLine) -> None:

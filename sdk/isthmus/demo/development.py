@@ -1,5 +1,6 @@
 """What ``isthmus dev`` runs: a gateway and the workers of two demo teams, until somebody stops it."""
 
+import fcntl
 import json
 import signal
 import threading
@@ -37,10 +38,15 @@ def run(directory: Path, *, port: int, with_teams: bool, say: Callable[[str], No
     """Run until SIGINT or SIGTERM; nothing is left running then.
 
     Raises:
-        DemoError: the port is taken, or a process ends by itself. GatewayError: setting up failed.
+        DemoError: port or directory are taken, or a process ends by itself. GatewayError: setting up failed.
     """
     if is_listening(port):
         raise DemoError(f"something listens on port {port} already; choose another one with --port")
+    with _alone_in(directory):
+        _run(directory, port=port, with_teams=with_teams, say=say)
+
+
+def _run(directory: Path, *, port: int, with_teams: bool, say: Callable[[str], None]) -> None:
     deployment = write_deployment(directory, port=port, lease_seconds=LEASE_SECONDS)
     logs = deployment.directory / "logs"
     logs.mkdir(mode=0o700, exist_ok=True)
@@ -56,6 +62,20 @@ def run(directory: Path, *, port: int, with_teams: bool, say: Callable[[str], No
         while not stopping.wait(0.5):
             processes.check()
         say("Stopping.")
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Generator[None]:
+    """Keep others out of a directory: they would write another port into the profiles of what runs here."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (directory / "dev.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoError(
+                f"another isthmus dev runs on {directory}; stop it, or choose another directory with --dir"
+            ) from None
+        yield
 
 
 @contextmanager
