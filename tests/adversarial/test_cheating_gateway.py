@@ -33,7 +33,7 @@ _STEPS_PER_EXAMPLE = 100
 # The first example of a seed does next to nothing. One more, so that time is looked at often, and from
 # outside: an example that stopped for the time would be one that Hypothesis cannot repeat.
 _EXAMPLES_OF_A_SEED = 2
-_MOST_SEEDS_TO_FIND = 100
+_MOST_SEEDS_TO_FIND = 300
 _PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 
 

@@ -203,6 +203,10 @@ class Truth:
 
     # --- what callers believe -----------------------------------------------------------------------------
 
+    def may_say_anything(self, endpoint: str) -> bool:
+        """Whether those who serve an endpoint collude: whatever they sign about it is their answer."""
+        return self.owners.get(endpoint) == self.colluding
+
     def believe(self, value: object, operation_id: str, request_digest: bytes) -> None:
         """Hold a result to the run that made it."""
         run = self.runs.get(value) if isinstance(value, int) else None
