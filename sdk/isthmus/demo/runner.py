@@ -163,14 +163,11 @@ class _Run:
         self._follow(processes, "result", "Placing batches", count=int(self._batches * KILL_AFTER))
         # Frozen first: the gateway goes on handing it work, so that it certainly dies with some in its hands.
         processes.signal(APP_TEAM, signal.SIGSTOP)
-        placed = self._placed()
-        in_flight = min(_CALLS_AT_ONCE, self._batches - placed)
         processes.wait_until(
-            lambda: self._count("started") - self._placed() >= in_flight,
-            what="calls that are under way",
-            seconds=_SILENCE_SECONDS,
+            self._has_all_under_way, what="calls that are under way", seconds=_SILENCE_SECONDS
         )
-        killed_with = self._count("started") - self._placed()
+        placed = self._placed()
+        killed_with = self._count("started") - placed
         processes.kill(APP_TEAM)
         self._watch(
             Progress(
@@ -197,6 +194,11 @@ class _Run:
                 )
             time.sleep(_LOOK_SECONDS)
         self._watch(Progress(step=step, done=self._placed(), total=self._batches))
+
+    def _has_all_under_way(self) -> bool:
+        """Whether as much is under way as can be: results that the worker sent before still come in."""
+        placed = self._placed()
+        return self._count("started") - placed >= min(_CALLS_AT_ONCE, self._batches - placed)
 
     def _placed(self) -> int:
         return self._count("result")
