@@ -61,7 +61,7 @@ def check_sound(document: dict[str, Any]) -> None:
 def test_demo_loses_nothing_when_its_worker_is_killed(tmp_path: Path) -> None:
     """The airports of the world: real processes, kill -9, three accounts that agree, under a minute."""
     keep = tmp_path / "kept"
-    result = demo("--output", "json", "--keep", str(keep), mark=tmp_path.name)
+    result = demo("--output", "json", "--keep", str(keep), mark=str(tmp_path))
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
     check_sound(document)
@@ -70,7 +70,7 @@ def test_demo_loses_nothing_when_its_worker_is_killed(tmp_path: Path) -> None:
     assert document["accounts"]["redeliveries"] > 0
     assert document["exposure"]["values_sought"] == 500
     assert document["exposure"]["clear"]["from"] == "data-team/developer"
-    assert processes_of(tmp_path.name) == []
+    assert processes_of(str(tmp_path)) == []
     runs = {json.loads(line)["pid"] for line in (keep / "app-team.journal").read_text().splitlines()}
     assert len(runs) == 2
     assert "Worker killed with -9" in result.stderr
@@ -87,13 +87,13 @@ def test_demo_takes_a_file_of_ones_own_when_it_is_given(tmp_path: Path, kind: st
         path.write_text("customer,amount\n" + "".join(f"{row['customer']},{row['amount']}\n" for row in rows))
     else:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    result = demo("--input", str(path), mark=f"{tmp_path.name}{kind}")
+    result = demo("--input", str(path), mark=f"{tmp_path}{kind}")
     assert result.returncode == 0, result.stderr
     words = " ".join(result.stdout.split())
     assert "(60 rows of mine)" in words
     assert "lost / repeated / altered 0 / 0 / 0" in words
     assert ", 0 can be found" in words
-    assert processes_of(f"{tmp_path.name}{kind}") == []
+    assert processes_of(f"{tmp_path}{kind}") == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_demo_starts_nothing_when_the_file_is_bad(
     if content is not None:
         path.write_bytes(content)
     keep = tmp_path / "kept"
-    result = demo("--input", str(path), "--keep", str(keep), mark=tmp_path.name)
+    result = demo("--input", str(path), "--keep", str(keep), mark=str(tmp_path))
     assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
@@ -126,7 +126,7 @@ def test_demo_starts_nothing_when_the_file_is_bad(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_demo_leaves_no_process_behind_when_it_is_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     """In the middle of the work, by Ctrl-C or by a supervisor."""
-    mark = f"{tmp_path.name}{number}"
+    mark = f"{tmp_path}{number}"
     # A script starts what it puts into the background with SIGINT ignored, and children inherit that.
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(

@@ -1,16 +1,19 @@
 """Whether this gateway takes calls now, as load balancers ask (grpc.health.v1)."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio  # pyright: ignore[reportAttributeAccessIssue]
 
-from isthmus.gateway.core.errors import GatewayError
+from isthmus.gateway.core.errors import GatewayError, UnavailableError
 from isthmus.gateway.loops.repeating import RepeatingLoop
 from isthmus.gateway.ports import Store
 
 PAUSE_SECONDS = 2.0
+ANSWER_SECONDS = 10.0
+"""A store that is asked for longer counts as one that does not answer, and is asked again."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -36,12 +39,17 @@ class Readiness:
     async def step(self) -> bool:
         """Look whether the store answers and commits, and say so."""
         try:
-            await self._store.read(lambda reader: reader.last_audit_position())
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._store.read(lambda reader: reader.last_audit_position())
+                # A store that cannot commit says so itself.
+                commits = await self._store.can_commit()
+        except TimeoutError as error:
+            await self._set(ready=False, why="its store does not answer")
+            raise UnavailableError(f"the store gave no answer within {ANSWER_SECONDS:g} s") from error
         except GatewayError:
             await self._set(ready=False, why="its store does not answer")
             raise
-        # A store that cannot commit says so itself.
-        await self._set(ready=await self._store.can_commit(), why="its store cannot commit")
+        await self._set(ready=commits, why="its store cannot commit")
         return False
 
     async def drain(self) -> None:

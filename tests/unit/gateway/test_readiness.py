@@ -1,5 +1,6 @@
 """Readiness follows the store."""
 
+import asyncio
 import sqlite3
 from pathlib import Path
 from typing import NoReturn
@@ -35,6 +36,30 @@ async def test_gateway_is_ready_when_its_store_answers(tmp_path: Path) -> None:
         await readiness.step()
     assert await status(readiness) == "NOT_SERVING"
     assert await status(readiness, "") == "NOT_SERVING"
+
+
+async def answer_never(query: object) -> None:
+    """Take a question, and never answer."""
+    del query
+    await asyncio.Event().wait()
+
+
+async def test_gateway_is_unready_when_its_store_gives_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks again: whatever became of one question, the gateway is not out of service for ever."""
+    store = SqliteStore(tmp_path / "isthmus.db")
+    await store.open()
+    readiness = Readiness(store, [SERVICE])
+    with monkeypatch.context() as patch:
+        patch.setattr("isthmus.gateway.readiness.ANSWER_SECONDS", 0.01)
+        patch.setattr(store, "read", answer_never)
+        with pytest.raises(UnavailableError, match="no answer"):
+            await readiness.step()
+    assert await status(readiness) == "NOT_SERVING"
+    await readiness.step()
+    assert await status(readiness) == "SERVING"
+    await store.close()
 
 
 async def test_gateway_is_unready_when_its_store_cannot_commit(
