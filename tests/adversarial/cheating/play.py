@@ -30,6 +30,7 @@ from isthmus.client.errors import (
 from isthmus.envelope.errors import EnvelopeError
 from isthmus.keys.errors import KeysError
 from isthmus.keys.trust import TrustStore
+from isthmus.payload.errors import PayloadConversionError
 from isthmus.transport.errors import IsthmusError
 from isthmus.v1 import key_service_pb2
 from isthmus.wire.header import Direction
@@ -296,6 +297,10 @@ class Play:
     async def _held_to_truth(self, call: Call, outcome: "Coroutine[Any, Any, int]") -> None:
         try:
             value = await outcome
+        except PayloadConversionError:
+            # What it signed is its answer, even if nobody can make sense of it.
+            if not self.truth.may_say_anything(call.endpoint):
+                raise
         except (OperationCanceledError, OperationTimedOutError) as error:
             self._consider_statement(call, error)
         except (AttestedOperationError, AttestedHandlerError) as error:
