@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.acceptance.deployment.process import clean_environment
 from tests.cheap_passphrases import deriving_cheaply
 from tests.forking import ForkedModule
 from typer.testing import CliRunner
@@ -42,8 +43,10 @@ class CommandLine:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("ISTHMUS_")}
-        self.environment = plain | {"ISTHMUS_CONFIG": str(directory / "profiles.toml"), "TERM": "dumb"}
+        self.environment = clean_environment() | {
+            "ISTHMUS_CONFIG": str(directory / "profiles.toml"),
+            "TERM": "dumb",
+        }
 
     def __call__(self, *arguments: str, profile: str = "data-team", stdin: str = "") -> Answer:
         """Run one command to its end, with JSON output.

@@ -1,7 +1,6 @@
 """isthmus demo, as somebody runs it who installed Isthmus a minute ago."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.acceptance.deployment.process import clean_environment
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
@@ -18,8 +18,7 @@ DEADLINE_SECONDS = 90.0
 
 def environment(mark: str) -> dict[str, str]:
     """Return an environment without settings of the machine, inherited by every process of a run."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("ISTHMUS_")}
-    return plain | {"TERM": "dumb", "MARK_OF_TEST": mark}
+    return clean_environment() | {"TERM": "dumb", "MARK_OF_TEST": mark}
 
 
 def demo(*arguments: str, mark: str) -> subprocess.CompletedProcess[str]:

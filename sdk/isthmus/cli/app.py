@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli.exit_code import MEANINGS, ExitCode
-from isthmus.cli.group import RootGroup, name_variables
+from isthmus.cli.group import PREFIX, RootGroup, below, name_variables
 from isthmus.cli.invocation import Invocation
 from isthmus.cli.lazy import LazyCommands
 from isthmus.cli.output import Output, OutputFormat
@@ -55,7 +55,7 @@ class _Root(RootGroup):
         super().__init__(**arguments)
         self.commands = LazyCommands(
             _COMMANDS,
-            finish=lambda name, command: name_variables(command, f"ISTHMUS_{name.replace('-', '_').upper()}"),
+            finish=lambda name, command: name_variables(command, below(PREFIX, name)),
         )
 
 

@@ -10,6 +10,8 @@ from typer.core import TyperGroup
 
 from isthmus.cli.exit_code import ExitCode, classify
 
+PREFIX = "ISTHMUS"
+"""What every variable begins with."""
 DEBUG_VARIABLE = "ISTHMUS_DEBUG"
 _ANYWHERE = {"--profile", "--output", "-o"}
 
@@ -19,7 +21,7 @@ class RootGroup(TyperGroup):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        name_variables(self, "ISTHMUS")
+        name_variables(self, PREFIX)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own click is private
         """Parse the root's options wherever they stand: ``isthmus whoami --profile data-team`` works too."""
@@ -87,4 +89,9 @@ def name_variables(command: Any, prefix: str) -> None:  # noqa: ANN401 - as abov
             parameter.envvar = f"{prefix}_{parameter.name.removesuffix('_').upper()}"
             parameter.show_envvar = True
     for name, child in getattr(command, "commands", {}).items():
-        name_variables(child, f"{prefix}_{name.replace('-', '_').upper()}")
+        name_variables(child, below(prefix, name))
+
+
+def below(prefix: str, name: str) -> str:
+    """Return what the variables of a command begin with, whose group's begin with a prefix."""
+    return f"{prefix}_{name.replace('-', '_').upper()}"

@@ -18,7 +18,7 @@ from isthmus.client.key_alarm import KeyAlarm, KeyAlarmKind, OnKeyAlarm, raise_a
 from isthmus.client.key_report import KeyReport
 from isthmus.keys.errors import KeysError
 from isthmus.keys.keyring import Keyring
-from isthmus.keys.renewal import look_at_own
+from isthmus.keys.renewal import OwnKeyset, look_at_own
 from isthmus.keys.timings import KeyTimings
 from isthmus.transport.async_stubs import key_stub_of
 from isthmus.transport.connection import Connection, SyncConnection
@@ -57,32 +57,23 @@ class OwnKeysetWatch:
             )
             return None
         namespace = self._keyring.namespace
-        keys = ", ".join(key_id.hex() for key_id in own.unknown)
+        keys = ", ".join(key_id.hex() for key_id in own.came_back or own.unknown)
         if own.came_back:
-            keys = ", ".join(key_id.hex() for key_id in own.came_back)
-            self._alarm(
-                KeyAlarm(
-                    kind=KeyAlarmKind.KEYS_CAME_BACK,
-                    namespace=namespace,
-                    message=f"ALARM: keyset {own.version} of {namespace} lists keys as in use that this"
-                    f" keyring put out of use ({keys}): somebody else published, perhaps from an old copy of"
-                    " it; see: isthmus keys status",
-                    keyset_version=own.version,
-                    key_ids=own.came_back,
-                )
+            self._alarm_about(
+                own,
+                KeyAlarmKind.KEYS_CAME_BACK,
+                own.came_back,
+                f"lists keys as in use that this keyring put out of use ({keys}): somebody else published,"
+                " perhaps from an old copy of it",
             )
             return None
         if own.is_in_use:
-            self._alarm(
-                KeyAlarm(
-                    kind=KeyAlarmKind.UNKNOWN_KEYS,
-                    namespace=namespace,
-                    message=f"ALARM: keyset {own.version} of {namespace} lists keys that this keyring does"
-                    f" not have ({keys}): it is an old copy, or somebody else published; see: isthmus keys"
-                    " status",
-                    keyset_version=own.version,
-                    key_ids=own.unknown,
-                )
+            self._alarm_about(
+                own,
+                KeyAlarmKind.UNKNOWN_KEYS,
+                own.unknown,
+                f"lists keys that this keyring does not have ({keys}): it is an old copy, or somebody else"
+                " published",
             )
         elif own.unknown:
             self._say(
@@ -109,6 +100,19 @@ class OwnKeysetWatch:
             self._say(
                 logging.ERROR, f"the keyring of {self._keyring.namespace} cannot be read again: {error}"
             )
+
+    def _alarm_about(self, own: OwnKeyset, kind: KeyAlarmKind, key_ids: tuple[bytes, ...], what: str) -> None:
+        namespace = self._keyring.namespace
+        message = f"ALARM: keyset {own.version} of {namespace} {what}; see: isthmus keys status"
+        self._alarm(
+            KeyAlarm(
+                kind=kind,
+                namespace=namespace,
+                message=message,
+                keyset_version=own.version,
+                key_ids=key_ids,
+            )
+        )
 
     def _alarm(self, alarm: KeyAlarm) -> None:
         if alarm.message != self._said:

@@ -4,10 +4,10 @@ import logging
 from datetime import UTC, datetime
 
 from isthmus.keys.trusted import TrustedNamespace
+from isthmus.wire.chain import DAY_MS
 
 logger = logging.getLogger("isthmus.keys")
 
-DAY_MS = 24 * 60 * 60 * 1000
 SOON_MS = 14 * DAY_MS
 
 

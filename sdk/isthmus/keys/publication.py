@@ -22,7 +22,7 @@ from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.keyset import Pin, verify_keyset
 from isthmus.keys.statements import KEYSET_LIFETIME_MS, next_keyset, sign_keyset
 from isthmus.wire.chain import MAX_VERSION_STEP, Chain, ChainProblem
-from isthmus.wire.public_key import PublicKeyRecord, is_earlier
+from isthmus.wire.public_key import PublicKeyRecord, gone_back
 from isthmus.wire.trust_statement import Delegation, Keyset, SignedKeyset, SignedStatement
 
 
@@ -127,11 +127,12 @@ class KeysetPublication:
         if newest is not None and known.delegation is not None:
             # Under a delegation that was replaced, somebody else may have published.
             is_ours = newest.signed.delegation.hash == known.delegation.hash
-            back = _going_back(keyset, newest.keyset) if is_ours else []
+            back = gone_back(keyset.keys, newest.keyset.keys) if is_ours else ()
             if back:
+                ids = ", ".join(key_id.hex() for key_id in back)
                 raise KeysError(
                     f"the published keyset {newest.keyset.version} of {keyset.namespace} says that keys were"
-                    f" replaced or revoked which this keyring has in use ({', '.join(back)}): it is an old"
+                    f" replaced or revoked which this keyring has in use ({ids}): it is an old"
                     " copy, so bring the newest one here; or a revocation was interrupted, so repeat that"
                 )
         if newest is not None and _says(newest.keyset) == _says(keyset):
@@ -200,15 +201,6 @@ def _authority(
     roots: tuple[SignedStatement, ...], delegation: SignedStatement | None
 ) -> tuple[list[bytes], bytes]:
     return [root.hash for root in roots], b"" if delegation is None else delegation.hash
-
-
-def _going_back(keyset: Keyset, newest: Keyset) -> list[str]:
-    before = {key.key_id: key for key in newest.keys}
-    return [
-        key.key_id.hex()
-        for key in keyset.keys
-        if key.key_id in before and is_earlier(key, before[key.key_id])
-    ]
 
 
 def _says(keyset: Keyset) -> tuple[set[PublicKeyRecord], tuple[str, ...]]:

@@ -166,10 +166,8 @@ class RecordPublication:
                 ) from None
             if error.problem is not ChainProblem.NOT_THE_SIGNER or record.namespace != contents.namespace:
                 raise EndpointRecordRejectedError(error.problem, contents.namespace, endpoint) from None
-        mark, seen = (
-            Mark(version=record.version, hash=signed.record.hash),
-            self._seen(contents.namespace, endpoint),
-        )
+        mark = Mark(version=record.version, hash=signed.record.hash)
+        seen = self._seen(contents.namespace, endpoint)
         most = MAX_VERSION // 2 if seen is None else seen.version + MAX_VERSION_STEP
         if mark.version > most:
             # Nobody need have signed it: what the gateway makes up must not use the versions up.

@@ -11,7 +11,7 @@ from isthmus.keys.errors import KeysetRejectedError
 from isthmus.keys.publication import Published, read_own
 from isthmus.keys.statements import renew_keyset
 from isthmus.wire.chain import ChainProblem
-from isthmus.wire.public_key import KeyState, is_earlier
+from isthmus.wire.public_key import KeyState, gone_back
 from isthmus.wire.trust_statement import Delegation, Keyset, SignedKeyset
 
 _COUNTS_NOW = (KeyState.ACTIVE, KeyState.VERIFY_ONLY)
@@ -60,15 +60,12 @@ def look_at_own(
     replaced = _has_newer_delegation(contents, published)
     if replaced and chain.keyset.version > contents.keyset_version:
         raise KeysetRejectedError(ChainProblem.ROLLBACK, contents.namespace)
-    held = {bytes(key.record.key_id): key.record for key in contents.keys}
+    held = {bytes(key.record.key_id) for key in contents.keys}
     missing = [key for key in chain.keyset.keys if key.state in _COUNTS and bytes(key.key_id) not in held]
     unknown = tuple(bytes(key.key_id) for key in missing)
     came_back: tuple[bytes, ...] = ()
     if chain.keyset.version > contents.keyset_version:
-        listed = [(key, held.get(bytes(key.key_id))) for key in chain.keyset.keys]
-        came_back = tuple(
-            bytes(key.key_id) for key, own in listed if own is not None and is_earlier(key, own)
-        )
+        came_back = gone_back(chain.keyset.keys, [key.record for key in contents.keys])
     renewed, renewer = None, contents.renewer()
     is_own = not (unknown or came_back or replaced)
     if renewer is not None and is_own and chain.keyset.version >= contents.keyset_version:

@@ -1,5 +1,6 @@
 """A public key of a namespace and how far it is in its life."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum, unique
 
@@ -63,6 +64,16 @@ def key_id_of(kind: KeyKind, public_key: bytes) -> KeyId:
 def is_earlier(record: PublicKeyRecord, other: PublicKeyRecord) -> bool:
     """Whether a key is in an earlier state of its life than another record of it: no step leads back."""
     return _age(record) < _age(other)
+
+
+def gone_back(keys: Iterable[PublicKeyRecord], known: Iterable[PublicKeyRecord]) -> tuple[bytes, ...]:
+    """Return the ids of keys that are in an earlier state of their life than what is known of them."""
+    by_id = {bytes(key.key_id): key for key in known}
+    return tuple(
+        bytes(key.key_id)
+        for key in keys
+        if (other := by_id.get(bytes(key.key_id))) is not None and is_earlier(key, other)
+    )
 
 
 def _age(record: PublicKeyRecord) -> int:

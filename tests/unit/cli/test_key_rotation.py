@@ -1,175 +1,24 @@
-"""Rotations, revocations and disposals that are killed at any step, and repeated."""
+"""Rotations that are killed at any step, and repeated."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.unit.cli.killable import (
+    Killed,
+    WatchedKeyring,
+    World,
+    check_rotated_once,
+)
 
 from isthmus.cli.exit_code import CliError, ExitCode
-from isthmus.cli.key_revocation import revoke_key
-from isthmus.cli.key_rotation import KeyRotation, Rotated
-from isthmus.cli.propagation import KeyHolder, Propagation
+from isthmus.cli.propagation import KeyHolder
 from isthmus.keys.contents import KeyringContents, new_key
 from isthmus.keys.errors import KeyringError, KeysError
-from isthmus.keys.file_keyring import FileKeyring
-from isthmus.keys.keyring_format import KdfParameters, new_salt
-from isthmus.keys.publication import KeysetPublication
 from isthmus.keys.rotation import KEPT_FOR_REVOCATIONS
 from isthmus.wire.chain import MAX_KEYS
 from isthmus.wire.public_key import KeyKind, KeyState
-from isthmus.wire.trust_statement import Keyset, SignedKeyset
-
-NAMESPACE = "app-team"
-PASSPHRASE = b"correct horse"
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-class Directory:
-    """A gateway's directory of keysets, in memory: versions follow one another, or are refused."""
-
-    def __init__(self) -> None:
-        self.published: list[SignedKeyset] = []
-
-    def newest(self, namespace: str) -> SignedKeyset | None:
-        """Return the newest keyset."""
-        assert namespace == NAMESPACE
-        return self.published[-1] if self.published else None
-
-    def publish(self, signed: SignedKeyset) -> None:
-        """Take the next version only."""
-        keyset = Keyset.decode(signed.keyset.statement)
-        assert keyset.version == len(self.published) + 1
-        self.published.append(signed)
-
-    def keysets(self) -> list[Keyset]:
-        """Return everything that was published, oldest first."""
-        return [Keyset.decode(signed.keyset.statement) for signed in self.published]
-
-
-class World:
-    """A keyring, a directory, a clock; and a counter of steps, at each of which a process may be killed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "keyring.json"
-        self.note = folder / "keyring.json.rotation"
-        self.directory = Directory()
-        self.now_ms = 1_800_000_000_000
-        self.kill_at: int | None = None
-        self.said: list[str] = []
-        self.steps = 0
-        self.slept: list[float] = []
-        # What processes of the namespace said of their keys; None: the gateway does not know.
-        self.holders: Callable[[], list[KeyHolder] | None] = lambda: None
-        FileKeyring.create(
-            self.path,
-            PASSPHRASE,
-            namespace=NAMESPACE,
-            trust_domain="example.com",
-            now_ms=self.now_ms,
-            parameters=KdfParameters(salt=new_salt(), memory_kib=8, iterations=1, lanes=1),
-        )
-
-    def keyring(self) -> FileKeyring:
-        """Open the keyring, as a new process does."""
-        return FileKeyring(self.path, PASSPHRASE)
-
-    def step(self) -> None:
-        """Count a step, and die at the chosen one."""
-        self.steps += 1
-        if self.steps == self.kill_at:
-            raise Killed
-
-    def sleep(self, seconds: float) -> None:
-        """Let the time pass."""
-        self.step()
-        self.slept.append(seconds)
-        self.now_ms += round(seconds * 1000)
-
-    def publication(self, keyring: FileKeyring) -> KeysetPublication:
-        """Return what publishes the keysets of a keyring."""
-        return KeysetPublication(
-            keyring=keyring, signer=keyring.signer_key(), directory=_Watched(self), now_ms=lambda: self.now_ms
-        )
-
-    def revoke(self, key_id: bytes) -> Keyset:
-        """Revoke a key in a process of its own."""
-        keyring = _WatchedKeyring(self)
-        return revoke_key(keyring, self.publication(keyring), key_id, now_ms=lambda: self.now_ms)
-
-    def rotate(
-        self,
-        *,
-        wait_seconds: float = 10.0,
-        timeout_seconds: float = 60.0,
-        without: frozenset[str] | None = None,
-        keyring: FileKeyring | None = None,
-    ) -> Rotated:
-        """Rotate in a process of its own."""
-        keyring = keyring or _WatchedKeyring(self)
-        propagation = Propagation(
-            holders=_WatchedHolders(self),
-            wait_seconds=wait_seconds,
-            timeout_seconds=timeout_seconds,
-            without=without or frozenset(),
-            now_ms=lambda: self.now_ms,
-            sleep=self.sleep,
-            report=self.said.append,
-        )
-        rotation = KeyRotation(
-            keyring=keyring,
-            note=self.note,
-            publication=self.publication(keyring),
-            propagation=propagation,
-            now_ms=lambda: self.now_ms,
-            report=self.said.append,
-        )
-        return rotation.run()
-
-
-class _Watched:
-    """The directory, over a connection that a kill can cut before and after each call."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def newest(self, namespace: str) -> SignedKeyset | None:
-        self._world.step()
-        return self._world.directory.newest(namespace)
-
-    def publish(self, signed: SignedKeyset) -> None:
-        self._world.step()
-        self._world.directory.publish(signed)
-        self._world.step()
-
-
-class _WatchedHolders:
-    """What processes said, over the same connection."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def holders(self) -> list[KeyHolder] | None:
-        self._world.step()
-        return self._world.holders()
-
-
-class _WatchedKeyring(FileKeyring):
-    """The keyring, in a process that a kill can end before and after each write."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world.path, PASSPHRASE)
-        self._world = world
-
-    def update(self, change: Callable[..., object]) -> object:  # type: ignore[override]
-        """Change the file."""
-        self._world.step()
-        changed = super().update(change)  # type: ignore[arg-type]
-        self._world.step()
-        return changed
 
 
 @pytest.fixture
@@ -179,31 +28,6 @@ def world(tmp_path: Path) -> World:
     world.publication(world.keyring()).publish()
     world.steps = 0
     return world
-
-
-def states(world: World) -> dict[tuple[KeyKind, KeyState], int]:
-    """Return how many keys of each kind are in each state."""
-    found: dict[tuple[KeyKind, KeyState], int] = {}
-    for record in world.keyring().public_keys():
-        found[record.kind, record.state] = found.get((record.kind, record.state), 0) + 1
-    return found
-
-
-ROTATED_ONCE = {
-    (KeyKind.ENCRYPTION, KeyState.ACTIVE): 1,
-    (KeyKind.ENCRYPTION, KeyState.DECRYPT_ONLY): 1,
-    (KeyKind.SIGNING, KeyState.ACTIVE): 1,
-    (KeyKind.SIGNING, KeyState.VERIFY_ONLY): 1,
-}
-
-
-def check_rotated_once(world: World) -> None:
-    """Keyring and newest keyset say the same: both keys replaced, exactly once."""
-    assert states(world) == ROTATED_ONCE
-    newest = world.directory.keysets()[-1]
-    assert set(newest.keys) == set(world.keyring().public_keys())
-    assert newest.version == world.keyring().contents.keyset_version
-    assert not world.note.exists()
 
 
 def test_rotation_replaces_both_keys_when_nothing_interrupts_it(world: World) -> None:
@@ -256,7 +80,7 @@ def test_gateway_never_lags_behind_the_keyring_when_keys_become_active(world: Wo
     active: list[set[bytes]] = []
     declared: list[set[bytes]] = []
 
-    class Spy(_WatchedKeyring):
+    class Spy(WatchedKeyring):
         def update(self, change: Callable[..., object]) -> object:  # type: ignore[override]
             changed = super().update(change)
             newest = world.directory.keysets()[-1]
@@ -412,71 +236,6 @@ def test_rotation_is_refused_when_its_note_is_damaged(world: World) -> None:
     world.note.chmod(0o600)
     with pytest.raises(KeysError, match="remove it"):
         world.rotate()
-
-
-@pytest.mark.parametrize("kind", list(KeyKind))
-def test_revocation_ends_the_same_when_it_is_killed_at_any_step_and_repeated(
-    tmp_path: Path, kind: KeyKind
-) -> None:
-    """One successor, however often it was begun; keyring and keyset agree."""
-    kills = 0
-    while True:
-        folder = tmp_path / str(kills)
-        folder.mkdir()
-        world = World(folder)
-        world.publication(world.keyring()).publish()
-        stolen = world.keyring().contents.in_state(kind, KeyState.ACTIVE)[0].record.key_id
-        world.steps, world.kill_at = 0, kills + 1
-        try:
-            world.revoke(stolen)
-        except Killed:
-            world.kill_at = None
-            world.revoke(stolen)
-            kills += 1
-        else:
-            break
-        other = KeyKind.SIGNING if kind is KeyKind.ENCRYPTION else KeyKind.ENCRYPTION
-        assert states(world) == {
-            (kind, KeyState.ACTIVE): 1,
-            (kind, KeyState.REVOKED): 1,
-            (other, KeyState.ACTIVE): 1,
-        }
-        newest = world.directory.keysets()[-1]
-        assert set(newest.keys) == set(world.keyring().public_keys())
-        assert {key.key_id for key in newest.keys if key.state is KeyState.REVOKED} == {stolen}
-    assert kills > 6
-
-
-def test_nobody_uses_a_successor_before_its_keyset_when_a_key_is_revoked(world: World) -> None:
-    """The private key is in the keyring first, then others are told, then it is used."""
-    stolen = world.keyring().contents.in_state(KeyKind.SIGNING, KeyState.ACTIVE)[0].record.key_id
-    seen: list[tuple[KeyState, ...]] = []
-    published = world.directory.publish
-
-    def publish(signed: SignedKeyset) -> None:
-        keyring = world.keyring().public_keys()
-        seen.append(tuple(sorted(key.state for key in keyring if key.kind is KeyKind.SIGNING)))
-        published(signed)
-
-    world.directory.publish = publish  # type: ignore[method-assign]
-    world.revoke(stolen)
-    assert seen == [(KeyState.PRE_PUBLISHED, KeyState.ACTIVE)]
-
-
-def test_old_key_is_revoked_without_a_successor_when_it_was_replaced_before(world: World) -> None:
-    """What is in use stays in use."""
-    before = {key.key_id for key in world.keyring().public_keys()}
-    world.rotate()
-    for key_id in before:
-        world.revoke(key_id)
-    assert states(world) == {
-        (KeyKind.ENCRYPTION, KeyState.ACTIVE): 1,
-        (KeyKind.ENCRYPTION, KeyState.REVOKED): 1,
-        (KeyKind.SIGNING, KeyState.ACTIVE): 1,
-        (KeyKind.SIGNING, KeyState.REVOKED): 1,
-    }
-    with pytest.raises(KeysError, match="no key"):
-        world.revoke(bytes(16))
 
 
 def fill(world: World, count: int) -> None:
