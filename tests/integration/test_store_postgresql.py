@@ -344,6 +344,21 @@ async def test_other_gateways_go_on_when_one_stops_in_the_middle(stores: Both, p
             stuck.execute("SELECT 1")
 
 
+async def test_command_waits_for_its_operation_when_another_gateway_has_it(
+    stores: Both, postgresql_dsn: str
+) -> None:
+    """Also when it asks for an operation that nobody had announced."""
+    await stores[0].transact(starting(operation(1)))
+    with connect(postgresql_dsn, purpose="stuck").raw as stuck:
+        stuck.execute("SET idle_in_transaction_session_timeout = '300ms'")
+        stuck.execute("BEGIN")
+        stuck.execute("SELECT 1 FROM operations FOR NO KEY UPDATE")
+        found = await stores[0].transact(lambda unit: unit.operation(key(1)))
+        assert found == operation(1)
+        with pytest.raises(psycopg.Error):
+            stuck.execute("SELECT 1")
+
+
 async def test_gateway_is_refused_when_it_has_another_key_than_the_others(stores: Both) -> None:
     """The first one pins it; the same again is fine."""
     await stores[0].pin("statement-key.pem", "one")

@@ -31,6 +31,8 @@ class Group:
         self.signals: list[Signal] = []
         self.has_audit = False
         self.pending = Changes()
+        self.asked_for: list[OperationKey] = []
+        """Operations that a command asked for and the group had not looked up before."""
         # Rows of the log, in its order, that the end of the transaction writes.
         self.log: list[Row] = []
 
@@ -56,10 +58,6 @@ class Group:
             identity = retention.from_row(row)
             found[identity.key.caller, identity.key.operation_id] = identity
         self.known.identities.update(found)
-
-    def looked_up(self) -> list[OperationKey]:
-        """Return the keys of the operations that were asked for."""
-        return [operations.key_from_row(ident) for ident in self.known.operations]
 
     def add(self, changes: Changes, signals: list[Signal]) -> None:
         """Take over what a command wrote."""
@@ -149,6 +147,12 @@ class Buffer:
         """Return the row that a query finds by key. Buffered changes are the caller's business."""
         row: Row | None = self._group.connection.execute(query, parameters).fetchone()
         return row
+
+    def select_operation(self, key: OperationKey) -> Row | None:
+        """Return the row of an operation, which nobody else writes to until the transaction has ended."""
+        # Noted first: another gateway may have it, and the next run of the group waits for it.
+        self._group.asked_for.append(key)
+        return self.select_one(operations.SELECT_FOR_CHANGE, (key.operation_id, key.caller))
 
     @property
     def has_identities(self) -> bool:

@@ -235,7 +235,7 @@ class BufferedUnitOfWork(BufferedKeyHolders, EndpointRecords):
         found = operations_known.get(ident, _MISSING)
         if found is not _MISSING:
             return found
-        row = buffer.select_one(operations.SELECT_FOR_CHANGE, (key.operation_id, key.caller))
+        row = buffer.select_operation(key)
         stored = operations_known[ident] = None if row is None else operations.from_row(row)
         return stored
 

@@ -177,7 +177,7 @@ class Writer:
                     raise
                 scopes |= lost.scopes if isinstance(lost, LostRaceError) else NO_SCOPES
                 if group is not None:
-                    reads = [*reads, *group.looked_up()]
+                    reads = [*reads, *group.asked_for]
             except BaseException:
                 self._transactions.abandon()
                 raise
