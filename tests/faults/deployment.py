@@ -28,6 +28,8 @@ WORKERS = 2
 LEASE_SECONDS = 5
 START_SECONDS = 60.0
 KEY_FILE = "statement-key.pem"
+# Channels of one process share their connections otherwise.
+_UNSHARED = ("grpc.use_local_subchannel_pool", 1)
 
 _GATEWAY = "tests.faults.gateway_program"
 _CALLER = "tests.faults.caller_program"
@@ -124,11 +126,13 @@ class FaultDeployment:
         Raises:
             AssertionError: it does not serve in time.
         """
-        with grpc.insecure_channel(self._sites[number].address) as channel:
-            # Made when it is constructed; the stub's class does not say so.
-            check: Any = health_pb2_grpc.HealthStub(channel).Check  # pyright: ignore[reportAttributeAccessIssue]
 
-            def is_serving() -> bool:
+        def is_serving() -> bool:
+            # A connection of its own each time. Who starts a database as another user forks this process,
+            # and gRPC may lose a connection then that is being made: it stays open, and nobody reads.
+            with grpc.insecure_channel(self._sites[number].address, [_UNSHARED]) as channel:
+                # Made when it is constructed; the stub's class does not say so.
+                check: Any = health_pb2_grpc.HealthStub(channel).Check  # pyright: ignore[reportAttributeAccessIssue]
                 try:
                     answer = check(health_pb2.HealthCheckRequest(), timeout=1.0, wait_for_ready=True)
                 except grpc.RpcError:
@@ -137,10 +141,10 @@ class FaultDeployment:
                     return False
                 return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-            try:
-                await_that(is_serving, f"gateway {number} serves", seconds=START_SECONDS)
-            except OverdueError as error:
-                raise AssertionError(f"{error}\n{self.gateways[number].tail()}") from error
+        try:
+            await_that(is_serving, f"gateway {number} serves", seconds=START_SECONDS)
+        except OverdueError as error:
+            raise AssertionError(f"{error}\n{self.gateways[number].tail()}") from error
 
     def clock_file(self, number: int) -> Path:
         """Return the file that moves the clock of the machine of a gateway."""
