@@ -183,6 +183,14 @@ class CheatingMachine(RuleBasedStateMachine):
         """Swap a sealed message."""
         self._arm(self.play.lies.envelope(aim, where=where, what=what, near=near), what)
 
+    @rule(index=NUMBERS, what=NUMBERS)
+    def lie_with_old_progress(self, *, index: int, what: int) -> None:
+        """Show who looked at progress just now what its operation reported some time."""
+        self._do("a look at progress", self.play.look(index))
+        near = Near(operation=True, direction=True)
+        self.play.cheat.arm(self.play.lies.envelope("replies.progress", where=0, what=what, near=near))
+        self._do("a look at old progress", self.play.look(index))
+
     @rule(
         aim=SHOWN,
         part=st.sampled_from((*PARTS, *FIELDS, "bit")),
