@@ -35,7 +35,9 @@ def read_source(source: str, *, most_bytes: int) -> bytes:
             with Path(source).open("rb") as stream:
                 data = stream.read(most_bytes + 1)
     except OSError as error:
-        raise CliError(f"cannot read the input {source}: {error.strerror}") from error
+        raise CliError(
+            f"cannot read the input {source}: {error.strerror}; name a file, or pass - and pipe the input in"
+        ) from error
     if len(data) > most_bytes:
         raise CliError(f"the input {source} is larger than {most_bytes} bytes; send a pointer to it instead")
     return data
