@@ -7,9 +7,13 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from tests.faults.moved_clock import move_clock, surroundings_of
 from tests.integration.backup_process import config_of
+from tests.integration.registry_gateway import development_config
 
 from isthmus.gateway.config.settings import GatewayConfig, StoreSettings
+from isthmus.gateway.core.errors import ConfigurationError
+from isthmus.gateway.server import Gateway
 from isthmus.gateway.server_problems import server_problems
 from isthmus.gateway.statement_key import STATEMENT_KEY_FILE, StatementKey
 from isthmus.gateway.store.postgresql import PostgresqlStore
@@ -46,6 +50,17 @@ async def test_another_key_is_found_when_gateways_have_one_already(
     StatementKey.load_or_create(tmp_path)
     (other,) = said(config)
     assert "is another key than that of the other gateways" in other
+
+
+async def test_gateway_does_not_start_when_its_clock_is_not_that_of_the_database(
+    tmp_path: Path, postgresql_dsn: str
+) -> None:
+    """Whatever timed out by it would be lost to the other gateways, too."""
+    moved = tmp_path / "clock"
+    move_clock(moved, 90_000)
+    config = replace(development_config(tmp_path), store=StoreSettings(dsn=postgresql_dsn))
+    with pytest.raises(ConfigurationError, match="ahead of the database server's"):
+        await Gateway.start(config, surroundings=surroundings_of(moved))
 
 
 def test_server_is_named_when_it_cannot_be_used(tmp_path: Path, postgresql_dsn: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,7 @@ from isthmus.gateway.ports import (
     TasksReady,
     UnitOfWork,
 )
+from isthmus.gateway.steady_clock import SteadyClock
 from isthmus.gateway.store import audit_events, operations, registry, retention, tasks
 from isthmus.gateway.store.postgresql import PostgresqlSnapshots, PostgresqlStore
 from isthmus.gateway.store.postgresql_connection import PostgresqlConnection, connect
@@ -357,6 +359,23 @@ async def test_command_waits_for_its_operation_when_another_gateway_has_it(
         assert found == operation(1)
         with pytest.raises(psycopg.Error):
             stuck.execute("SELECT 1")
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(2.5, "2.5 s ahead of"), (-90_000.0, "90000.0 s behind")])
+async def test_gateway_is_refused_when_its_clock_is_not_that_of_the_database(
+    stores: Both, seconds: float, said: str
+) -> None:
+    """It would time out what the others run, early or late."""
+
+    class Wrong:
+        def now(self) -> datetime:
+            """Return another time."""
+            return datetime.now(UTC) + timedelta(seconds=seconds)
+
+    with pytest.raises(ConfigurationError, match=said) as refused:
+        await stores[0].check_clock(Wrong())
+    assert refused.value.reason == "STORE_CLOCK_DIFFERS"
+    await stores[0].check_clock(SteadyClock())
 
 
 async def test_gateway_is_refused_when_it_has_another_key_than_the_others(stores: Both) -> None:

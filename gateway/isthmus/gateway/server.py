@@ -95,6 +95,7 @@ class Gateway:
             store = store_of(config)
             await store.open()
             undo.push_async_callback(store.close)
+            await store.check_clock(around.clock)
             await store.pin(STATEMENT_KEY_FILE, signer.key_id.hex())
             assembly = assemble(config, store=store, signer=signer, surroundings=around)
             store.subscribe(assembly.on_signals)

@@ -1,6 +1,7 @@
 """What is wrong with the database server of a configuration: found before a start, nothing written."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from isthmus.gateway.config.problem import Problem
 from isthmus.gateway.config.settings import GatewayConfig
@@ -29,6 +30,11 @@ def server_problems(config: GatewayConfig) -> Iterator[Problem]:
     from isthmus.gateway.store import postgresql_questions  # noqa: PLC0415 - an extra
 
     dsn = dsn_of(config.store)
+    clock_problem = postgresql_questions.clock_problem(
+        postgresql_questions.clock_difference(dsn, lambda: datetime.now(UTC))
+    )
+    if clock_problem:
+        yield Problem(option="store", message=clock_problem, fix=postgresql_questions.CLOCK_FIX)
     if not state.is_servable and not postgresql_questions.may_create_tables(dsn):
         yield Problem(
             option="store",

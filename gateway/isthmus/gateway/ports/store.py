@@ -8,6 +8,7 @@ from isthmus.gateway.core.operation import OperationKey
 from isthmus.gateway.ports.reader import Reader
 from isthmus.gateway.ports.signals import Signal
 from isthmus.gateway.ports.unit_of_work import Command
+from isthmus.gateway.ports.world import Clock
 
 T = TypeVar("T")
 
@@ -93,6 +94,15 @@ class Store(Protocol):
 
         Raises:
             ConfigurationError: another gateway pinned another value.
+            UnavailableError: the store cannot be asked now.
+        """
+        ...
+
+    async def check_clock(self, clock: Clock) -> None:
+        """Make sure that a clock is that of this database's gateways: they end each other's operations by it.
+
+        Raises:
+            ConfigurationError: it is more than a second off.
             UnavailableError: the store cannot be asked now.
         """
         ...

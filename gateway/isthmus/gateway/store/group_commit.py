@@ -8,7 +8,7 @@ from typing import Generic, TypeVar, cast
 
 from isthmus.gateway.core.errors import ExhaustedError, UnavailableError
 from isthmus.gateway.core.operation import OperationKey
-from isthmus.gateway.ports import Awaited, Command, CommitWatcher, Listener, Reader, Signal
+from isthmus.gateway.ports import Awaited, Clock, Command, CommitWatcher, Listener, Reader, Signal
 from isthmus.gateway.store.reader_pool import ReaderPool, Snapshots
 from isthmus.gateway.store.transactions import Transactions
 from isthmus.gateway.store.writer import Outcome, Submission, Writer
@@ -127,6 +127,9 @@ class GroupCommitStore(ABC, Generic[C]):
 
     async def pin(self, name: str, value: str) -> None:
         """Make sure that every gateway of this database has the same value: here there is one."""
+
+    async def check_clock(self, clock: Clock) -> None:
+        """Make sure that a clock is that of all gateways of this database: here there is one."""
 
     async def open(self) -> None:
         """Take the store: check its settings, migrate it.

@@ -10,7 +10,7 @@ from typing import TypeVar
 import psycopg
 
 from isthmus.gateway.core.errors import ConfigurationError, GatewayError
-from isthmus.gateway.ports import Awaited, Listener, Reader
+from isthmus.gateway.ports import Awaited, Clock, Listener, Reader
 from isthmus.gateway.store.group_commit import GroupCommitStore
 from isthmus.gateway.store.migrate import migrate
 from isthmus.gateway.store.postgresql_connection import (
@@ -20,7 +20,7 @@ from isthmus.gateway.store.postgresql_connection import (
     unreachable,
 )
 from isthmus.gateway.store.postgresql_listener import Listener as NotificationListener
-from isthmus.gateway.store.postgresql_questions import PIN, PINNED
+from isthmus.gateway.store.postgresql_questions import CLOCK_FIX, PIN, PINNED, clock_difference, clock_problem
 from isthmus.gateway.store.postgresql_signals import Note, Sender, decode, encode_end, ended
 from isthmus.gateway.store.postgresql_transactions import PostgresqlTransactions
 from isthmus.gateway.store.reader import SnapshotReader
@@ -125,6 +125,17 @@ class PostgresqlStore(GroupCommitStore[PostgresqlConnection]):
         finally:
             connection.close()
         return str(pinned)
+
+    async def check_clock(self, clock: Clock) -> None:
+        """Make sure that a clock is that of all gateways of this database: the server's, within a second.
+
+        Raises:
+            ConfigurationError: it is not.
+            UnavailableError: the database cannot be asked now.
+        """
+        difference = await asyncio.to_thread(clock_difference, self._dsn, clock.now)
+        if problem := clock_problem(difference):
+            raise ConfigurationError(problem, reason="STORE_CLOCK_DIFFERS", fix=CLOCK_FIX)
 
     def _open(self) -> None:
         try:

@@ -1,12 +1,18 @@
 """What is asked of a PostgreSQL database before a gateway starts; nothing is written."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
 import psycopg
 
 from isthmus.gateway.store.postgresql_connection import connect, unreachable
 from isthmus.gateway.store.statements import Query
 
 PIN: str = "pin/"
+MOST_CLOCK_DIFFERENCE = timedelta(seconds=1)
 PINNED = Query("", "SELECT value FROM meta WHERE name = %s::text")
+_TIME = Query("", "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAY_CREATE = "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)::int"
 
 
@@ -27,6 +33,45 @@ def pinned(dsn: str, name: str) -> str | None:
     """
     found = _ask(dsn, PINNED, f"{PIN}{name}")
     return None if found is None else str(found)
+
+
+def clock_difference(dsn: str, now: Callable[[], datetime]) -> timedelta:
+    """Return how far a clock is ahead of the server's, negative when it is behind: at least so far.
+
+    What the question took is no difference.
+
+    Raises:
+        UnavailableError: the server cannot be reached.
+    """
+    try:
+        connection = connect(dsn, purpose="check")
+        try:
+            before = now()
+            (microseconds,) = connection.execute(_TIME).fetchone()
+            after = now()
+        finally:
+            connection.close()
+    except psycopg.OperationalError as error:
+        raise unreachable(error) from error
+    there = _EPOCH + timedelta(microseconds=microseconds)
+    return max(before - there, timedelta()) + min(after - there, timedelta())
+
+
+def clock_problem(difference: timedelta) -> str:
+    """Return what is wrong with a clock that is so far ahead of the server's; empty when nothing is."""
+    if abs(difference) <= MOST_CLOCK_DIFFERENCE:
+        return ""
+    seconds = abs(difference).total_seconds()
+    where, what = ("ahead of", "early") if difference > timedelta() else ("behind", "late")
+    return (
+        f"this machine's clock is {seconds:.1f} s {where} the database server's, and gateways of one database"
+        f" time out each other's operations: they would end {what}"
+    )
+
+
+CLOCK_FIX = (
+    "Let this machine and the database server follow a time server (NTP), then start the gateway again."
+)
 
 
 def _ask(dsn: str, query: Query, *parameters: str) -> object:
