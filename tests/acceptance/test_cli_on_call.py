@@ -196,6 +196,21 @@ def test_endpoint_goes_and_changes_hands_when_its_owner_says_so(isthmus: Command
     assert isthmus("endpoint", "delete", "leaving", "--yes").code == 0
 
 
+def test_call_is_refused_or_given_up_when_it_is_too_large_or_waits_too_long(isthmus: CommandLine) -> None:
+    """The owner says how large an input may be, the caller how long it waits for a worker."""
+    narrowed = isthmus("endpoint", "update", "strict", "--max-payload-bytes", "4000", profile="app-team")
+    assert narrowed.json["max_payload_bytes"] == 4000
+    call = ("call", "strict", "Batches", "flaky")
+    refused = isthmus(*call, "--set", f"text={'x' * 4000}")
+    assert refused.code != 0
+    assert "PAYLOAD_TOO_LARGE" in refused.err
+    widened = isthmus("endpoint", "update", "strict", "--max-payload-bytes", "0", profile="app-team")
+    assert widened.json["max_payload_bytes"] == 0
+    given_up = isthmus(*call, "--schedule-to-start", "1s", "--start-to-close", "1h")
+    assert given_up.code == 1, given_up.err
+    assert "schedule_to_start" in given_up.out + given_up.err, given_up
+
+
 def test_nothing_ends_when_it_is_not_confirmed(isthmus: CommandLine) -> None:
     """By force is for good: the command asks, and takes no answer for no."""
     operation_id = start(isthmus, "strict", "slow")

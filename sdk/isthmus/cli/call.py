@@ -66,6 +66,18 @@ def call(
     schedule_to_close: Annotated[
         str | None, typer.Option(help="Longest life of the operation; default 24h.", metavar="TIME")
     ] = None,
+    schedule_to_start: Annotated[
+        str | None,
+        typer.Option(
+            help="How long it may wait for its first worker; default: all its life.", metavar="TIME"
+        ),
+    ] = None,
+    start_to_close: Annotated[
+        str | None,
+        typer.Option(
+            help="How long it may live after a worker took it; default: all its life.", metavar="TIME"
+        ),
+    ] = None,
     start_at: Annotated[
         str | None,
         typer.Option(
@@ -102,6 +114,10 @@ def call(
     options = StartKeywords(id=id_, reuse_policy=_reuse_policy(reuse, has_id=has_ids))
     if schedule_to_close is not None:
         options["schedule_to_close_timeout"] = parse_duration(schedule_to_close)
+    if schedule_to_start is not None:
+        options["schedule_to_start_timeout"] = parse_duration(schedule_to_start)
+    if start_to_close is not None:
+        options["start_to_close_timeout"] = parse_duration(start_to_close)
     if start_at is not None:
         options["start_at"] = parse_later_moment(start_at, now=datetime.now(UTC))
     target = _Target(endpoint=endpoint, service=service, operation=operation)

@@ -81,6 +81,11 @@ MaxOpen = Annotated[
     int | None, typer.Option(min=0, help="Open operations of each caller at most; 0: no limit.")
 ]
 
+MaxPayloadBytes = Annotated[
+    int | None,
+    typer.Option(min=0, help="Largest sealed input that it takes, in bytes; 0: the gateway's limit."),
+]
+
 
 @app.command()
 def create(
@@ -98,6 +103,7 @@ def create(
     fair_weight: FairWeight = None,
     max_per_second: MaxPerSecond = None,
     max_open: MaxOpen = None,
+    max_payload_bytes: MaxPayloadBytes = None,
     retention: Retention = None,
     circuit_failures: CircuitFailures = None,
     circuit_time: CircuitTime = None,
@@ -127,6 +133,7 @@ def create(
         fair_weights=_parse_weights(fair_weight),
         max_per_second=max_per_second,
         max_open=max_open,
+        max_payload_bytes=max_payload_bytes,
         retention=retention,
     )
     fill_circuit(endpoint, circuit_failures, circuit_time)
@@ -201,6 +208,7 @@ def update(
     fair_weight: FairWeight = None,
     max_per_second: MaxPerSecond = None,
     max_open: MaxOpen = None,
+    max_payload_bytes: MaxPayloadBytes = None,
     retention: Retention = None,
     circuit_failures: CircuitFailures = None,
     circuit_time: CircuitTime = None,
@@ -229,6 +237,7 @@ def update(
         fair_weights=_parse_weights(fair_weight),
         max_per_second=max_per_second,
         max_open=max_open,
+        max_payload_bytes=max_payload_bytes,
         retention=retention,
     )
     fields += fill_circuit(current, circuit_failures, circuit_time)
@@ -287,6 +296,7 @@ def _fill(
     fair_weights: dict[str, int],
     max_per_second: int | None,
     max_open: int | None,
+    max_payload_bytes: int | None,
     retention: str | None,
 ) -> list[str]:
     """Put what is given into an endpoint; return the paths of the fields that were."""
@@ -311,6 +321,9 @@ def _fill(
     if retention is not None:
         endpoint.retention_ms = round(parse_duration(retention).total_seconds() * 1000)
         fields.append("retention_ms")
+    if max_payload_bytes is not None:
+        endpoint.max_payload_bytes = max_payload_bytes
+        fields.append("max_payload_bytes")
     fields += _fill_limits(endpoint, fair_weights, max_per_second, max_open)
     return fields
 
