@@ -11,11 +11,12 @@ SOURCES = ROOT / "gateway" / "isthmus"
 
 def said() -> str:
     """Return every text in the code of the gateway, in one."""
-    texts: list[str] = []
-    for path in SOURCES.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                texts.append(node.value)
+    texts = [
+        node.value
+        for path in SOURCES.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
     return re.sub(r"%\w", "…", "\n".join(texts))
 
 
