@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.missing import missing
 from tests.postgresql_server import Databases, NoServerError, running_server
 
 # No test fails because the machine is busy.
@@ -18,7 +19,7 @@ def postgresql_databases() -> Iterator[Databases]:
         with running_server() as databases:
             yield databases
     except NoServerError as error:
-        pytest.skip(f"no PostgreSQL server: {error}")
+        raise missing(f"no PostgreSQL server: {error}") from None
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pkcs11
 import pytest
+from tests.missing import missing
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "isthmus"
@@ -74,4 +75,4 @@ def _find() -> tuple[Path, str]:
             tool = str(beside) if beside.exists() else shutil.which("softhsm2-util")
             if tool is not None and os.access(module, os.R_OK):
                 return module, tool
-    pytest.skip("SoftHSM 2 is missing (dev/fetch-softhsm, or Debian: apt-get install softhsm2)")
+    raise missing("SoftHSM 2 is missing (dev/fetch-softhsm, or Debian: apt-get install softhsm2)")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.missing import missing
 
 _TRACED = "write,pwrite64,writev,pwritev,sendto,sendmsg,fsync,fdatasync"
 _CALL = re.compile(r"^\d+ +(?P<name>\w+)\((?P<descriptor>\d+)<(?P<target>[^>]*)>(?P<arguments>.*)$")
@@ -40,7 +41,7 @@ def require_strace() -> str:
     """Return the path of strace; skip the test, by name of what is missing, where there is none."""
     strace = shutil.which("strace")
     if strace is None:
-        pytest.skip("strace is missing (Debian: apt-get install strace)")
+        raise missing("strace is missing (Debian: apt-get install strace)")
     return strace
 
 

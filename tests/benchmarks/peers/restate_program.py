@@ -38,7 +38,7 @@ async def serve(name: str, port: str) -> None:
 
 async def call(ingress: str) -> None:
     """Follow orders."""
-    # Not httpx: with 64 connections it looks at each of them at every request, and took half of the processor.
+    # Not httpx: it looks at all of 64 connections at every request, and took half of the processor.
     async with aiohttp.ClientSession(
         base_url=ingress, connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=60)
     ) as client:
