@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.contract.commands import completing, starting
 from tests.contract.lost_answers import LostAnswers
 from tests.contract.samples import (
+    CALLER,
     ENDPOINT,
     HANDLER,
     NOW,
@@ -230,6 +231,37 @@ async def test_no_record_is_skipped_when_a_transaction_stays_open_across_a_poll(
     assert len(second_poll) == 2
     assert [*first_poll, *second_poll] == list(whole)
     assert second_poll[0].event == b""
+
+
+async def test_no_ending_is_skipped_in_the_feed_when_a_commit_stays_open_across_polls(
+    stores: Both, postgresql_dsn: str
+) -> None:
+    """The gateway that is numbered first takes longest: whoever follows the feed meanwhile meets both."""
+    await stores[0].transact(starting(operation(1), operation(2)))
+    with psycopg.connect(postgresql_dsn, autocommit=True) as server:
+        server.execute("CREATE SEQUENCE turns")
+        server.execute(
+            "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN PERFORM pg_sleep(CASE nextval(''turns'') WHEN 1 THEN 0.5 ELSE 0 END); RETURN NULL; END'"
+        )
+        server.execute("CREATE TRIGGER slow AFTER INSERT ON audit_events EXECUTE FUNCTION linger()")
+
+    async def feed(after: int) -> list[int]:
+        page = await stores[0].read(lambda reader: reader.feed_records(CALLER, after, 100))
+        return [entry.position for entry in page]
+
+    began = (await feed(0))[-1]
+    ends = asyncio.gather(*(stores[nth].transact(completing(key(nth + 1))) for nth in range(2)))
+    followed, polls = [began], 0
+    while not ends.done():
+        followed += await feed(followed[-1])
+        polls += 1
+        await asyncio.sleep(0.02)
+    await ends
+    followed += await feed(followed[-1])
+    assert polls > 10
+    assert followed == [began, *await feed(began)]
+    assert len(followed) == 3
 
 
 async def test_log_keeps_its_order_when_two_gateways_write_and_a_reader_follows(stores: Both) -> None:
