@@ -48,8 +48,14 @@ class Group:
             stored = operations.from_row(row)
             idents[stored.operation.key.caller, stored.operation.key.operation_id] = stored
         known.update(idents)
+        missing = [ident for ident, found in idents.items() if found is None]
+        if not missing:
+            return
+        # Found out now, after the operations were looked up, for all of them: no command asks again.
         if self.sequences.has_identities:
-            self._look_up_identities([ident for ident, found in idents.items() if found is None])
+            self._look_up_identities(missing)
+        else:
+            self.known.identities.update(dict.fromkeys(missing))
 
     def _look_up_identities(self, idents: Sequence[Ident]) -> None:
         found: dict[Ident, Identity | None] = dict.fromkeys(idents)

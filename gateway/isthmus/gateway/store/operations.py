@@ -25,6 +25,7 @@ from isthmus.gateway.store.statements import (
     compile_with_parameters,
     insert_many,
     select_many,
+    unindexed,
     update_many,
 )
 from isthmus.wire.header import Direction
@@ -98,7 +99,8 @@ UPDATE = update_many(operations, "position", _CHANGING)
 PUT_ENVELOPE = insert_many(envelopes, replace_by=("envelope_id",))
 LAST_POSITION = compile_query(select(func.max(operations.c.position)))
 _BY_KEY = select(operations).where(
-    operations.c.operation_id == bindparam("operation_id"), operations.c.caller == bindparam("caller")
+    operations.c.operation_id == bindparam("operation_id"),
+    unindexed(operations.c.caller) == bindparam("caller"),
 )
 SELECT = compile_query(_BY_KEY, "operation_id", "caller")
 SELECT_MANY = select_many(operations, "operation_id", "caller")
@@ -111,7 +113,8 @@ SELECT_MANY_FOR_CHANGE = select_many(operations, "operation_id", "caller", lock_
 SELECT_HANDLED = compile_query(
     select(operations)
     .where(
-        operations.c.operation_id == bindparam("operation_id"), operations.c.handler == bindparam("handler")
+        operations.c.operation_id == bindparam("operation_id"),
+        unindexed(operations.c.handler) == bindparam("handler"),
     )
     .limit(bindparam("most"))
     .offset(FROM_THE_FIRST),

@@ -51,26 +51,27 @@ _PROVE = Query("", "INSERT INTO meta VALUES ('proof', '') ON CONFLICT (name) DO 
 class PostgresqlSequences:
     """``flush.Sequences`` that the database counts for all gateways."""
 
-    __slots__ = ("_commands", "_connection", "_has_identities", "_recorded_at", "_reserved")
+    __slots__ = ("_commands", "_connection", "_recorded_at", "_reserved", "found_identities")
 
     def __init__(self, connection: PostgresqlConnection, commands: int, *, has_identities: bool) -> None:
         self._connection = connection
         self._commands = max(1, commands)
-        self._has_identities = has_identities
+        self.found_identities = has_identities
+        """Whether something is known to have been retired, without asking again."""
         self._reserved: list[int] = []
         self._recorded_at = 0
 
     @property
     def has_identities(self) -> bool:
         """Whether something was retired. Asked after the operations were looked up, never before."""
-        if not self._has_identities:
+        if not self.found_identities:
             (first,) = self._connection.execute(retention.SELECT_FIRST_END).fetchone()
-            self._has_identities = first is not None
-        return self._has_identities
+            self.found_identities = first is not None
+        return self.found_identities
 
     def note_identities(self) -> None:
         """Something was retired."""
-        self._has_identities = True
+        self.found_identities = True
 
     def next_position(self) -> int:
         """Return a place: one for each command is asked for at once, so that places follow the time."""
@@ -174,7 +175,7 @@ class PostgresqlTransactions:
                 connection.execute(_LOCK, (_SCOPE_LOCKS[scope],))
             if reads:
                 group.look_up(sorted(reads, key=lambda key: (key.operation_id, key.caller)))
-                self._has_identities = sequences.has_identities
+                self._has_identities = sequences.found_identities
         return group
 
     def commit(self, group: Group, *, prove: bool) -> None:

@@ -33,6 +33,15 @@ _WITH_LISTS: Mapping[str, bool] = {"render_postcompile": True}
 FROM_THE_FIRST: ColumnElement[int] = literal_column("0")
 
 
+def unindexed(column: ColumnElement[str]) -> ColumnElement[str]:
+    """Return a text for a condition that no index serves, beside one that leaves a row or two.
+
+    As long as PostgreSQL has no statistics of a table it may take an index that begins with this column
+    instead, and go through everything that a namespace ever called; and such a plan is kept.
+    """
+    return column + literal_column("''")
+
+
 Row = tuple[Any, ...]
 
 
@@ -223,11 +232,15 @@ def select_many(table: Table, *keys: str, lock_by: str = "") -> ManyRows:
 
     Args:
         table: the table.
-        keys: the columns that name a row.
+        keys: the columns that name a row. The first leaves a row or two, and is looked up; the others are
+            texts that only tell these apart (``unindexed``).
         lock_by: on PostgreSQL, lock the rows until the commit, in the order of this column.
     """
     columns = ", ".join(f"{table.name}.{name}" for name in column_list(table))
-    same = " AND ".join(f"{table.name}.{name} = wanted.column{number}" for number, name in enumerate(keys, 1))
+    first, *others = keys
+    same = f"{table.name}.{first} = wanted.column1"
+    for number, name in enumerate(others, 2):
+        same += f" AND {table.name}.{name} || '' = wanted.column{number}"
     # A CROSS JOIN stays in this order: SQLite would scan the table for a list of pairs.
     lite = (
         f"WITH wanted AS (VALUES {{rows}}) "  # noqa: S608 - only names of columns

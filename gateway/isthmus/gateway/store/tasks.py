@@ -16,6 +16,7 @@ from isthmus.gateway.store.statements import (
     compile_query,
     delete_many,
     insert_many,
+    unindexed,
 )
 from isthmus.wire.names import NamespaceName
 
@@ -51,9 +52,11 @@ SELECT_READY = compile_query(
 # The same from behind a place in that order, each with its operation: some of them are passed by.
 SELECT_AHEAD = compile_query(
     select(tasks, operations)
+    .select_from(tasks)
     .join(
         operations,
-        (operations.c.operation_id == _COLUMN.operation_id) & (operations.c.caller == _COLUMN.caller),
+        (operations.c.operation_id == _COLUMN.operation_id)
+        & (unindexed(operations.c.caller) == _COLUMN.caller),
     )
     .where(
         *_IN_QUEUE,

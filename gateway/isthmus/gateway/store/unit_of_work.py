@@ -250,12 +250,12 @@ class BufferedUnitOfWork(BufferedKeyHolders, EndpointRecords):
     def identity(self, key: OperationKey) -> Identity | None:
         """Return what stays of a retired operation."""
         buffer = self._buffer
-        if not buffer.has_identities:
-            return None
         known, ident = buffer.known.identities, (key.caller, key.operation_id)
         found = known.get(ident, _MISSING)
         if found is not _MISSING:
             return found
+        if not buffer.has_identities:
+            return None
         row = buffer.select_one(retention.SELECT, (key.operation_id, key.caller))
         identity = known[ident] = None if row is None else retention.from_row(row)
         return identity
