@@ -8,6 +8,7 @@ from isthmus.cli.moment import moment_of
 from isthmus.cli.output import show
 from isthmus.keys.contents import KeyringContents
 from isthmus.keys.publication import Published
+from isthmus.keys.rotation import past_use
 from isthmus.wire.public_key import KeyState
 from isthmus.wire.trust_statement import Keyset, SignedStatement
 
@@ -33,9 +34,9 @@ def of_publication(keyset: Keyset, path: Path, *, is_new: bool) -> Iterator[str]
 
 
 def of_rotation(
-    contents: KeyringContents, published: Published | None, path: Path, *, under_way: bool
+    contents: KeyringContents, published: Published | None, path: Path, *, under_way: bool, now_ms: int
 ) -> Iterator[str]:
-    """Say which keys a rotation would replace, and how many keysets would say so."""
+    """Say which keys a rotation would replace and retire, and how many keysets would say so."""
     if under_way:
         yield f"A rotation is under way, as {path}.rotation says: would go on with it."
     else:
@@ -44,6 +45,8 @@ def of_rotation(
     active = [key.record for key in contents.keys if key.record.state is KeyState.ACTIVE]
     for record in sorted(active, key=lambda record: record.kind):
         yield f"Would add a successor of the {record.kind.name.lower()} key {record.key_id.hex()} to {path}."
+    for key_id in past_use(contents, now_ms):
+        yield f"Would retire the signing key {key_id.hex()}: nothing that it signed can still be in use."
     yield f"Would publish the keysets from {version + 1} on: announced, declared active, old ones passive."
 
 

@@ -7,7 +7,8 @@
    keyring follows, so nothing is ever signed with a key that is not accepted yet.
 4. A last keyset says what the keyring says: the old keys only decrypt and verify. A process that still uses
    an old one is told so, re-reads keyring and keyset, and seals again: its copy of the keyring may be the one
-   from before step 3, because which of its keys are in use the keyset says.
+   from before step 3, because which of its keys are in use the keyset says. Signing keys of earlier rotations
+   retire in it, once nothing that they signed can still be in use.
 """
 
 import json
@@ -21,7 +22,7 @@ from isthmus.keys.errors import KeysError
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.private_file import read_private, replace_private
 from isthmus.keys.publication import KeysetPublication
-from isthmus.keys.rotation import activate, pre_publish, require_room_to_rotate
+from isthmus.keys.rotation import activate, past_use, pre_publish, require_room_to_rotate, retire_all
 from isthmus.wire.public_key import KeyKind, KeyState
 from isthmus.wire.trust_statement import Keyset
 
@@ -32,6 +33,8 @@ class Rotated:
 
     activated: tuple[bytes, ...]
     replaced: tuple[bytes, ...]
+    retired: tuple[bytes, ...]
+    """Signing keys of earlier rotations that are believed no more, and whose secrets are gone."""
     keyset_version: int
 
 
@@ -81,11 +84,13 @@ class KeyRotation:
                 keyset, _ = self._publication.publish(_overlapping(self._keyring.contents))
                 self._report(f"Keyset {keyset.version} declares the new keys active.")
             self._keyring.update(_activated)
+        retired = self._retire()
         keyset, _ = self._publication.publish()
         self._note.unlink(missing_ok=True)
         return Rotated(
             activated=tuple(sorted(_active(self._keyring.contents))),
             replaced=tuple(sorted(replaced)),
+            retired=tuple(sorted(retired)),
             keyset_version=keyset.version,
         )
 
@@ -104,6 +109,13 @@ class KeyRotation:
             return frozenset(bytes.fromhex(key_id) for key_id in json.loads(data)["replaces"])
         except (KeyError, TypeError, ValueError):
             raise KeysError(f"{self._note} is damaged; remove it to begin a new rotation") from None
+
+    def _retire(self) -> tuple[bytes, ...]:
+        """Forget the secrets of signing keys that nothing needs; the keyset that follows says so."""
+        retired = past_use(self._keyring.contents, self._now_ms())
+        if retired:
+            self._keyring.update(lambda contents: retire_all(contents, retired))
+        return retired
 
     def _announce(self) -> None:
         keyset, _ = self._publication.publish()

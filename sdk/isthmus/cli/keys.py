@@ -182,8 +182,10 @@ def rotate(  # noqa: PLR0917 - typer names them
 ) -> None:
     """Replace the signing key and the encryption key while traffic flows. Repeat it if it was interrupted.
 
-    The new keys are used when all processes of the namespace that live have them in their keyrings. With
-    --if-due, for cron: does nothing before the time, and goes on with a rotation that was interrupted.
+    The new keys are used when all processes of the namespace that live have them in their keyrings. Signing
+    keys that were replaced so long ago that nothing they signed can still be in use retire: they are believed
+    no more, and the keyring forgets them. With --if-due, for cron: does nothing before the time, and goes on
+    with a rotation that was interrupted.
     """
     from isthmus.cli import key_forecast
     from isthmus.cli.connection import open_connection
@@ -213,7 +215,12 @@ def rotate(  # noqa: PLR0917 - typer names them
             newest, under_way = publication.newest(), note.exists()
             if not under_way:
                 require_room_to_rotate(keyring.contents)
-            _say(ctx, key_forecast.of_rotation(keyring.contents, newest, path, under_way=under_way))
+            _say(
+                ctx,
+                key_forecast.of_rotation(
+                    keyring.contents, newest, path, under_way=under_way, now_ms=now_ms()
+                ),
+            )
             return
         rotation = KeyRotation(
             keyring=keyring,
@@ -237,6 +244,7 @@ def rotate(  # noqa: PLR0917 - typer names them
             "namespace": keyring.namespace,
             "activated": [key_id.hex() for key_id in rotated.activated],
             "replaced": [key_id.hex() for key_id in rotated.replaced],
+            "retired": [key_id.hex() for key_id in rotated.retired],
             "keyset_version": rotated.keyset_version,
         }
     )

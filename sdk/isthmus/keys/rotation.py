@@ -5,16 +5,27 @@ learns the key), wait two cache lifetimes, activate (the old key only decrypts o
 until nothing needs the old key, retire. The keyset is signed and published after each step.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum, unique
+from typing import Final
 
 from isthmus.keys.contents import KeyringContents, StoredKey
 from isthmus.keys.errors import KeyringError
-from isthmus.wire.chain import MAX_KEYS
+from isthmus.wire import limits
+from isthmus.wire.chain import DAY_MS, MAX_KEYS
 from isthmus.wire.public_key import LIVES, KeyKind, KeyState
 
 KEPT_FOR_REVOCATIONS = 32
 """Places of a keyset that rotations leave."""
+
+_LATE_MS: Final = 7 * DAY_MS
+NEEDED_FOR_MS: Final = limits.MAX_SCHEDULE_TO_CLOSE_MS + limits.MAX_RETENTION_MS + _LATE_MS
+"""For so long after a signing key was replaced, somebody may ask for what it signed.
+
+Whatever an endpoint's owner decides, no operation lives and none is kept for longer. The week is for clocks
+that differ, and for a last keyset that an interrupted command published late.
+"""
 
 
 @unique
@@ -102,6 +113,31 @@ def retire(contents: KeyringContents, key_id: bytes) -> KeyringContents:
     if key.record.state not in {_passive(key.record.kind), KeyState.REVOKED}:
         raise KeyringError(f"the key {key_id.hex()} is {key.record.state.name}: only a replaced key retires")
     return _with(contents, StoredKey(record=replace(key.record, state=end), secret=None))
+
+
+def past_use(contents: KeyringContents, now_ms: int) -> tuple[bytes, ...]:
+    """Return the ids of the replaced signing keys that signed nothing which can still be in use.
+
+    A keyring does not say when a key was replaced. But nobody makes a key before the one that was made last
+    is in use: when the second one after a key was made, that key had been replaced. A revoked one does not
+    count, because it may have been revoked before it was ever used.
+    """
+    signing = [key.record for key in contents.keys if key.record.kind is KeyKind.SIGNING]
+    ids: list[bytes] = []
+    for place, record in enumerate(signing):
+        later = [other for other in signing[place + 1 :] if other.state is not KeyState.REVOKED][:2]
+        if record.state is KeyState.VERIFY_ONLY and len(later) > 1:
+            replaced_before_ms = max(other.created_at_ms for other in later)
+            if now_ms - replaced_before_ms >= NEEDED_FOR_MS:
+                ids.append(bytes(record.key_id))
+    return tuple(ids)
+
+
+def retire_all(contents: KeyringContents, key_ids: Iterable[bytes]) -> KeyringContents:
+    """Forget the secrets of several keys. Raises KeyringError as ``retire`` does."""
+    for key_id in key_ids:
+        contents = retire(contents, key_id)
+    return contents
 
 
 def revoke(contents: KeyringContents, key_id: bytes) -> KeyringContents:

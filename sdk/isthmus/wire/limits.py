@@ -38,6 +38,9 @@ MAX_REPORT_BYTES = 56 * 1024
 MAX_SCHEDULE_TO_CLOSE_MS = 60 * 24 * 3600 * 1000
 """Longest life of an operation."""
 
+MAX_RETENTION_MS = 365 * 24 * 3600 * 1000
+"""Longest time for which a gateway keeps the payloads of an operation that ended."""
+
 DEFAULT_SCHEDULE_TO_CLOSE_MS = 24 * 3600 * 1000
 """Life of an operation unless the caller says otherwise."""
 

@@ -12,11 +12,12 @@ from tests.unit.cli.killable import (
     check_rotated_once,
 )
 
+from isthmus.cli import key_forecast
 from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.propagation import KeyHolder
 from isthmus.keys.contents import KeyringContents, new_key
 from isthmus.keys.errors import KeyringError, KeysError
-from isthmus.keys.rotation import KEPT_FOR_REVOCATIONS
+from isthmus.keys.rotation import KEPT_FOR_REVOCATIONS, NEEDED_FOR_MS
 from isthmus.wire.chain import MAX_KEYS
 from isthmus.wire.public_key import KeyKind, KeyState
 
@@ -217,6 +218,66 @@ def test_rotation_that_waits_ends_the_same_when_it_is_killed_at_any_step_and_rep
             world.kill_at = None
             world.rotate()
             check_rotated_once(world)
+            kills += 1
+        else:
+            break
+    assert kills > 12
+
+
+def old_world(folder: Path) -> World:
+    """A namespace whose first signing key was replaced so long ago that nothing needs it any more."""
+    folder.mkdir()
+    world = World(folder)
+    world.publication(world.keyring()).publish()
+    for _ in range(2):
+        world.rotate()
+    world.now_ms += NEEDED_FOR_MS
+    world.steps = 0
+    return world
+
+
+def check_retired_once(world: World) -> None:
+    """Keyring and newest keyset say the same, and the secret of the oldest signing key is gone."""
+    signing = [key for key in world.keyring().contents.keys if key.record.kind is KeyKind.SIGNING]
+    assert [key.record.state for key in signing] == [
+        KeyState.RETIRED,
+        KeyState.VERIFY_ONLY,
+        KeyState.VERIFY_ONLY,
+        KeyState.ACTIVE,
+    ]
+    assert [key.secret is None for key in signing] == [True, False, False, False]
+    assert set(world.directory.keysets()[-1].keys) == set(world.keyring().public_keys())
+    assert not world.note.exists()
+
+
+def test_old_signing_key_retires_when_nothing_that_it_signed_can_be_in_use(tmp_path: Path) -> None:
+    """With the next rotation, which foretells it and says it; the one after that finds nothing to retire."""
+    world = old_world(tmp_path / "old")
+    contents = world.keyring().contents
+    (first, *_) = contents.in_state(KeyKind.SIGNING, KeyState.VERIFY_ONLY)
+    foretold = key_forecast.of_rotation(contents, None, world.path, under_way=False, now_ms=world.now_ms)
+    assert [text.partition(":")[0] for text in foretold if text.startswith("Would retire")] == [
+        f"Would retire the signing key {first.record.key_id.hex()}"
+    ]
+    assert world.rotate().retired == (first.record.key_id,)
+    check_retired_once(world)
+    assert world.rotate().retired == ()
+
+
+def test_rotation_that_retires_ends_the_same_when_it_is_killed_at_any_step_and_repeated(
+    tmp_path: Path,
+) -> None:
+    """Before and after the secret is gone, and before and after others hear of it."""
+    kills = 0
+    while True:
+        world = old_world(tmp_path / str(kills))
+        world.kill_at = kills + 1
+        try:
+            world.rotate()
+        except Killed:
+            world.kill_at = None
+            world.rotate()
+            check_retired_once(world)
             kills += 1
         else:
             break
