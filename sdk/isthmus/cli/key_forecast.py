@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from isthmus.cli.exit_code import CliError, ExitCode
-from isthmus.cli.moment import moment_of
+from isthmus.cli.moment import format_duration, moment_of
 from isthmus.cli.output import show
 from isthmus.keys.contents import KeyringContents
 from isthmus.keys.publication import Published
@@ -57,6 +57,7 @@ def of_delegation(delegation: SignedStatement, path: Path) -> Iterator[str]:
     said = Delegation.decode(delegation.statement)
     signer, until = said.signer.key_id.hex(), show(moment_of(said.expires_at_ms))
     yield f"Would write to {path}: delegation {said.version} to the signer {signer}, until {until}."
+    yield f"Keysets would live for {format_duration(said.max_renewal_ms)} at a time."
     yield "Nothing would be published: that is for isthmus keys publish."
 
 

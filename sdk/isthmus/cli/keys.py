@@ -12,7 +12,8 @@ from isthmus.cli.dry_run import DryRun
 from isthmus.cli.invocation import invocation
 from isthmus.cli.key_custody import Custody, CustodyKey, protect
 from isthmus.cli.key_disposal import Signer
-from isthmus.cli.moment import moment_of, now_ms, parse_duration
+from isthmus.cli.keyset_life import KeysetLife, keyset_life_ms
+from isthmus.cli.moment import format_duration, moment_of, now_ms, parse_duration
 
 if TYPE_CHECKING:
     from isthmus.cli.keyset_directory import GatewayKeysets
@@ -48,6 +49,7 @@ def init(  # noqa: PLR0917 - typer names them
     shared_root: Annotated[
         bool, typer.Option("--shared-root", help="Several people hold the root: see isthmus root --help.")
     ] = False,
+    keyset_life: KeysetLife = None,
     custody: Custody = None,
     custody_key: CustodyKey = None,
     dry_run: DryRun = False,
@@ -73,6 +75,9 @@ def init(  # noqa: PLR0917 - typer names them
     name = namespace or profile.namespace
     if name is None:
         raise CliError("whose keys? Give --namespace, or set namespace in the profile")
+    life_ms = keyset_life_ms(keyset_life)
+    if shared_root and life_ms is not None:
+        raise CliError("--keyset-life goes into the first delegation: give it to isthmus root draft")
     path = keyring_path(ctx, keyring)
     signer_path, root_path = signer or beside(path, KeyRole.SIGNER), root or beside(path, KeyRole.ROOT)
     if dry_run:
@@ -103,6 +108,7 @@ def init(  # noqa: PLR0917 - typer names them
             namespace=name,
             trust_domain=domain,
             now_ms=now_ms(),
+            keyset_life_ms=life_ms,
             root_path=root_path,
             signer_path=signer_path,
             key_passphrase=key_passphrase,
@@ -330,7 +336,13 @@ def status(ctx: typer.Context) -> None:
 
 
 @app.command()
-def delegate(ctx: typer.Context, root: Root = None, signer: Signer = None, dry_run: DryRun = False) -> None:
+def delegate(
+    ctx: typer.Context,
+    root: Root = None,
+    signer: Signer = None,
+    keyset_life: KeysetLife = None,
+    dry_run: DryRun = False,
+) -> None:
     """Let the root delegate for another 90 days, to the signer in the given file. Then publish.
 
     For a root of one key; several people sign a draft instead: see isthmus root --help.
@@ -339,9 +351,15 @@ def delegate(ctx: typer.Context, root: Root = None, signer: Signer = None, dry_r
     from isthmus.cli.keyring_file import keyring_path, open_keyring
     from isthmus.keys.root_draft import adopt, draft, sign_draft
 
+    life_ms = keyset_life_ms(keyset_life)
     keyring = open_keyring(ctx)
     root_key = keyring.root_key(root)
-    delegated = draft(keyring.contents, signer=keyring.any_signer_key(signer).public, now_ms=now_ms())
+    delegated = draft(
+        keyring.contents,
+        signer=keyring.any_signer_key(signer).public,
+        now_ms=now_ms(),
+        keyset_life_ms=life_ms,
+    )
     if dry_run:
         adopt(keyring.contents, sign_draft(delegated, root_key))
         _say(ctx, key_forecast.of_delegation(delegated.delegation, keyring_path(ctx)))
@@ -377,6 +395,7 @@ def _about_own(keyring: "FileKeyring", own: "OwnKeyset") -> dict[str, Any]:
         "keyring_knows_version": keyring.contents.keyset_version or None,
         "expires_at": moment_of(own.expires_at_ms),
         "delegation_expires_at": moment_of(own.delegation_expires_at_ms),
+        "keyset_life": format_duration(own.keyset_life_ms),
         "keys_not_in_this_keyring": [key_id.hex() for key_id in own.unknown],
         "keys_that_came_back": [key_id.hex() for key_id in own.came_back],
     }

@@ -34,6 +34,15 @@ def parse_duration(text: str) -> timedelta:
     raise CliError(f"{text!r} is no duration; write for example 30s, 15m, 1h or 7d")
 
 
+def format_duration(duration_ms: int) -> str:
+    """Return a duration as ``parse_duration`` reads it, in the largest unit that has no remainder."""
+    for unit in ("d", "h", "m", "s"):
+        count, rest = divmod(duration_ms, round(_SECONDS[unit] * 1000))
+        if count and not rest:
+            return f"{count}{unit}"
+    return f"{duration_ms}ms"
+
+
 def parse_moment(text: str, *, now: datetime) -> datetime:
     """Read a duration before ``now``, or an ISO 8601 time (UTC unless it says otherwise). Raises CliError."""
     try:

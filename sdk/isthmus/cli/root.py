@@ -8,7 +8,8 @@ import typer
 from isthmus.cli.dry_run import DryRun
 from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.invocation import invocation
-from isthmus.cli.moment import moment_of, now_ms
+from isthmus.cli.keyset_life import KeysetLife, keyset_life_ms
+from isthmus.cli.moment import format_duration, moment_of, now_ms
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -76,6 +77,7 @@ def draft(  # noqa: PLR0917 - typer names them
     signer: Annotated[
         Path | None, typer.Option(help="File of the signer key; default: beside the keyring.", dir_okay=False)
     ] = None,
+    keyset_life: KeysetLife = None,
     dry_run: DryRun = False,
 ) -> None:
     """Draft the first or the next root, or another delegation by the root that is."""
@@ -85,6 +87,7 @@ def draft(  # noqa: PLR0917 - typer names them
 
     if file.exists():
         raise CliError(f"there is one already: {file}", code=ExitCode.CONFLICT)
+    life_ms = keyset_life_ms(keyset_life)
     keyring = open_keyring(ctx)
     made = root_draft.draft(
         keyring.contents,
@@ -92,6 +95,7 @@ def draft(  # noqa: PLR0917 - typer names them
         threshold=threshold,
         signer=keyring.any_signer_key(signer).public,
         now_ms=now_ms(),
+        keyset_life_ms=life_ms,
     )
     if dry_run:
         invocation(ctx).output.note(f"Would write {file}:")
@@ -150,7 +154,6 @@ def adopt(ctx: typer.Context, file: DraftFile, dry_run: DryRun = False) -> None:
 
 
 def _show(ctx: typer.Context, made: Any) -> None:  # noqa: ANN401 - a RootDraft, imported when it is needed
-    from isthmus.wire.chain import DAY_MS
     from isthmus.wire.keyset import format_fingerprint
     from isthmus.wire.trust_statement import Delegation, Root
 
@@ -169,7 +172,7 @@ def _show(ctx: typer.Context, made: Any) -> None:  # noqa: ANN401 - a RootDraft,
             "delegation_version": delegation.version,
             "signer": delegation.signer.key_id.hex(),
             "renewer": None if delegation.renewer is None else delegation.renewer.key_id.hex(),
-            "renewed_for_days": delegation.max_renewal_ms / DAY_MS,
+            "keyset_life": format_duration(delegation.max_renewal_ms),
             "delegation_expires_at": moment_of(delegation.expires_at_ms),
             "missing_signatures": [f"{count} of the {what}" for what, count in missing.items()],
         }

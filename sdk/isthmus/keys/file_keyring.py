@@ -100,6 +100,7 @@ class FileKeyring:
         namespace: str,
         trust_domain: str,
         now_ms: int,
+        keyset_life_ms: int | None = None,
         root_path: Path | None = None,
         signer_path: Path | None = None,
         key_passphrase: bytes | None = None,
@@ -116,7 +117,9 @@ class FileKeyring:
             WireFormatError: the namespace or the trust domain is not valid.
 
         """
-        founded = found(namespace=namespace, trust_domain=trust_domain, now_ms=now_ms)
+        founded = found(
+            namespace=namespace, trust_domain=trust_domain, now_ms=now_ms, keyset_life_ms=keyset_life_ms
+        )
         return cls.store(
             path,
             passphrase,

@@ -23,7 +23,7 @@ class Founded:
     signer: HybridPrivateKey
 
 
-def found(*, namespace: str, trust_domain: str, now_ms: int) -> Founded:
+def found(*, namespace: str, trust_domain: str, now_ms: int, keyset_life_ms: int | None = None) -> Founded:
     """Make the keys of a namespace with a root of one key, which delegates to a signer and a renewer.
 
     Raises:
@@ -31,7 +31,9 @@ def found(*, namespace: str, trust_domain: str, now_ms: int) -> Founded:
     """
     root, signer = HybridPrivateKey.generate(), HybridPrivateKey.generate()
     contents = new_contents(namespace=namespace, trust_domain=trust_domain, now_ms=now_ms)
-    drafted = draft(contents, keys=[root.public], signer=signer.public, now_ms=now_ms)
+    drafted = draft(
+        contents, keys=[root.public], signer=signer.public, now_ms=now_ms, keyset_life_ms=keyset_life_ms
+    )
     return Founded(contents=adopt(contents, sign_draft(drafted, root)), root=root, signer=signer)
 
 

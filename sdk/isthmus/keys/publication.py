@@ -20,7 +20,7 @@ from isthmus.keys.errors import KeysError, KeysetRejectedError
 from isthmus.keys.file_keyring import FileKeyring
 from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.keyset import Pin, verify_keyset
-from isthmus.keys.statements import KEYSET_LIFETIME_MS, next_keyset, sign_keyset
+from isthmus.keys.statements import KEYSET_LIFETIME_MS, keyset_life_ms, next_keyset, sign_keyset
 from isthmus.wire.chain import MAX_VERSION_STEP, Chain, ChainProblem
 from isthmus.wire.public_key import PublicKeyRecord, gone_back
 from isthmus.wire.trust_statement import Delegation, Keyset, SignedKeyset, SignedStatement
@@ -72,7 +72,7 @@ class KeysetPublication:
             signer: the key that the root delegated to.
             directory: the gateway.
             now_ms: Unix milliseconds.
-            lifetime_ms: how long a keyset lives.
+            lifetime_ms: how long a keyset lives; shorter where the delegation says so.
             after_restore: an older keyset at the gateway is due to a restore.
             dry_run: change neither the keyring nor the gateway; say what would be published.
         """
@@ -123,7 +123,8 @@ class KeysetPublication:
         if newest is not None and self._dry_run:
             known = adopted(known, newest)
         planned = replace(known, keys=(contents or known).keys)
-        keyset = next_keyset(planned, now_ms=now_ms, lifetime_ms=self._lifetime_ms)
+        lifetime_ms = keyset_life_ms(known, self._lifetime_ms)
+        keyset = next_keyset(planned, now_ms=now_ms, lifetime_ms=lifetime_ms)
         if newest is not None and known.delegation is not None:
             # Under a delegation that was replaced, somebody else may have published.
             is_ours = newest.signed.delegation.hash == known.delegation.hash
@@ -139,7 +140,7 @@ class KeysetPublication:
             same = _authority(newest.signed.roots, newest.signed.delegation) == _authority(
                 known.roots, known.delegation
             )
-            if same and newest.chain.expires_at_ms - now_ms > self._lifetime_ms // 2:
+            if same and newest.chain.expires_at_ms - now_ms > lifetime_ms // 2:
                 return newest.keyset, False
         signed = sign_keyset(keyset, known, self._signer)
         if self._dry_run:

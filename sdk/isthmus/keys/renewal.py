@@ -27,6 +27,8 @@ class OwnKeyset:
     """What it says, verified."""
     expires_at_ms: int
     delegation_expires_at_ms: int
+    keyset_life_ms: int
+    """For how long the delegation lets each renewal give it."""
     unknown: tuple[bytes, ...]
     """Ids of keys that peers go by now or soon and the keyring does not have."""
     is_in_use: bool
@@ -79,6 +81,7 @@ def look_at_own(
         keyset=chain.keyset,
         expires_at_ms=chain.expires_at_ms,
         delegation_expires_at_ms=chain.delegation.expires_at_ms,
+        keyset_life_ms=chain.delegation.max_renewal_ms,
         unknown=unknown,
         is_in_use=bool(came_back) or any(key.state in _COUNTS_NOW for key in missing),
         came_back=came_back,

@@ -68,8 +68,11 @@ def draft(
     threshold: int = 1,
     signer: HybridPublicKey,
     now_ms: int,
+    keyset_life_ms: int | None = None,
 ) -> RootDraft:
     """Draft a root of these keys, or a delegation by the newest root when no keys are given.
+
+    Keysets live for ``keyset_life_ms`` at a time; None is for as long as until now, seven days at first.
 
     Raises:
         KeysError: there is neither a root nor keys for one.
@@ -93,7 +96,12 @@ def draft(
     if authority is None:
         raise KeysError(f"{contents.namespace} has no root yet: name the keys of the first one")
     delegation = next_delegation(
-        authority, contents.delegation, signer=signer, renewer=_renewer_of(contents), now_ms=now_ms
+        authority,
+        contents.delegation,
+        signer=signer,
+        renewer=_renewer_of(contents),
+        now_ms=now_ms,
+        max_renewal_ms=keyset_life_ms,
     )
     return RootDraft(before=before, root=root, delegation=SignedStatement(statement=delegation.encode()))
 

@@ -24,6 +24,8 @@ from isthmus.wire.trust_statement import (
 
 DELEGATION_LIFETIME_MS = 90 * DAY_MS
 KEYSET_LIFETIME_MS = 7 * DAY_MS
+SHORTEST_KEYSET_LIFETIME_MS = 3600 * 1000
+"""Processes look at their keyset every five minutes, and renew it when half of its life is over."""
 
 
 def first_root(
@@ -73,10 +75,17 @@ def next_delegation(
     renewer: HybridPublicKey | None,
     now_ms: int,
     lifetime_ms: int = DELEGATION_LIFETIME_MS,
-    max_renewal_ms: int = KEYSET_LIFETIME_MS,
+    max_renewal_ms: int | None = None,
 ) -> Delegation:
-    """Return the delegation by a root that follows the one before."""
+    """Return the delegation by a root that follows the one before.
+
+    Keysets live for ``max_renewal_ms`` at a time; for as long as the delegation before says, or seven days,
+    unless it is given.
+    """
     whose = Root.decode(root.statement)
+    if max_renewal_ms is None:
+        known = None if before is None else Delegation.decode(before.statement)
+        max_renewal_ms = KEYSET_LIFETIME_MS if known is None else known.max_renewal_ms
     return Delegation(
         trust_domain=whose.trust_domain,
         namespace=whose.namespace,
@@ -88,6 +97,14 @@ def next_delegation(
         renewer=renewer,
         max_renewal_ms=max_renewal_ms,
     )
+
+
+def keyset_life_ms(contents: KeyringContents, longest_ms: int = KEYSET_LIFETIME_MS) -> int:
+    """Return how long a new keyset lives: no longer than its delegation lets a renewal give it."""
+    if contents.delegation is None:
+        return longest_ms
+    # None at all is for those who do not renew.
+    return min(longest_ms, Delegation.decode(contents.delegation.statement).max_renewal_ms or longest_ms)
 
 
 def next_keyset(contents: KeyringContents, *, now_ms: int, lifetime_ms: int = KEYSET_LIFETIME_MS) -> Keyset:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from isthmus.cli.exit_code import CliError
-from isthmus.cli.moment import parse_duration, parse_moment
+from isthmus.cli.moment import format_duration, parse_duration, parse_moment
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -24,6 +24,12 @@ def test_duration_is_refused_when_it_is_none(text: str) -> None:
     """The error shows how to write one."""
     with pytest.raises(CliError, match="30s, 15m, 1h or 7d"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["7d", "36h", "90m", "61s", "250ms"])
+def test_duration_reads_as_it_was_written_when_it_is_shown(text: str) -> None:
+    """In one unit, the largest that has no remainder."""
+    assert format_duration(parse_duration(text) // timedelta(milliseconds=1)) == text
 
 
 def test_moment_is_before_now_when_it_is_a_duration() -> None:

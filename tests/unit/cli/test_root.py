@@ -33,4 +33,4 @@ def test_everything_is_shown_when_somebody_is_asked_to_sign_a_delegation(tmp_pat
     assert shown["delegation_version"] == 7
     assert shown["signer"] == team().signer.key_id.hex()
     assert shown["renewer"] == stranger.key_id.hex()
-    assert shown["renewed_for_days"] == 60
+    assert shown["keyset_life"] == "60d"

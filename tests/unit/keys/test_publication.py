@@ -18,7 +18,7 @@ from isthmus.keys.publication import KeysetPublication
 from isthmus.keys.root_draft import adopt, draft, sign_draft
 from isthmus.keys.rotation import revoke
 from isthmus.keys.statements import KEYSET_LIFETIME_MS, next_keyset, sign_keyset
-from isthmus.wire.chain import MAX_VERSION, MAX_VERSION_STEP, ChainProblem
+from isthmus.wire.chain import DAY_MS, MAX_VERSION, MAX_VERSION_STEP, ChainProblem
 from isthmus.wire.public_key import KeyKind, KeyState
 from isthmus.wire.trust_statement import SignedKeyset
 
@@ -95,6 +95,22 @@ def test_keyset_is_renewed_when_half_of_its_life_is_over(keyring: FileKeyring, d
         for lives in (1, 3)
     ]
     assert [(keyset.version, is_new) for keyset, is_new in published] == [(2, True), (3, True)]
+
+
+@pytest.mark.parametrize(
+    ("said_ms", "life_ms"), [(DAY_MS, DAY_MS), (60 * DAY_MS, 7 * DAY_MS), (0, 7 * DAY_MS)]
+)
+def test_keyset_lives_no_longer_than_the_delegation_says_when_it_is_published(
+    keyring: FileKeyring, directory: Directory, *, said_ms: int, life_ms: int
+) -> None:
+    """Nor than seven days; what lives on for half of its life is not published again."""
+    anew = draft(keyring.contents, signer=keyring.signer_key().public, now_ms=NOW_MS, keyset_life_ms=said_ms)
+    keyring.update(lambda contents: adopt(contents, sign_draft(anew, keyring.root_key())))
+    keyset, _ = publication(keyring, directory).publish()
+    assert keyset.expires_at_ms - keyset.issued_at_ms == life_ms
+    half_ms = NOW_MS + life_ms // 2
+    later = [publication(keyring, directory, now_ms=half_ms + late_ms).publish()[1] for late_ms in (-1, 0)]
+    assert later == [False, True]
 
 
 def test_keyset_is_adopted_when_the_process_died_before_recording_it(

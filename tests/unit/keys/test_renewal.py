@@ -41,6 +41,20 @@ def test_keyset_is_renewed_when_half_of_its_time_is_over() -> None:
     assert look_at_own(SIGNED, PUBLISHED, now_ms=NOW_MS + 1, at_once=True).renewed is not None
 
 
+def test_keyset_is_renewed_for_a_shorter_time_when_the_delegation_says_so() -> None:
+    """When half of that is over."""
+    short = found(namespace="app-team", trust_domain="acme", now_ms=NOW_MS, keyset_life_ms=DAY_MS)
+    keyset = next_keyset(short.contents, now_ms=NOW_MS, lifetime_ms=DAY_MS)
+    signed = sign(keyset, short)
+    published = replace(short.contents, keyset_version=1, keyset_hash=signed.hash)
+    assert look_at_own(signed, published, now_ms=NOW_MS + DAY_MS // 2).renewed is None
+    late_ms = NOW_MS + DAY_MS // 2 + 1
+    own = look_at_own(signed, published, now_ms=late_ms)
+    assert (own.keyset_life_ms, own.renewed is None) == (DAY_MS, False)
+    assert own.renewed is not None
+    assert look_at_own(own.renewed, published, now_ms=late_ms).expires_at_ms == late_ms + DAY_MS
+
+
 def test_keyset_is_not_renewed_when_its_delegation_ends_anyway() -> None:
     """Nothing would be gained."""
     own = look(NOW_MS + 91 * DAY_MS)
