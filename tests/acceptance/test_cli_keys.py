@@ -8,6 +8,8 @@ import pytest
 from tests.acceptance.cli_process import CommandLine, development, wait_for_line
 from tests.acceptance.test_cli_journeys import HANDLERS
 
+from isthmus.cli import key_settling
+
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(180)]
 SERVING = ("worker", "run", "payments_service:PaymentsHandler", "--task-queue", "payments")
 
@@ -90,6 +92,50 @@ def test_key_is_destroyed_when_nothing_needs_it_any_more(isthmus: CommandLine) -
             assert ended.json["result"] == {"charged": 5}, ended.err
     events = isthmus("audit", "query", "--type", "messages_rewrapped", profile="app-team").json
     assert [event["messages"] for event in events] == [3]
+
+
+def test_status_says_until_when_a_count_may_grow_when_a_key_was_just_replaced(
+    isthmus: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And from when on the key can be destroyed; a key in use is neither."""
+    monkeypatch.setattr(key_settling, "DEVELOPMENT_SETTLE_MS", 600_000)
+    # The key that the second one replaces was never sealed to.
+    for _ in range(2):
+        assert isthmus("keys", "rotate").code == 0
+    shown = isthmus("keys", "status")
+    old = [key for key in shown.json["keys"] if key["state"] == "decrypt-only"][-1]
+    assert f"Still settling until {old['settling_until'][11:19]} UTC" in shown.err
+    assert old["key_id"] in shown.err
+    assert old["can_be_destroyed"] == "when settled"
+    assert "can_be_destroyed" not in status(isthmus, "data-team")["active"]
+    monkeypatch.setattr(key_settling, "DEVELOPMENT_SETTLE_MS", 0)
+    settled = isthmus("keys", "status")
+    old = [key for key in settled.json["keys"] if key["state"] == "decrypt-only"][-1]
+    assert (old["settling_until"], old["can_be_destroyed"], settled.err) == (None, "now", "")
+
+
+def test_status_says_that_a_key_is_needed_when_messages_are_sealed_to_it(isthmus: CommandLine) -> None:
+    """Its messages have to be rewrapped before it can be destroyed."""
+    start(isthmus, "needing")
+    assert isthmus("keys", "rotate", profile="app-team").code == 0
+    old = status(isthmus, "app-team")["decrypt-only"]
+    assert (old["messages"] > 0, old["can_be_destroyed"]) == (True, "when rewrapped")
+
+
+def test_dry_run_says_what_is_concerned_when_a_key_is_to_be_revoked(isthmus: CommandLine) -> None:
+    """Messages that are sealed to an encryption key; operations that a signing key may have started."""
+    start(isthmus, "concerned")
+    kept = status(isthmus, "app-team")["active"]
+    tried = isthmus("keys", "revoke", kept["key_id"], "--dry-run", profile="app-team")
+    assert tried.code == 0, tried.err
+    assert f"keeps {kept['messages']} messages that are sealed to it, {kept['open']} of them" in tried.err
+    assert kept["open"] > 0
+    signing = status(isthmus, "data-team", "signing")["active"]["key_id"]
+    tried = isthmus("keys", "revoke", signing, "--dry-run")
+    still_open = [name for state in ("scheduled", "started") for name in ("--state", state)]
+    listed = isthmus("operation", "list", *still_open, "--limit", "1000").json
+    assert f"{len(listed)} operations that this team started have not ended" in tried.err
+    assert listed
 
 
 def test_exactly_what_was_foretold_is_lost_when_a_key_is_destroyed_on_purpose(isthmus: CommandLine) -> None:
@@ -177,5 +223,5 @@ def test_revoked_key_is_replaced_at_once_when_it_was_stolen(isthmus: CommandLine
             assert isthmus("keys", "revoke", stolen).json["keyset_version"] == revoked.json["keyset_version"]
             called = isthmus("call", "payments", "Payments", "charge", "--set", "cents=7")
             assert called.json["result"] == {"charged": 7}, called.err
-    assert isthmus("keys", "revoke", "00").code == 4
+    assert isthmus("keys", "revoke", "nosuch").code == 4
     assert isthmus("trust", "verify", "data-team", profile="app-team").code == 0

@@ -19,7 +19,7 @@ from tests.acceptance.deployment.team import Team
 from tests.acceptance.rotation.members import Deployment, Member, Result, deployment
 from tests.acceptance.rotation.payloads import Reading, connected, sealed_to
 
-from isthmus.cli import key_disposal
+from isthmus.cli import key_settling
 from isthmus.cli.exit_code import ExitCode
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -47,7 +47,7 @@ def test_no_operation_fails_when_keys_rotate_under_load(
 ) -> None:
     """Rotations, a rewrap, a revocation: nothing fails; what destroying loses is what was foretold."""
     # One gateway, which heard of the keyset itself.
-    monkeypatch.setattr(key_disposal, "SETTLE_MS", 500)
+    monkeypatch.setattr(key_settling, "SETTLE_MS", 500)
     measured: dict[str, Any] = {"rotations": ROTATIONS}
     rate = PER_SECOND / (2 * MACHINES)
     with deployment(tmp_path, machines=MACHINES, per_second=rate, cache_seconds=CACHE_SECONDS) as deployed:

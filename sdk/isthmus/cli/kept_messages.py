@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from isthmus.cli.connection import GatewayConnection
-from isthmus.keys.needed import KeptMessage, NewWrap
+from isthmus.keys.needed import KeptMessage, Need, NewWrap
 from isthmus.v1 import key_service_pb2, key_service_pb2_grpc
 
 
@@ -33,6 +33,11 @@ class GatewayMessages:
     def count(self, key_id: bytes) -> int:
         """Return how many messages are sealed to a key. Raises GatewayError."""
         return sum(1 for _ in self.messages(key_id=key_id))
+
+    def need(self, key_id: bytes) -> Need:
+        """Return how much is sealed to a key. Raises GatewayError."""
+        still_open = [message.is_open for message in self.messages(key_id=key_id)]
+        return Need(messages=len(still_open), open=sum(still_open))
 
     def replace(self, wraps: Sequence[NewWrap]) -> int:
         """Replace up to 64 wraps; return how many were replaced. Raises GatewayError."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from isthmus.keys.contents import StoredKey
     from isthmus.keys.file_keyring import FileKeyring
     from isthmus.keys.publication import Published
-
-SETTLE_MS: Final = 60_000
-"""How long a gateway may take what it checked against the keyset before: calls end sooner."""
 
 KeyIdArgument = Annotated[
     str,
@@ -33,13 +30,16 @@ def revoke(ctx: typer.Context, key: KeyIdArgument, signer: Signer = None, dry_ru
     """Tell everybody at once that nothing of a key may be believed any more; a key in use gets a successor.
 
     For keys that somebody else may have. Peers who can reach the gateway hear of it within five minutes, and
-    refuse what a revoked signing key signed, whenever it was signed.
+    refuse what a revoked signing key signed, whenever it was signed. A dry run says what that concerns.
     """
+    from isthmus.cli import key_forecast
     from isthmus.cli.connection import open_connection
+    from isthmus.cli.kept_messages import GatewayMessages
     from isthmus.cli.key_revocation import revoke_key
     from isthmus.cli.keyring_file import open_keyring
     from isthmus.cli.keyset_directory import publication_at
-    from isthmus.wire.public_key import KeyState
+    from isthmus.cli.open_calls import count_open_calls
+    from isthmus.wire.public_key import KeyKind
 
     output = invocation(ctx).output
     keyring = open_keyring(ctx)
@@ -49,8 +49,14 @@ def revoke(ctx: typer.Context, key: KeyIdArgument, signer: Signer = None, dry_ru
         if dry_run:
             publication.newest()
             output.note(f"Would revoke {_name(found)}, and publish that.")
-            if found.record.state is KeyState.ACTIVE:
-                output.note("It is in use: would make a successor, and use that from then on.")
+            if found.record.kind is KeyKind.ENCRYPTION:
+                concerned = key_forecast.of_revoked_encryption_key(
+                    found, GatewayMessages(gateway).need(found.record.key_id)
+                )
+            else:
+                concerned = key_forecast.of_revoked_signing_key(found, count_open_calls(gateway))
+            for sentence in concerned:
+                output.note(sentence)
             return
         keyset = revoke_key(keyring, publication, found.record.key_id, now_ms=now_ms)
     output.document(
@@ -166,14 +172,13 @@ def _settle(
     Raises:
         CliError: the newest keyset does not say that the key was replaced.
     """
-    from isthmus.demo.deployment import TRUST_DOMAIN
-    from isthmus.wire.public_key import KeyState
+    from isthmus.cli.key_settling import settled_at_ms
 
-    states = {bytes(listed.key_id): listed.state for listed in newest.keyset.keys} if newest else {}
-    if newest is None or states.get(key.record.key_id) not in {KeyState.DECRYPT_ONLY, KeyState.REVOKED}:
+    keyset = None if newest is None else newest.keyset
+    settled_ms = settled_at_ms(key.record.key_id, keyset, trust_domain=trust_domain)
+    if settled_ms is None:
         raise CliError(f"{_name(key)} is in use: replace it first, with: isthmus keys rotate")
-    settle_ms = 1_000 if trust_domain == TRUST_DOMAIN else SETTLE_MS
-    left_ms = newest.keyset.issued_at_ms + settle_ms - now_ms()
+    left_ms = settled_ms - now_ms()
     if left_ms > 0:
         note(f"The keyset is new: waiting {left_ms / 1000:.0f} s until every gateway goes by it.")
         time.sleep(left_ms / 1000)

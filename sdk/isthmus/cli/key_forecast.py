@@ -6,7 +6,8 @@ from pathlib import Path
 from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.moment import format_duration, moment_of
 from isthmus.cli.output import show
-from isthmus.keys.contents import KeyringContents
+from isthmus.keys.contents import KeyringContents, StoredKey
+from isthmus.keys.needed import Need
 from isthmus.keys.publication import Published
 from isthmus.keys.rotation import past_use
 from isthmus.wire.public_key import KeyState
@@ -48,6 +49,33 @@ def of_rotation(
     for key_id in past_use(contents, now_ms):
         yield f"Would retire the signing key {key_id.hex()}: nothing that it signed can still be in use."
     yield f"Would publish the keysets from {version + 1} on: announced, declared active, old ones passive."
+
+
+def of_revoked_encryption_key(key: StoredKey, need: Need) -> Iterator[str]:
+    """Say what happens to the messages that are sealed to a key."""
+    yield from _of_successor(key)
+    yield (
+        f"The gateway keeps {need.messages} messages that are sealed to it, {need.open} of them of operations"
+        " that have not ended: they stay readable until you rewrap them and destroy it."
+    )
+
+
+def of_revoked_signing_key(key: StoredKey, open_calls: int) -> Iterator[str]:
+    """Say what is concerned when nothing is believed that a key signed."""
+    yield from _of_successor(key)
+    yield (
+        f"{open_calls} operations that this team started have not ended: those whose request it signed fail"
+        " at the worker, and have to be started again."
+    )
+    yield (
+        "Which ones that are the gateway does not say, nor how many outcomes and events it signed, which are"
+        " refused as well."
+    )
+
+
+def _of_successor(key: StoredKey) -> Iterator[str]:
+    if key.record.state is KeyState.ACTIVE:
+        yield "It is in use: would make a successor, and use that from then on."
 
 
 def of_delegation(delegation: SignedStatement, path: Path) -> Iterator[str]:

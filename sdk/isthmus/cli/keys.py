@@ -288,7 +288,8 @@ def status(ctx: typer.Context) -> None:
     """Show until when the published keyset is good, and for each key what would be lost without it.
 
     Goes through everything that the gateway keeps for the namespace. The count of a key that was replaced is
-    exact: nothing that is sealed to it is taken any more. That of an active key grows.
+    exact, once a minute is over after the last keyset: nothing that is sealed to it is taken any more. Until
+    then it is still settling, and says until when. The count of an active key grows.
 
     Exits with 1 when the published keyset is not this team's: its root does not vouch for it, or it uses keys
     that the keyring does not have or put out of use.
@@ -296,6 +297,7 @@ def status(ctx: typer.Context) -> None:
     from isthmus.cli.connection import open_connection
     from isthmus.cli.exit_code import ExitCode
     from isthmus.cli.kept_messages import GatewayMessages
+    from isthmus.cli.key_settling import outlook
     from isthmus.cli.keyring_file import keyring_path, open_keyring
     from isthmus.cli.keyset_directory import GatewayKeysets
     from isthmus.cli.rotation_schedule import days_of, note_beside, schedule_of
@@ -305,12 +307,24 @@ def status(ctx: typer.Context) -> None:
     keyring = open_keyring(ctx)
     with open_connection(ctx) as gateway:
         own = _look_at_own(GatewayKeysets(gateway), keyring)
+        counted_from_ms = now_ms()
         needed = needs(GatewayMessages(gateway))
     keys = _keys(keyring)
     for key in keys:
         need = needed.pop(bytes.fromhex(key["key_id"]), Need())
-        if key["kind"] == "encryption":
-            key.update(messages=need.messages, open=need.open)
+        if key["kind"] != "encryption":
+            continue
+        key.update(messages=need.messages, open=need.open)
+        if key["state"] in {"decrypt-only", "revoked"}:
+            key.update(
+                outlook(
+                    bytes.fromhex(key["key_id"]),
+                    need,
+                    own.keyset,
+                    trust_domain=keyring.trust_domain,
+                    now_ms=counted_from_ms,
+                )
+            )
     keys += [
         {"key_id": key_id.hex(), "kind": "encryption", "state": "unknown", "messages": need.messages}
         for key_id, need in needed.items()
@@ -326,7 +340,13 @@ def status(ctx: typer.Context) -> None:
         output.json(about | {"keys": keys})
     else:
         output.document(about)
-        output.rows(keys, (*COLUMNS, "messages", "open"))
+        output.rows(keys, (*COLUMNS, "messages", "open", "can_be_destroyed"))
+    for key in keys:
+        if until := key.get("settling_until"):
+            output.note(
+                f"Still settling until {until:%H:%M:%S} UTC: the gateway may yet take what is sealed to"
+                f" {key['key_id']}, and its count grow."
+            )
     if own.is_in_use:
         output.note(
             f"ALARM: keyset {own.version} uses keys that this keyring does not have or put out of use: it is"
