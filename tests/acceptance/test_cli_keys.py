@@ -107,6 +107,9 @@ def test_status_says_until_when_a_count_may_grow_when_a_key_was_just_replaced(
     assert f"Still settling until {old['settling_until'][11:19]} UTC" in shown.err
     assert old["key_id"] in shown.err
     assert old["can_be_destroyed"] == "when settled"
+    # It does not wait: the time would be over for the test.
+    tried = isthmus("keys", "destroy", old["key_id"], "--dry-run")
+    assert (tried.code, "would wait" in tried.err, "Would destroy" in tried.err) == (0, True, True)
     assert "can_be_destroyed" not in status(isthmus, "data-team")["active"]
     monkeypatch.setattr(key_settling, "DEVELOPMENT_SETTLE_MS", 0)
     settled = isthmus("keys", "status")
@@ -171,6 +174,8 @@ def test_nothing_changes_when_commands_are_only_tried(isthmus: CommandLine) -> N
     old = next(iter(isthmus("keys", "show").json["keys"]))["key_id"]
     dev = ("--namespace", "new-team", "--keyring", "new.json")
     assert isthmus("root", "draft", "next.json").code == 0
+    (isthmus.directory / "new").write_text("another horse")
+    (isthmus.directory / "new").chmod(0o600)
 
     def everything() -> tuple[object, object]:
         files = {path: path.read_bytes() for path in isthmus.directory.glob("*.json")}
@@ -185,7 +190,7 @@ def test_nothing_changes_when_commands_are_only_tried(isthmus: CommandLine) -> N
         (("keys", "rotate"), "successor of the signing key"),
         (("keys", "delegate"), "delegation 2 to the signer"),
         (("keys", "renew"), "Would publish"),
-        (("keys", "protect", "--custody", "file"), "encrypted anew"),
+        (("keys", "protect", "--custody", "file", "--new-passphrase-file", "new"), "encrypted anew"),
         (("keys", "revoke", old), "Would revoke"),
         (("root", "new", "x.root", "--namespace", "data-team", "--trust-domain", "dev"), "x.root"),
         (("root", "draft", "other.json"), "other.json"),

@@ -70,6 +70,7 @@ _BY_NAME = {
     "HandlerError": ExitCode.FAILED,
     "InvalidRequestError": ExitCode.USAGE,
     "IsthmusError": ExitCode.FAILED,
+    "KeyFileExistsError": ExitCode.CONFLICT,
     "KeysError": ExitCode.FAILED,
     "KeyringError": ExitCode.USAGE,
     "NotFoundError": ExitCode.NOT_FOUND,

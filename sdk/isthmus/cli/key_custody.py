@@ -89,7 +89,12 @@ def protect(
     before = keyring.protection
     if custody is None and not isinstance(before, WrappedKey):
         raise CliError(f"a passphrase protects {path}: give --custody, and file for another passphrase")
+    in_custody = isinstance(before, WrappedKey)
     if dry_run:
+        if isinstance(before, WrappedKey) and custody is None:
+            provider_of(chosen.load_profile(), chosen.environment)(before)
+        elif provider is None:
+            _given_passphrase(ctx, new_passphrase_file, in_custody=in_custody)
         how = "with its key wrapped again" if custody is None else f"encrypted anew, protected by {custody}"
         chosen.output.note(f"Would write {path}, {how}.")
         return
@@ -98,7 +103,6 @@ def protect(
     elif provider is not None:
         keyring.protect(provider)
     else:
-        in_custody = isinstance(before, WrappedKey)
         keyring.protect(_new_passphrase(ctx, new_passphrase_file, in_custody=in_custody))
     chosen.output.note(f"Wrote {path}. Copies of it from before open as they did: destroy those in reach.")
     chosen.output.document({"namespace": keyring.namespace, **describe(keyring)})
@@ -115,7 +119,21 @@ def describe(keyring: "FileKeyring") -> dict[str, str]:
 
 
 def _new_passphrase(ctx: typer.Context, file: Path | None, *, in_custody: bool) -> bytes:
-    from isthmus.cli.passphrase import read_passphrase, read_passphrase_file
+    from isthmus.cli.passphrase import read_passphrase
+
+    given = _given_passphrase(ctx, file, in_custody=in_custody)
+    if given is not None:
+        return given
+    if in_custody:
+        chosen = invocation(ctx)
+        return read_passphrase(chosen.load_profile(), chosen.environment, confirm=True)
+    typed: str = typer.prompt("New passphrase", hide_input=True, confirmation_prompt=True, err=True)
+    return typed.encode()
+
+
+def _given_passphrase(ctx: typer.Context, file: Path | None, *, in_custody: bool) -> bytes | None:
+    """Return the new passphrase; None where somebody is there who would be asked for it. Raises CliError."""
+    from isthmus.cli.passphrase import read_passphrase_file, require_passphrase
 
     chosen = invocation(ctx)
     if file is not None:
@@ -123,10 +141,9 @@ def _new_passphrase(ctx: typer.Context, file: Path | None, *, in_custody: bool) 
     if found := chosen.environment.get(NEW_VARIABLE):
         return found.encode()
     if in_custody:
-        return read_passphrase(chosen.load_profile(), chosen.environment, confirm=True)
+        return require_passphrase(chosen.load_profile(), chosen.environment)
     import sys
 
     if not sys.stdin.isatty():
         raise CliError(f"the new passphrase? Give --new-passphrase-file, or set {NEW_VARIABLE}")
-    typed: str = typer.prompt("New passphrase", hide_input=True, confirmation_prompt=True, err=True)
-    return typed.encode()
+    return None

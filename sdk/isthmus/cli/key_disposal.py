@@ -134,7 +134,13 @@ def destroy(
     with open_connection(ctx) as gateway:
         publication = publication_at(gateway, keyring, signer, dry_run=dry_run)
         if found.record.state is not KeyState.DESTROYED:
-            _settle(found, publication.newest(), trust_domain=keyring.trust_domain, note=output.note)
+            _settle(
+                found,
+                publication.newest(),
+                trust_domain=keyring.trust_domain,
+                note=output.note,
+                dry_run=dry_run,
+            )
             needing = GatewayMessages(gateway).count(found.record.key_id)
             if needing != lose:
                 raise CliError(
@@ -165,9 +171,16 @@ def find(keyring: "FileKeyring", beginning: str) -> "StoredKey":
 
 
 def _settle(
-    key: "StoredKey", newest: "Published | None", *, trust_domain: str, note: Callable[[str], None]
+    key: "StoredKey",
+    newest: "Published | None",
+    *,
+    trust_domain: str,
+    note: Callable[[str], None],
+    dry_run: bool,
 ) -> None:
     """Wait until no gateway takes anything any more that is sealed to a key: what is counted then is all.
+
+    A dry run says that it would wait.
 
     Raises:
         CliError: the newest keyset does not say that the key was replaced.
@@ -179,7 +192,12 @@ def _settle(
     if settled_ms is None:
         raise CliError(f"{_name(key)} is in use: replace it first, with: isthmus keys rotate")
     left_ms = settled_ms - now_ms()
-    if left_ms > 0:
+    if left_ms > 0 and dry_run:
+        note(
+            f"The keyset is new: would wait {left_ms / 1000:.0f} s until every gateway goes by it. What is"
+            " counted now may grow until then."
+        )
+    elif left_ms > 0:
         note(f"The keyset is new: waiting {left_ms / 1000:.0f} s until every gateway goes by it.")
         time.sleep(left_ms / 1000)
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.moment import format_duration, moment_of
 from isthmus.cli.output import show
 from isthmus.keys.contents import KeyringContents, StoredKey
@@ -15,10 +14,8 @@ from isthmus.wire.trust_statement import Keyset, SignedStatement
 
 
 def of_new_files(paths: Iterable[Path], contents: str) -> Iterator[str]:
-    """Say which files would be made. Raises CliError when one of them is there already."""
+    """Say which files would be made."""
     for path in paths:
-        if path.exists():
-            raise CliError(f"there is one already: {path}", code=ExitCode.CONFLICT)
         yield f"Would write {path}, for its owner alone."
     yield contents
 

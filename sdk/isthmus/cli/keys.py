@@ -63,7 +63,12 @@ def init(  # noqa: PLR0917 - typer names them
     from isthmus.cli.exit_code import CliError
     from isthmus.cli.key_custody import chosen_provider
     from isthmus.cli.keyring_file import keyring_path
-    from isthmus.cli.passphrase import read_key_passphrase, read_passphrase
+    from isthmus.cli.passphrase import (
+        read_key_passphrase,
+        read_passphrase,
+        require_key_passphrase,
+        require_passphrase,
+    )
     from isthmus.keys.file_keyring import FileKeyring, beside
     from isthmus.keys.founding import new_contents
     from isthmus.keys.hybrid_key import HybridPrivateKey
@@ -80,16 +85,20 @@ def init(  # noqa: PLR0917 - typer names them
         raise CliError("--keyset-life goes into the first delegation: give it to isthmus root draft")
     path = keyring_path(ctx, keyring)
     signer_path, root_path = signer or beside(path, KeyRole.SIGNER), root or beside(path, KeyRole.ROOT)
+    key_paths = [signer_path, *([] if shared_root else [root_path])]
+    FileKeyring.require_new(path, key_paths, dry_run=dry_run)
+    provider, key_passphrase = chosen_provider(ctx, custody, custody_key), None
     if dry_run:
-        chosen_provider(ctx, custody, custody_key)
+        if provider is None:
+            require_passphrase(profile, chosen.environment)
+        else:
+            require_key_passphrase(profile, chosen.environment)
         domain = check_trust_domain(trust_domain or _trust_domain_of_gateway(ctx))
-        paths = [signer_path, *([] if shared_root else [root_path]), path]
         whose = (
             f"They would hold new keys of {check_namespace(name)} in {domain}. Nothing would be published."
         )
-        _say(ctx, key_forecast.of_new_files(paths, whose))
+        _say(ctx, key_forecast.of_new_files([*key_paths, path], whose))
         return
-    provider, key_passphrase = chosen_provider(ctx, custody, custody_key), None
     if provider is not None:
         # The files of root and signer always have one: they are kept where no provider is.
         key_passphrase = read_key_passphrase(profile, chosen.environment, confirm=True)

@@ -10,6 +10,7 @@ from isthmus.client.profile import Profile
 
 VARIABLE = "ISTHMUS_PASSPHRASE"
 KEY_VARIABLE = "ISTHMUS_KEY_PASSPHRASE"
+_OF_KEY = "root's or signer's file"
 
 
 def read_passphrase(
@@ -20,23 +21,37 @@ def read_passphrase(
     Raises:
         CliError: there is none, the file cannot be read, or nobody is there to type.
     """
-    if profile.passphrase_file is not None:
-        return read_passphrase_file(profile.passphrase_file)
-    found = environment.get(VARIABLE, "")
-    if not found:
-        import sys
-
-        if not sys.stdin.isatty():
-            raise CliError(
-                f"the {of} needs a passphrase: set passphrase_file in the profile, "
-                f"ISTHMUS_PASSPHRASE_FILE, or {VARIABLE}"
-            )
-        found = typer.prompt(
+    found = require_passphrase(profile, environment, of=of)
+    if found is None:
+        typed: str = typer.prompt(
             f"Passphrase of the {of}", hide_input=True, confirmation_prompt=confirm, err=True
         )
+        found = typed.encode()
     if not found:
         raise CliError("an empty passphrase protects nothing")
-    return found.encode()
+    return found
+
+
+def require_passphrase(
+    profile: Profile, environment: Mapping[str, str], *, of: str = "keyring"
+) -> bytes | None:
+    """Return the passphrase that nobody has to type; None where somebody is there who would be asked for it.
+
+    Raises:
+        CliError: as ``read_passphrase``.
+    """
+    if profile.passphrase_file is not None:
+        return read_passphrase_file(profile.passphrase_file)
+    if found := environment.get(VARIABLE, ""):
+        return found.encode()
+    import sys
+
+    if not sys.stdin.isatty():
+        raise CliError(
+            f"the {of} needs a passphrase: set passphrase_file in the profile, "
+            f"ISTHMUS_PASSPHRASE_FILE, or {VARIABLE}"
+        )
+    return None
 
 
 def read_key_passphrase(profile: Profile, environment: Mapping[str, str], *, confirm: bool = False) -> bytes:
@@ -46,8 +61,17 @@ def read_key_passphrase(profile: Profile, environment: Mapping[str, str], *, con
         CliError: as ``read_passphrase``.
     """
     found = environment.get(KEY_VARIABLE, "")
-    of = "root's or signer's file"
-    return found.encode() if found else read_passphrase(profile, environment, confirm=confirm, of=of)
+    return found.encode() if found else read_passphrase(profile, environment, confirm=confirm, of=_OF_KEY)
+
+
+def require_key_passphrase(profile: Profile, environment: Mapping[str, str]) -> None:
+    """Require the passphrase of a root's or signer's file, or somebody to type it.
+
+    Raises:
+        CliError: as ``read_passphrase``.
+    """
+    if not environment.get(KEY_VARIABLE, ""):
+        require_passphrase(profile, environment, of=_OF_KEY)
 
 
 def read_passphrase_file(path: Path) -> bytes:

@@ -37,9 +37,9 @@ def new(  # noqa: PLR0917 - typer names them
     dry_run: DryRun = False,
 ) -> None:
     """Make a private key of a root, and print its public line. Needs no gateway and no keyring."""
-    from isthmus.cli.passphrase import read_passphrase
+    from isthmus.cli.passphrase import read_passphrase, require_passphrase
     from isthmus.keys.hybrid_key import HybridPrivateKey
-    from isthmus.keys.key_file import write_key
+    from isthmus.keys.key_file import require_no_file, write_key
     from isthmus.keys.keyring_format import KeyFile, KeyRole
     from isthmus.keys.root_draft import encode_public
     from isthmus.wire.names import check_namespace, check_trust_domain
@@ -53,9 +53,9 @@ def new(  # noqa: PLR0917 - typer names them
         trust_domain=check_trust_domain(trust_domain),
         namespace=check_namespace(namespace or organization or ""),
     )
+    require_no_file(file)
     if dry_run:
-        if file.exists():
-            raise CliError(f"there is one already: {file}", code=ExitCode.CONFLICT)
+        require_passphrase(chosen.load_profile(), chosen.environment)
         chosen.output.note(f"Would write {file}, with a new {about.role.value} key of {about.namespace}.")
         return
     passphrase = read_passphrase(chosen.load_profile(), chosen.environment, confirm=True)

@@ -1,5 +1,6 @@
 """What can go wrong with keysets, keyrings and trust."""
 
+from pathlib import Path
 from typing import Final
 
 from isthmus.wire.chain import ChainError, ChainProblem
@@ -11,6 +12,14 @@ class KeysError(Exception):
 
 class KeyringError(KeysError):
     """A keyring cannot be used: wrong passphrase, unsafe permissions, damaged or foreign file."""
+
+
+class KeyFileExistsError(KeyringError):
+    """A file of keys is not written over another one: keys that are lost are lost for good."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"there is one already: {path}")
+        self.path = path
 
 
 class CustodyError(KeyringError):

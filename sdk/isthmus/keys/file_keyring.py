@@ -1,7 +1,7 @@
 """The default keyring: one private file, unwrapped once, re-read when somebody rewrote it."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from isthmus.keys.errors import CustodyError, KeyringError
 from isthmus.keys.founding import found
 from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.in_use import in_use
+from isthmus.keys.key_file import require_no_file
 from isthmus.keys.keyring import OwnKeys
 from isthmus.keys.keyring_access import KeyringAccess, take_into_custody, unlock
 from isthmus.keys.keyring_format import (
@@ -35,7 +36,7 @@ from isthmus.keys.keyring_format import (
     read_protection,
 )
 from isthmus.keys.private_file import FileVersion, exclusive, read_private, replace_private, version_of
-from isthmus.keys.unfinished import note_beginning, note_end, remove_unfinished
+from isthmus.keys.unfinished import note_beginning, note_end, remove_unfinished, unfinished
 from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
 from isthmus.wire.trust_statement import Delegation, Keyset, Root
 
@@ -112,7 +113,8 @@ class FileKeyring:
         belongs offline afterwards. A passphrase protects these files: ``key_passphrase``, or the keyring's.
 
         Raises:
-            KeyringError: one of the files is there already, or those of root and signer have no passphrase.
+            KeyFileExistsError: one of the files is there already.
+            KeyringError: those of root and signer have no passphrase.
             CustodyError: the provider refuses, or cannot be asked (CustodyUnavailableError).
             WireFormatError: the namespace or the trust domain is not valid.
 
@@ -148,7 +150,8 @@ class FileKeyring:
         Killed before it is there, and repeated, it begins anew.
 
         Raises:
-            KeyringError: one of the files is there already, or those of the keys have no passphrase.
+            KeyFileExistsError: one of the files is there already.
+            KeyringError: those of the keys have no passphrase.
             CustodyError: the provider refuses, or cannot be asked (CustodyUnavailableError).
 
         """
@@ -162,14 +165,13 @@ class FileKeyring:
         key_wrapping = wrapping
         if key_passphrase is not None:
             key_wrapping = WrappingKey.derive(key_passphrase, replace(parameters, salt=new_salt()))
-        note = path.with_name(f"{path.name}.init")
+        note = _note_beside(path)
         with exclusive(path):
             if path.exists():
                 note_end(note)
             remove_unfinished(note)
             for there in (path, *keys):
-                if there.exists():
-                    raise KeyringError(f"there is one already: {there}")
+                require_no_file(there)
             encoded = {
                 key_path: encode_key(
                     key,
@@ -187,6 +189,25 @@ class FileKeyring:
         if key_passphrase is not None:
             access = replace(access, key_passphrase=lambda: key_passphrase)
         return cls(path, access)
+
+    @staticmethod
+    def require_new(path: Path, keys: Iterable[Path], *, dry_run: bool = False) -> None:
+        """Require what ``store`` does of the files that it would write, before anybody is asked anything.
+
+        Nothing changes, except that a process is tidied up after that was killed when all of them were there;
+        not in a dry run.
+
+        Raises:
+            KeyFileExistsError: one of them is there already, and not from a process that was killed.
+        """
+        if path.exists() and not dry_run:
+            with exclusive(path):
+                note_end(_note_beside(path))
+        require_no_file(path)
+        left = {left.resolve() for left in unfinished(_note_beside(path))}
+        for there in keys:
+            if there.resolve() not in left:
+                require_no_file(there)
 
     @property
     def namespace(self) -> str:
@@ -417,6 +438,11 @@ class FileKeyring:
 def beside(path: Path, role: KeyRole) -> Path:
     """Return where the key of a role is unless somebody says otherwise: beside its keyring."""
     return path.with_name(f"{path.name}.{role.value}")
+
+
+def _note_beside(path: Path) -> Path:
+    """Return where the note of a keyring is that is being made."""
+    return path.with_name(f"{path.name}.init")
 
 
 def _load(

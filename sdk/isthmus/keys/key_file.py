@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from isthmus.keys.errors import KeyringError
+from isthmus.keys.errors import KeyFileExistsError, KeyringError
 from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.keyring_access import KeyringAccess, unlock
 from isthmus.keys.keyring_format import (
@@ -24,12 +24,17 @@ def write_key(
     *,
     parameters: KdfParameters | None = None,
 ) -> None:
-    """Write a new file of mode 0600. Raises KeyringError when there is one already."""
+    """Write a new file of mode 0600. Raises KeyFileExistsError when there is one already."""
     wrapping = WrappingKey.derive(passphrase, parameters or KdfParameters(salt=new_salt()))
     with exclusive(path):
-        if path.exists():
-            raise KeyringError(f"there is one already: {path}")
+        require_no_file(path)
         replace_private(path, encode_key(key, about, wrapping))
+
+
+def require_no_file(path: Path) -> None:
+    """Require that nothing would be written over. Raises KeyFileExistsError."""
+    if path.exists():
+        raise KeyFileExistsError(path)
 
 
 def read_key(path: Path, passphrase: bytes) -> tuple[KeyFile, HybridPrivateKey]:

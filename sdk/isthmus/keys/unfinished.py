@@ -32,17 +32,30 @@ def remove_unfinished(note: Path) -> None:
     Raises:
         KeyringError: the note is damaged.
     """
+    if not note.exists():
+        return
+    for path in unfinished(note):
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    note_end(note)
+
+
+def unfinished(note: Path) -> list[Path]:
+    """Return the files that a killed process began with, none where there is no note.
+
+    Raises:
+        KeyringError: the note is damaged.
+    """
     try:
         data, _ = read_private(note)
     except FileNotFoundError:
-        return
+        return []
     try:
         named: dict[str, str] = dict(json.loads(data))
     except (TypeError, ValueError):
         raise KeyringError(f"{note} is damaged: look what is beside it, and remove it") from None
-    for name, digest in named.items():
-        path = Path(name)
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
-            path.unlink(missing_ok=True)
-            sync_folder(path.parent)
-    note_end(note)
+    return [
+        path
+        for path, digest in ((Path(name), digest) for name, digest in named.items())
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    ]

@@ -1,12 +1,14 @@
 """Which error means which exit code."""
 
+from pathlib import Path
+
 import nexusrpc
 import pytest
 
 from isthmus.cli.exit_code import MEANINGS, CliError, ExitCode, classify
 from isthmus.client import errors
 from isthmus.demo.dataset import DatasetError
-from isthmus.keys.errors import KeyringError, TrustError
+from isthmus.keys.errors import KeyFileExistsError, KeyringError, TrustError
 
 CODES: list[tuple[BaseException, ExitCode]] = [
     (CliError("no"), ExitCode.USAGE),
@@ -28,6 +30,7 @@ CODES: list[tuple[BaseException, ExitCode]] = [
     (nexusrpc.HandlerError("no", type=nexusrpc.HandlerErrorType.NOT_FOUND), ExitCode.FAILED),
     (nexusrpc.OperationError("no", state=nexusrpc.OperationErrorState.FAILED), ExitCode.FAILED),
     (KeyringError("no"), ExitCode.USAGE),
+    (KeyFileExistsError(Path("there")), ExitCode.CONFLICT),
     (TrustError("no"), ExitCode.USAGE),
     (DatasetError("no"), ExitCode.USAGE),
     (PermissionError("no"), ExitCode.FAILED),
