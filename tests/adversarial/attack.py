@@ -3,6 +3,7 @@
 ``@attack`` makes a test of it that expects the refusal. The harness then switches the checks off. With all
 of them off the attack gets through; with all but one off it does not, so each of them is enough by itself.
 Where a primitive stops the attack as well, ``then`` says with which reason, once our own checks are gone.
+Where there is no check of ours that could be removed, ``no_check`` says why.
 """
 
 import functools
@@ -17,7 +18,7 @@ from isthmus.envelope import binding, checks, inner, replay, request_proof, stat
 from isthmus.envelope import open as opening
 from isthmus.envelope.errors import EnvelopeRejectedError, KeyUnavailableError, RejectionReason
 from isthmus.keys.errors import KeysetRejectedError
-from isthmus.wire import chain, limits
+from isthmus.wire import chain, endpoint_record, limits
 from isthmus.wire import envelope as wire_envelope
 from isthmus.wire import header as wire_header
 from isthmus.wire.chain import ChainProblem
@@ -40,6 +41,7 @@ class Attack:
     reason: Reason
     stopped_by: tuple[str, ...]
     then: Reason | None
+    no_check: str
 
 
 ATTACKS: dict[str, Attack] = {}
@@ -47,13 +49,15 @@ REFUSALS = (EnvelopeRejectedError, KeyUnavailableError, KeysetRejectedError, Not
 
 
 def attack(
-    reason: Reason, *, stopped_by: tuple[str, ...] = (), then: Reason | None = None
+    reason: Reason, *, stopped_by: tuple[str, ...] = (), then: Reason | None = None, no_check: str = ""
 ) -> Callable[[Run], Callable[[World], None]]:
     """Register an attack and return the test that expects it to be refused for this reason."""
 
     def register(run: Run) -> Callable[[World], None]:
         name = run.__name__.removeprefix("test_")
-        ATTACKS[name] = Attack(name=name, run=run, reason=reason, stopped_by=stopped_by, then=then)
+        ATTACKS[name] = Attack(
+            name=name, run=run, reason=reason, stopped_by=stopped_by, then=then, no_check=no_check
+        )
 
         @functools.wraps(run)
         def test(world: World) -> None:
@@ -123,6 +127,7 @@ _REPLACED: dict[str, tuple[tuple[Any, str, object], ...]] = {
     "sequence": ((replay.SequenceGuard, "admit", _nothing),),
     "fingerprint": ((request_proof, "check_fingerprint", _nothing),),
     "deadline": ((statement, "deadline_has_passed", _yes),),
+    "record": ((endpoint_record, "difference_to", _nothing),),
     "own_cancel": ((statement, "is_own_cancel", _yes),),
     "keyset_root": ((chain, "_pinned", _first),),
 }  # fmt: skip

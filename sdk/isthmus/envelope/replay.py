@@ -1,8 +1,9 @@
 """What an end remembers about messages that it opened, so that a replay changes nothing.
 
-Both guards are bounded: the oldest entry is forgotten first. What outlives a guard is refused by expiry
-(requests, cancels, signals) or by the request digest (everything else). They are safe to share between
-threads.
+Both guards are bounded: the oldest entry is forgotten first. And they are the memory of one process: what
+outlives a guard, or reaches another process, is refused by expiry (requests, cancels, signals) or by the
+request digest (everything else). Until it expires, a second request of an operation is the first one to a
+process that did not see the other. They are safe to share between threads.
 """
 
 import threading

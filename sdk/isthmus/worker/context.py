@@ -39,7 +39,11 @@ class TaskContext:
     caller_namespace: NamespaceName
     """The namespace whose key signed the request."""
     caller_principal: str
-    """Who of that namespace called, as its signed header says."""
+    """Who of that namespace called, as its signed header says.
+
+    That it is the one whose credential called is checked by the gateway alone. Any key of the namespace signs
+    any name: whoever has its keyring, and a gateway that lets it pass, can claim to be any of its principals.
+    """
     endpoint: str
     """Endpoint that the caller used."""
     service: str
