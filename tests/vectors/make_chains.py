@@ -1,6 +1,7 @@
-"""Makes the test vectors of chains of trust: run once; what it wrote is checked in and must not change.
+"""Makes the test vectors of chains of trust: what it wrote is checked in and must not change.
 
-ML-DSA signatures are randomized, so a vector is to be verified. Keys follow from labels. Statements and their
+ML-DSA signatures are randomized, so a vector is to be verified, and what the file has stays as it is: only
+statements and chains of a new name are added. Keys follow from labels. Statements and their
 signatures stand once, and chains name them: genuine ones, and for each rule one that breaks it.
 
     python tests/vectors/make_chains.py tests/vectors/chains.json
@@ -17,6 +18,7 @@ from typing import Any
 from isthmus.envelope.key_material import EncryptionPrivateKey, SigningPrivateKey
 from isthmus.keys.hybrid_key import HybridPrivateKey
 from isthmus.keys.statements import add_signature, first_root, next_delegation, next_root
+from isthmus.wire.chain import MAX_VERSION_STEP
 from isthmus.wire.public_key import KeyKind, KeyState, PublicKeyRecord
 from isthmus.wire.trust_statement import Keyset, Renewal, SignedStatement, StatementKind, signed_bytes
 
@@ -37,8 +39,9 @@ KEYS = {name: HybridPrivateKey.from_bytes(derived(f"hybrid/{name}", 64)) for nam
 class Vectors:
     """Statements and chains, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, made_before: dict[str, dict[str, Any]]) -> None:
         self.statements: dict[str, dict[str, Any]] = {}
+        self._made_before = made_before
         self.chains: list[dict[str, Any]] = []
 
     def state(self, name: str, kind: StatementKind, data: bytes, *by: str) -> SignedStatement:
@@ -46,6 +49,17 @@ class Vectors:
         signed = SignedStatement(statement=data)
         for key in by:
             signed = add_signature(kind, signed, KEYS[key])
+        self._keep(name, kind, signed)
+        return signed
+
+    def _keep(self, name: str, kind: StatementKind, signed: SignedStatement) -> None:
+        data = signed.statement
+        before = self._made_before.get(name)
+        if before is not None:
+            if bytes.fromhex(before["statement"]) != data:
+                raise SystemExit(f"{name} is another statement than in the file")
+            self.statements[name] = before
+            return
         self.statements[name] = {
             "context": kind.value,
             "statement": data.hex(),
@@ -60,7 +74,10 @@ class Vectors:
                 for one in signed.signatures
             ],
         }
-        return signed
+
+    def doubled(self, name: str, of: str) -> None:
+        """Repeat the signatures of a statement."""
+        self.statements[name] = self.statements[of] | {"signatures": self.statements[of]["signatures"] * 2}
 
     def chain(self, name: str, roots: Sequence[str], delegation: str, keyset: str, **about: Any) -> None:
         """Say how a chain has to be judged."""
@@ -82,15 +99,16 @@ class Vectors:
         )
 
 
-def make() -> dict[str, Any]:
-    """Return all vectors."""
-    vectors = Vectors()
+def make(made_before: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return all vectors; statements that were made before stay as they were."""
+    vectors = Vectors(made_before)
     holders = [KEYS[name].public for name in ("alice", "bob", "carol")]
     root = first_root(
         trust_domain=TRUST_DOMAIN, namespace=NAMESPACE, keys=holders, threshold=2, now_ms=NOW_MS
     )
     first = vectors.state("root 1", StatementKind.ROOT, root.encode(), "alice", "bob")
     vectors.state("root 1, one signature", StatementKind.ROOT, root.encode(), "alice")
+    vectors.doubled("root 1, alice twice", "root 1, one signature")
     later = next_root(
         first, keys=[KEYS[name].public for name in ("bob", "dave")], threshold=2, now_ms=NOW_MS + 1
     )
@@ -116,6 +134,9 @@ def make() -> dict[str, Any]:
     vectors.state("keyset 2", StatementKind.KEYSET, follows.encode(), "signer")
     forked = replace(follows, previous_hash=bytes(32))
     vectors.state("keyset 2, another chain", StatementKind.KEYSET, forked.encode(), "signer")
+    for name, ahead in (("far ahead", 0), ("too far ahead", 1)):
+        skipping = replace(follows, version=1 + MAX_VERSION_STEP + ahead, previous_hash=bytes(32))
+        vectors.state(f"keyset {name}", StatementKind.KEYSET, skipping.encode(), "signer")
     renewal = Renewal(
         trust_domain=TRUST_DOMAIN,
         namespace=NAMESPACE,
@@ -124,6 +145,7 @@ def make() -> dict[str, Any]:
         expires_at_ms=NOW_MS + 13 * DAY_MS,
     )
     vectors.state("renewal of 1", StatementKind.RENEWAL, renewal.encode(), "renewer")
+    vectors.state("renewal of 1, by a stranger", StatementKind.RENEWAL, renewal.encode(), "eve")
     too_long = replace(renewal, expires_at_ms=renewal.issued_at_ms + 8 * DAY_MS)
     vectors.state("renewal of 1, too long", StatementKind.RENEWAL, too_long.encode(), "renewer")
     _judge(vectors)
@@ -166,6 +188,9 @@ def _judge(vectors: Vectors) -> None:
         pinned="root 2",
         expires_at_ms=week_ms,
     )
+    # Versions may be left out: whoever saw the first one cannot tell that there were others.
+    far = (["root 1"], "delegation 1", "keyset far ahead")
+    vectors.chain("versions left out", *far, seen=seen, expires_at_ms=week_ms)
     refused: dict[str, tuple[Any, dict[str, Any], str]] = {
         "another root is pinned": (plain, {"pinned": "root 2"}, "not-the-pinned-root"),
         "too few signatures": ((["root 1, one signature"], *plain[1:]), {}, "too-few-signers"),
@@ -180,6 +205,13 @@ def _judge(vectors: Vectors) -> None:
             (["root 1"], "delegation 1", "keyset 2"),
             {"renewal": "renewal of 1"},
             "renewal",
+        ),
+        "renewal by a stranger": (plain, {"renewal": "renewal of 1, by a stranger"}, "not-the-signer"),
+        "one key signed twice": ((["root 1, alice twice"], *plain[1:]), {}, "signed-twice"),
+        "too many versions left out": (
+            (["root 1"], "delegation 1", "keyset too far ahead"),
+            {"seen": seen},
+            "chain",
         ),
         "renewal that lasts too long": (plain, {"renewal": "renewal of 1, too long"}, "renewal"),
         "expired": (plain, {"now_ms": week_ms}, "expired"),
@@ -219,4 +251,6 @@ def _records() -> list[PublicKeyRecord]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
-    parser.parse_args().file.write_text(json.dumps(make(), indent=1) + "\n", encoding="utf-8")
+    file: Path = parser.parse_args().file
+    made_before = json.loads(file.read_text(encoding="utf-8"))["statements"] if file.exists() else {}
+    file.write_text(json.dumps(make(made_before), indent=1) + "\n", encoding="utf-8")
