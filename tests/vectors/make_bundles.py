@@ -33,7 +33,7 @@ class Bundles(Vectors):
     """Statements and bundles, by name."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__({})
         self.bundles: list[dict[str, Any]] = []
 
     def bundle(self, name: str, roots: Sequence[str], bundle: str, **about: Any) -> None:
