@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.integration.operation_calls import cancel, described, start
+from tests.integration.operation_calls import cancel, described, make_round_trip, start
 from tests.integration.operation_gateway import Client, RunningGateway, Worker, running_gateway
 from tests.integration.sealed_messages import (
     CALLER,
@@ -12,6 +12,7 @@ from tests.integration.sealed_messages import (
     HANDLER,
     cancel_of,
     outcome,
+    queue_key,
     ref,
     request_header,
     retryable,
@@ -22,7 +23,7 @@ from tests.unit.gateway.manual_time import START
 from isthmus.endpoints.endpoint import AllowRule, CircuitSettings, RetrySettings
 from isthmus.gateway.commands import passing_tasks
 from isthmus.gateway.core.circuit import EVERYBODY
-from isthmus.gateway.ports import AuditFilter
+from isthmus.gateway.ports import AuditFilter, Command
 from isthmus.v1 import audit_pb2, operation_pb2, worker_service_pb2
 from isthmus.wire.header import Direction
 from isthmus.wire.names import NamespaceName
@@ -147,6 +148,30 @@ async def test_one_probe_goes_out_when_the_time_is_over(gateway: RunningGateway)
     rest = [await worker.tasks.get() for _ in range(3)]
     assert len({task.operation_id for task in rest}) == 3
     assert await events(gateway) == [f"opened for {CALLER}", f"closed for {CALLER}: answered"]
+
+
+async def test_probe_goes_out_when_its_time_comes_while_others_are_looked_for(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was passed by before that is looked at again at once."""
+    caller, owner = gateway.client(CALLER), gateway.client(HANDLER)
+    worker = await Worker(owner).hello(grant=8)
+    await poison(gateway, worker, caller)
+    await begin(caller)
+    pump = gateway.assembly.dispatcher._served[queue_key()].pump
+    while pump._job is not None:
+        await make_round_trip(caller)
+    transact = gateway.store.transact
+
+    async def transact_later(command: Command[object]) -> object:
+        monkeypatch.undo()
+        gateway.clock.at += timedelta(seconds=11)
+        return await transact(command)
+
+    monkeypatch.setattr(gateway.store, "transact", transact_later)
+    await worker.send(grant=1)
+    await worker.tasks.get()
+    assert worker.tasks.empty()
 
 
 async def test_everybody_waits_when_the_attempts_of_several_callers_fail(gateway: RunningGateway) -> None:

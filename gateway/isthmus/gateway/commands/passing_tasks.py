@@ -22,13 +22,12 @@ MOST_CALLERS = 10_000
 
 
 class Passed(Value):
-    """How far a lease looked: up to which task of each caller, at which time, and whether that was all.
+    """How far a lease looked: up to which task of each caller, and whether that was all.
 
     ``has_passed_by`` says that it left tasks behind.
     """
 
     last: Mapping[str, Task] = {}
-    at: datetime | None = None
     is_complete: bool = True
     has_passed_by: bool = False
 
@@ -89,7 +88,6 @@ class PassingTasks:
         """Return how far this lease looked, to go on from once it is committed."""
         return Passed(
             last=self._last,
-            at=self._now,
             is_complete=self._is_complete,
             has_passed_by=self._has_passed_by,
         )

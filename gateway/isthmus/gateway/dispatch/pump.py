@@ -140,7 +140,8 @@ class Pump:
         """The same while some tasks may not go out, or not to every worker."""
         key = self._queue.key
         rotation = self._rotations.get(key, Rotation())
-        passed, opening = self._passed_so_far(), frozenset(self._circuits.opening_in(key))
+        asked_at = self._clock.now()
+        passed, opening = self._passed_so_far(asked_at), frozenset(self._circuits.opening_in(key))
         versions = _by_version(turn) if self._routes.is_routed(key) else {None: list(range(len(turn)))}
 
         def command(
@@ -175,7 +176,8 @@ class Pump:
         else:
             # What changed meanwhile is not what this lease looked at, but for its own probe.
             self._passed = {}
-        self._passed_at = max((one.at for one in passed_after.values() if one.at is not None), default=None)
+        # Not when the store looked: what it did not look at again may have come to its time until then.
+        self._passed_at = asked_at
         is_full = {
             version: all(len(batches[place]) == turn[place].count for place in places)
             for version, places in versions.items()
@@ -207,9 +209,8 @@ class Pump:
     def _changes(self) -> tuple[int, int]:
         return self._circuits.changes, self._routes.changes
 
-    def _passed_so_far(self) -> Mapping[str | None, Passed]:
+    def _passed_so_far(self, now: datetime) -> Mapping[str | None, Passed]:
         """Return where to go on looking; from the start when a probe is due, or it is long ago."""
-        now = self._clock.now()
         circuits = self._circuits.of_queue(self._queue.key).values()
         is_due = any(circuit.takes_probe(now) for circuit in circuits)
         if is_due or self._look_again_at is None or now >= self._look_again_at:
