@@ -36,10 +36,9 @@ from isthmus.gateway.loops.retention import Retention
 from isthmus.gateway.loops.timeouts import Timeouts
 from isthmus.gateway.metrics.exposition import Exposition
 from isthmus.gateway.metrics.instruments import Instruments
-from isthmus.gateway.ports import Namespace, RegistryChanged, Signal, StoredKeyset, UnitOfWork
+from isthmus.gateway.ports import Namespace, RegistryChanged, Signal, Store, StoredKeyset, UnitOfWork
 from isthmus.gateway.server import exposition_of
 from isthmus.gateway.statement_key import StatementKey
-from isthmus.gateway.store.sqlite import SqliteStore
 from isthmus.gateway.system import Surroundings
 from isthmus.v1 import (
     endpoint_service_pb2_grpc,
@@ -57,7 +56,7 @@ ALLOW_CALLER = (AllowRule(namespace=CALLER),)
 class RunningGateway:
     """The gateway, and what a test looks at or turns."""
 
-    store: SqliteStore
+    store: Store
     clock: ManualClock
     timers: ManualTimers
     assembly: Assembly
@@ -255,20 +254,19 @@ class Worker:
 
 @contextlib.asynccontextmanager
 async def running_gateway(
-    path: Path, *, clock: ManualClock | None = None, issuer: DevelopmentIssuer | None = None
+    store: Store, *, clock: ManualClock | None = None, issuer: DevelopmentIssuer | None = None
 ) -> AsyncGenerator[RunningGateway, None]:
-    """Run a gateway over the database at a path; another one may run over it afterwards."""
+    """Run a gateway over a store, which it opens and closes; another one may run over its data afterwards."""
     clock = clock or ManualClock()
     timers = ManualTimers(clock)
     issuer = issuer or DevelopmentIssuer(Ed25519PrivateKey.generate())
     signer = StatementKey(Ed25519PrivateKey.from_private_bytes(b"k" * 32))
-    store = SqliteStore(path)
     await store.open()
     commits: list[Sequence[Signal]] = []
     store.subscribe(commits.append)
     await store.transact(_create_namespaces)
     assembly = assemble(
-        GatewayConfig(trust_domain=TRUST_DOMAIN, data_dir=path.parent),
+        GatewayConfig(trust_domain=TRUST_DOMAIN, data_dir=Path()),
         store=store,
         signer=signer,
         surroundings=Surroundings(clock=clock, wall_clock=clock, timers=timers, randomness=FixedRandomness()),

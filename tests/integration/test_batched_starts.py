@@ -74,6 +74,7 @@ async def test_nobody_starts_what_policy_denies(operation_gateway: RunningGatewa
 
 
 @pytest.mark.parametrize("count", [0, 129])
+@pytest.mark.parametrize("store_kind", ["sqlite"])
 async def test_call_is_refused_when_it_has_no_starts_or_too_many(
     operation_gateway: RunningGateway, count: int
 ) -> None:
@@ -103,12 +104,14 @@ async def test_all_have_begun_when_the_answer_has_no_room_for_all(
     assert (second.status.operation_id, told(second)) == (headers[1].operation_id, "attached")
 
 
-async def test_clients_start_many_and_have_every_result(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clients_start_many_and_have_every_result(
+    local_gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Async over the session and sync over batches mean the same operations; whoever comes later attaches."""
     monkeypatch.setattr(batched_starts, "MOST_BYTES_ANSWERED", 10_000)
     names = [f"report {number}" for number in range(200)]
     starts = [Start(Reports.make, name, id=name) for name in names]
-    async with LocalGateway() as gateway:
+    async with local_gateway as gateway:
         await gateway.endpoint("reports", namespace="app-team", allow=["data-team"])
         client = await gateway.client("data-team")
         reports = client.create_nexus_client(endpoint="reports", service=Reports)

@@ -88,6 +88,7 @@ async def test_contexts_are_kept_when_starts_attach(operation_gateway: RunningGa
     assert not (await caller.operations.WaitOperation(plain, metadata=caller.metadata)).status.contexts
 
 
+@pytest.mark.parametrize("store_kind", ["sqlite"])
 async def test_contexts_go_when_the_operation_is_retired(
     operation_gateway: RunningGateway, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES.keys())
+@pytest.mark.parametrize("store_kind", ["sqlite"])
 async def test_context_is_refused_when_it_is_about_something_else(
     operation_gateway: RunningGateway, changes: dict[str, Any]
 ) -> None:
@@ -160,9 +162,9 @@ class Place:
 
 
 @pytest.fixture
-async def place() -> AsyncIterator[Place]:
+async def place(local_gateway: LocalGateway) -> AsyncIterator[Place]:
     """A gateway with an endpoint."""
-    async with LocalGateway() as gateway:
+    async with local_gateway as gateway:
         await gateway.endpoint("jobs", namespace="app-team", allow=["data-team"])
         yield Place(gateway, await gateway.client("data-team"))
 

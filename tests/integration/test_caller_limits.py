@@ -84,10 +84,12 @@ def refusals(monkeypatch: pytest.MonkeyPatch) -> Refusals:
     return noted
 
 
-async def test_every_operation_succeeds_when_a_client_starts_too_many(refusals: Refusals) -> None:
+async def test_every_operation_succeeds_when_a_client_starts_too_many(
+    local_gateway: LocalGateway, refusals: Refusals
+) -> None:
     """The client repeats a refused start as soon as it may."""
     refusals.first.set()
-    async with LocalGateway() as gateway:
+    async with local_gateway as gateway:
         await gateway.endpoint("echo", namespace="app-team", allow=["data-team"])
         shown = await limit(gateway, max_operations_per_second=2)
         assert shown.max_operations_per_second == 2
@@ -101,9 +103,11 @@ async def test_every_operation_succeeds_when_a_client_starts_too_many(refusals: 
     assert refusals.reasons == {"RATE_LIMITED"}
 
 
-async def test_every_operation_succeeds_when_a_client_has_too_many_open(refusals: Refusals) -> None:
+async def test_every_operation_succeeds_when_a_client_has_too_many_open(
+    local_gateway: LocalGateway, refusals: Refusals
+) -> None:
     """The second one begins when the first has ended, which it does only after the second was refused."""
-    async with LocalGateway() as gateway:
+    async with local_gateway as gateway:
         await gateway.endpoint("echo", namespace="app-team", allow=["data-team"])
         shown = await limit(gateway, max_open_operations=1)
         assert shown.max_open_operations == 1

@@ -125,9 +125,9 @@ class Place:
 
 
 @pytest.fixture
-async def place() -> AsyncIterator[Place]:
+async def place(local_gateway: LocalGateway) -> AsyncIterator[Place]:
     """A gateway with an endpoint; no worker yet."""
-    async with LocalGateway() as gateway:
+    async with local_gateway as gateway:
         await gateway.endpoint("jobs", namespace=APP, allow=[DATA])
         seen = Seen()
         seen.may_return.set()
@@ -252,6 +252,7 @@ async def test_completion_is_refused_when_two_operations_have_the_token(place: P
     ],
     ids=str,
 )
+@pytest.mark.parametrize("store_kind", ["sqlite"])
 async def test_completion_is_refused_when_it_names_no_operation(place: Place, wrong: dict[str, Any]) -> None:
     """An id without its caller could be answered with the request of somebody who uses the same one."""
     with pytest.raises(ValueError, match=r"one of them|caller_namespace|1 to 4096"):

@@ -38,9 +38,9 @@ class EchoHandler:
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[LocalGateway]:
+async def gateway(local_gateway: LocalGateway) -> AsyncIterator[LocalGateway]:
     """A gateway with two endpoints that echo."""
-    async with LocalGateway() as running:
+    async with local_gateway as running:
         for endpoint in ("echo", "canyon"):
             await running.endpoint(endpoint, namespace="app-team", task_queue="echo", allow=["data-team"])
         async with running.worker("app-team", task_queue="echo", nexus_service_handlers=[EchoHandler()]):
@@ -189,6 +189,7 @@ async def test_consumer_hears_it_when_its_cursor_is_deleted(gateway: LocalGatewa
         ({"cursor": "a", "begin": -1}, ConfigurationError),
     ],
 )
+@pytest.mark.parametrize("store_kind", ["sqlite"])
 async def test_mistake_is_reported_when_completions_are_asked_for(
     gateway: LocalGateway, wanted: dict[str, Any], error: type[Exception]
 ) -> None:

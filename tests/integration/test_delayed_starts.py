@@ -106,9 +106,9 @@ async def test_timeouts_count_from_where_they_should_when_a_start_is_put_off(
     assert state == operation_pb2.OPERATION_STATE_TIMED_OUT
 
 
-async def test_client_puts_a_start_off_when_it_is_asked_to() -> None:
+async def test_client_puts_a_start_off_when_it_is_asked_to(local_gateway: LocalGateway) -> None:
     """Signed, sealed and opened by a real worker; what cannot be is refused before anything is sent."""
-    async with LocalGateway() as gateway:
+    async with local_gateway as gateway:
         await gateway.endpoint("reports", namespace="app-team", allow=["data-team"])
         serving = gateway.worker("app-team", task_queue="reports", nexus_service_handlers=[ReportsHandler()])
         async with serving:

@@ -212,6 +212,7 @@ async def test_offer_counts_when_it_is_the_last_one(operation_gateway: RunningGa
         ("", grpc.StatusCode.INVALID_ARGUMENT, "WIRE_FORMAT"),
     ],
 )
+@pytest.mark.parametrize("store_kind", ["sqlite"])
 async def test_offer_is_refused_when_it_makes_no_sense(
     operation_gateway: RunningGateway, namespace: str, code: grpc.StatusCode, reason: str
 ) -> None:
@@ -281,9 +282,9 @@ class EchoHandler:
         return text
 
 
-async def test_client_calls_the_new_owner_when_it_moved_its_pin() -> None:
+async def test_client_calls_the_new_owner_when_it_moved_its_pin(local_gateway: LocalGateway) -> None:
     """Not before: a gateway cannot send a caller's data to somebody whom the caller does not trust for it."""
-    async with LocalGateway() as gateway:
+    async with local_gateway as gateway:
         await gateway.endpoint("echo", namespace="app-team", allow=["data-team"])
         about = await gateway.namespace("ai-team")
         client = await gateway.client("data-team")

@@ -19,6 +19,12 @@ KEYS = [b"a" * 16, b"b" * 16]
 LEASE_SECONDS = 300
 
 
+@pytest.fixture
+def store_kind() -> str:
+    """The contract suite of stores has key holders on each of them."""
+    return "sqlite"
+
+
 class Holders:
     """The key holders as one namespace sees them."""
 

@@ -148,6 +148,7 @@ async def test_only_a_callers_operations_run_again_when_it_is_named(
 
 
 @pytest.mark.parametrize("values", [{"page_token": "?"}, {"endpoint": "No/Name"}, {"caller_namespace": "/"}])
+@pytest.mark.parametrize("store_kind", ["sqlite"])
 async def test_redrive_of_an_endpoint_is_refused_when_it_is_malformed(
     operation_gateway: RunningGateway, values: dict[str, str]
 ) -> None:
@@ -227,6 +228,7 @@ async def test_termination_is_refused_when_the_operation_ended_otherwise(
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "two\nlines", "\x1b[2J", "x" * 501])
+@pytest.mark.parametrize("store_kind", ["sqlite"])
 async def test_termination_is_refused_when_its_reason_is_no_sentence(
     operation_gateway: RunningGateway, reason: str
 ) -> None:

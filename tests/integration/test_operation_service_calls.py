@@ -165,6 +165,7 @@ async def test_denial_is_audited_once_a_second_when_repeated(operation_gateway: 
         "from_future",
     ],
 )
+@pytest.mark.parametrize("store_kind", ["sqlite"])
 async def test_start_is_refused_when_header_does_not_fit(
     operation_gateway: RunningGateway, changes: dict[str, object], code: grpc.StatusCode, reason: str
 ) -> None:

@@ -1,7 +1,7 @@
 """From the start of an operation to its task at a worker: commits, backlog, redelivery, retries."""
 
 import asyncio
-from pathlib import Path
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -21,6 +21,7 @@ from tests.integration.sealed_messages import (
 )
 
 from isthmus.endpoints.endpoint import RetrySettings
+from isthmus.gateway.ports import Store
 from isthmus.v1 import operation_pb2, worker_service_pb2
 from isthmus.wire.header import Direction
 
@@ -212,16 +213,15 @@ async def test_waiting_cause_names_missing_worker_when_nobody_polls(
     assert shown.waiting == operation_pb2.WAITING_CAUSE_RUNNING
 
 
-async def test_operations_survive_when_gateway_restarts(tmp_path: Path) -> None:
+async def test_operations_survive_when_gateway_restarts(new_store: Callable[[], Store]) -> None:
     """The store is the only truth: a gateway that comes back delivers what its predecessor held."""
-    path = tmp_path / "isthmus.db"
     header = request_header()
-    async with running_gateway(path) as gateway:
+    async with running_gateway(new_store()) as gateway:
         worker = await Worker(gateway.client(HANDLER)).hello(grant=1)
         await start(gateway.client(CALLER), sealed(header))
         task = await worker.tasks.get()
         issuer, clock = gateway.issuer, gateway.clock
-    async with running_gateway(path, issuer=issuer, clock=clock) as gateway:
+    async with running_gateway(new_store(), issuer=issuer, clock=clock) as gateway:
         worker = await Worker(gateway.client(HANDLER)).hello()
         assert await worker.tasks.get() == task
         await worker.answer(outcome(task, Direction.RESULT))

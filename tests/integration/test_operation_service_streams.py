@@ -39,6 +39,12 @@ Call = operation_service_pb2.SessionCall
 HELLO = worker_hello(b"p" * 16)
 
 
+@pytest.fixture
+def store_kind() -> str:
+    """Frames and streams are the same on each store."""
+    return "sqlite"
+
+
 async def poll(
     client: Client, *, max_tasks: int = 8, wait_ms: int = 30_000, again: bool = False
 ) -> list[worker_service_pb2.Task]:

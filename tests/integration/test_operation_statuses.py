@@ -49,6 +49,7 @@ async def test_operation_is_unknown_when_others_ask(operation_gateway: RunningGa
         ([bytes(15)], "WIRE_FORMAT"),
     ],
 )
+@pytest.mark.parametrize("store_kind", ["sqlite"])
 async def test_call_is_refused_when_it_asks_for_nonsense(
     operation_gateway: RunningGateway, asked: list[bytes], reason: str
 ) -> None:
@@ -96,10 +97,12 @@ class ReportsHandler:
         raise nexusrpc.OperationError(f"no {name}", state=nexusrpc.OperationErrorState.FAILED)
 
 
-async def test_every_kind_of_status_is_told_when_a_client_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_kind_of_status_is_told_when_a_client_asks(
+    local_gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Async and sync say the same, in the order that was asked for, over as many calls as it takes."""
     monkeypatch.setattr("isthmus.client.statuses.MOST_IN_ONE_CALL", 2)
-    async with LocalGateway() as gateway:
+    async with local_gateway as gateway:
         await gateway.endpoint("reports", namespace="app-team", allow=["data-team"])
         client = await gateway.client("data-team")
         reports = client.create_nexus_client(endpoint="reports", service=Reports)

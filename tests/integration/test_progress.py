@@ -154,6 +154,7 @@ async def test_progress_goes_on_when_another_attempt_reports(operation_gateway: 
     [{"operation_id": b"x" * 16}, {"request_digest": b"x" * 32}, {"service": "Other"}],
     ids=["operation", "request", "service"],
 )
+@pytest.mark.parametrize("store_kind", ["sqlite"])
 async def test_progress_is_refused_when_it_is_about_something_else(
     operation_gateway: RunningGateway, changes: dict[str, Any]
 ) -> None:

@@ -36,9 +36,9 @@ CODE = grpc.StatusCode
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[LocalGateway]:
+async def gateway(local_gateway: LocalGateway) -> AsyncIterator[LocalGateway]:
     """A gateway with an endpoint that two teams may call."""
-    async with LocalGateway() as running:
+    async with local_gateway as running:
         await running.endpoint("batches", namespace="app-team", allow=["data-team/Batches/load", "ai-team"])
         for name in ("data-team", "ai-team", "other-team"):
             await running.namespace(name)
@@ -306,6 +306,7 @@ async def test_event_is_forgotten_when_the_retention_of_its_endpoint_is_over(
     ],
     ids=str,
 )
+@pytest.mark.parametrize("store_kind", ["sqlite"])
 async def test_event_is_refused_when_its_header_does_not_fit(
     operation_gateway: RunningGateway, changes: dict[str, Any], expected: tuple[grpc.StatusCode, str]
 ) -> None:

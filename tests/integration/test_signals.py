@@ -1,7 +1,7 @@
 """Signals to operations: durable, in order, once; to the attempt that runs, or to the signal handler."""
 
 import asyncio
-from pathlib import Path
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -21,7 +21,7 @@ from tests.integration.sealed_messages import (
 
 from isthmus.endpoints.endpoint import AllowRule
 from isthmus.gateway.commands import signal_operation
-from isthmus.gateway.ports import AuditFilter
+from isthmus.gateway.ports import AuditFilter, Store
 from isthmus.v1 import operation_service_pb2, worker_service_pb2
 from isthmus.v1.audit_pb2 import AuditEvent
 from isthmus.wire.envelope import parse_envelope
@@ -220,14 +220,14 @@ async def test_signal_is_refused_when_there_are_too_many(
     assert await refused(caller, signal_to(task.request, 3)) == full
 
 
-async def test_signals_survive_when_the_gateway_is_replaced(tmp_path: Path) -> None:
+async def test_signals_survive_when_the_gateway_is_replaced(new_store: Callable[[], Store]) -> None:
     """Acknowledged is durable: another gateway over the same store hands them to the next attempt."""
-    async with running_gateway(tmp_path / "isthmus.db") as first:
+    async with running_gateway(new_store()) as first:
         worker, task = await running(first)
         signal = signal_to(task.request, 1)
         await send(first.client(CALLER), signal)
         clock, issuer = first.clock, first.issuer
-    async with running_gateway(tmp_path / "isthmus.db", clock=clock, issuer=issuer) as second:
+    async with running_gateway(new_store(), clock=clock, issuer=issuer) as second:
         worker = await Worker(second.client(HANDLER)).hello()
         again = await worker.tasks.get()
         await worker.send(reads=[read(again)])

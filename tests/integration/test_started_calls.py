@@ -28,6 +28,12 @@ CANCELED = operation_pb2.OPERATION_STATE_CANCELED
 REJECT = operation_service_pb2.REUSE_POLICY_REJECT
 
 
+@pytest.fixture
+def store_kind() -> str:
+    """What a frame carries is taken apart before any store is asked."""
+    return "sqlite"
+
+
 async def test_each_call_has_its_own_fate_when_they_share_a_frame(
     operation_gateway: RunningGateway, session: Session
 ) -> None:

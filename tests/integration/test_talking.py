@@ -64,10 +64,12 @@ class LoadsHandler:
 
 
 @pytest.mark.parametrize("transport", ["stream", "unary"])
-async def test_caller_sees_each_step_when_it_watches(transport: Literal["stream", "unary"]) -> None:
+async def test_caller_sees_each_step_when_it_watches(
+    local_gateway: LocalGateway, transport: Literal["stream", "unary"]
+) -> None:
     """In order, each once, over attempts; then the watch ends, and the result is there."""
     handler = LoadsHandler(fails_at=2)
-    async with LocalGateway() as gateway:
+    async with local_gateway as gateway:
         await gateway.endpoint("loads", namespace="app-team", allow=["data-team"])
         serving: Sequence[Any] = [handler]
         async with gateway.worker(
@@ -93,10 +95,10 @@ async def test_caller_sees_each_step_when_it_watches(transport: Literal["stream"
             assert [rows async for rows in late.progress()] == [{"done": 4, "of": 4}]
 
 
-async def test_sync_caller_sees_progress_when_it_watches_without_a_loop() -> None:
+async def test_sync_caller_sees_progress_when_it_watches_without_a_loop(local_gateway: LocalGateway) -> None:
     """The same calls, blocking."""
     handler = LoadsHandler()
-    async with LocalGateway() as gateway:
+    async with local_gateway as gateway:
         await gateway.endpoint("loads", namespace="app-team", allow=["data-team"])
         about = await gateway.namespace("data-team")
         loop = asyncio.get_running_loop()
@@ -202,11 +204,11 @@ class OrdersHandler:
 
 @pytest.mark.parametrize("transport", ["stream", "unary"])
 async def test_handler_gets_signals_in_order_when_its_caller_sends_them(
-    transport: Literal["stream", "unary"],
+    local_gateway: LocalGateway, transport: Literal["stream", "unary"]
 ) -> None:
     """All of them, and all again from the first on the next attempt."""
     handler = OrdersHandler(fails_after=2)
-    async with LocalGateway() as gateway:
+    async with local_gateway as gateway:
         await gateway.endpoint("orders", namespace="app-team", allow=["data-team"])
         async with gateway.worker(
             "app-team", task_queue="orders", nexus_service_handlers=[handler], transport=transport
@@ -233,10 +235,12 @@ async def test_handler_gets_signals_in_order_when_its_caller_sends_them(
                 await unknown.signal("approve")
 
 
-async def test_signal_handler_is_called_when_the_operation_finishes_later() -> None:
+async def test_signal_handler_is_called_when_the_operation_finishes_later(
+    local_gateway: LocalGateway,
+) -> None:
     """With token and typed value, again after a failure; what it cannot use is dropped, the next follows."""
     handler = OrdersHandler()
-    async with LocalGateway() as gateway:
+    async with local_gateway as gateway:
         await gateway.endpoint("orders", namespace="app-team", allow=["data-team"])
         async with gateway.worker("app-team", task_queue="orders", nexus_service_handlers=[handler]):
             client = await gateway.client("data-team")

@@ -140,6 +140,7 @@ async def test_report_is_refused_when_another_namespace_sends_it(operation_gatew
         ({"endpoint": "elsewhere"}, "HEADER_MISMATCH"),
     ],
 )
+@pytest.mark.parametrize("store_kind", ["sqlite"])
 async def test_details_are_refused_when_their_header_does_not_match(
     operation_gateway: RunningGateway, changes: dict[str, object], reason: str
 ) -> None:

@@ -48,9 +48,9 @@ class BatchesHandler:
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[LocalGateway]:
+async def gateway(local_gateway: LocalGateway) -> AsyncIterator[LocalGateway]:
     """A gateway with an endpoint."""
-    async with LocalGateway() as running:
+    async with local_gateway as running:
         await running.endpoint("batches", namespace="app-team", allow=["data-team"])
         yield running
 

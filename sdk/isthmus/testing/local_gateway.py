@@ -73,6 +73,8 @@ class LocalGateway:
         """
         self._lease_seconds = lease_seconds
         self._trust_domain = trust_domain
+        # Empty: a file. This project's own tests name a server here.
+        self._dsn = ""
         self._stack = AsyncExitStack()
         self._directory = Path()
         self._gateway: Gateway | None = None
@@ -257,6 +259,7 @@ class LocalGateway:
                 GatewayConfig,
                 IssuerSettings,
                 ListenSettings,
+                StoreSettings,
             )
             from isthmus.gateway.server import Gateway  # noqa: PLC0415
         except ModuleNotFoundError as error:
@@ -274,6 +277,7 @@ class LocalGateway:
                 lease_seconds=self._lease_seconds,
                 drain_seconds=1,
                 listen=ListenSettings(address="127.0.0.1:0"),
+                store=StoreSettings(dsn=self._dsn),
                 issuers=(IssuerSettings(kind="development"),),
             )
             self._gateway = await Gateway.start(config)
