@@ -1,7 +1,8 @@
 """What runs in a fault test: gateways on one store, workers, three calling teams, two bad networks.
 
-Callers and workers reach the gateways through a fault proxy each, so a gateway that moves is found again, and
-a network can fail for the ones and not for the others.
+Callers and workers are at all gateways. A network is a fault proxy before each gateway: so a gateway that
+moves is found again, another one can stand in for it, and a network can fail for the ones and not for the
+others.
 """
 
 import shutil
@@ -62,13 +63,15 @@ class FaultDeployment:
         self.gateways: list[RunningProcess] = []
         self.workers: list[RunningProcess] = []
         self.callers: dict[str, RunningProcess] = {}
-        self.caller_network = FaultProxy(self._sites[0].address)
-        self.worker_network = FaultProxy(self._sites[-1].address)
+        self.caller_network = [FaultProxy(site.address) for site in self._sites]
+        self.worker_network = [FaultProxy(site.address) for site in self._sites]
+        # Gateways for which another one stands in.
+        self._away: set[int] = set()
 
     def start(self) -> None:
         """Start everything, in order."""
-        self.caller_network.__enter__()
-        self.worker_network.__enter__()
+        for proxy in (*self.caller_network, *self.worker_network):
+            proxy.__enter__()
         for number in range(len(self._sites)):
             if number > 0:
                 self._share_key(number)
@@ -86,27 +89,38 @@ class FaultDeployment:
         """Kill whatever runs."""
         for process in self.processes():
             process.kill()
-        self.caller_network.__exit__(None, None, None)
-        self.worker_network.__exit__(None, None, None)
+        for proxy in (*self.caller_network, *self.worker_network):
+            proxy.__exit__(None, None, None)
 
     def processes(self) -> list[RunningProcess]:
         """Return everything that runs, or should."""
         return [*self.gateways, *self.workers, *self.callers.values()]
 
+    def fail_over(self, number: int) -> None:
+        """Let whoever connects to a gateway get to the next one until it was started again."""
+        self._away.add(number)
+        self._lead(number, self._stand_in(number))
+
+    def failed_over(self, number: int) -> int:
+        """Return how many connections that belong to a gateway are at the one that stands in for it."""
+        address = self._sites[self._stand_in(number)].address
+        return sum(proxy.connections_to(address) for proxy in self._proxies(number))
+
     def restart_gateway(self, number: int, *, elsewhere: bool = False) -> None:
         """Start a gateway again that was killed, and return when it serves.
 
         One that ends because its database goes away while it starts is started again, as whatever
-        supervises it would do.
+        supervises it would do. Connections that another one took over meanwhile stay there.
         """
         if elsewhere:
             self._sites[number] = move_site(self._sites[number])
-            if number == 0:
-                self.caller_network.point_to(self._sites[0].address)
-            if number == len(self._sites) - 1:
-                self.worker_network.point_to(self._sites[-1].address)
+            if number not in self._away:
+                self._lead(number, number)
         self.gateways[number] = self._start_gateway(number)
         self.await_serving(number, supervised=True)
+        if number in self._away:
+            self._away.discard(number)
+            self._lead(number, number)
 
     def restart_worker(self, number: int) -> None:
         """Start a worker again that was killed."""
@@ -164,6 +178,17 @@ class FaultDeployment:
         other.mkdir(mode=0o700)
         shutil.copy(first / KEY_FILE, other / KEY_FILE)
 
+    def _stand_in(self, number: int) -> int:
+        return (number + 1) % len(self._sites)
+
+    def _proxies(self, number: int) -> tuple[FaultProxy, FaultProxy]:
+        return self.caller_network[number], self.worker_network[number]
+
+    def _lead(self, number: int, target: int) -> None:
+        """Let what belongs to a gateway connect to that one, or to another."""
+        for proxy in self._proxies(number):
+            proxy.point_to(self._sites[target].address)
+
     def _start_gateway(self, number: int) -> RunningProcess:
         return self._sites[number].start(program=_GATEWAY)
 
@@ -171,11 +196,12 @@ class FaultDeployment:
         # One of them answers everything two times, always.
         options = ["--answer-twice"] if number == 0 else []
         module = [_WORKER, str(self.ledgers()[number]), *options]
-        return self._start(self._handler, self.worker_network, module, f"worker-{number}")
+        return self._start(self._handler, _way(self.worker_network, number), module, f"worker-{number}")
 
     def _start_caller(self, name: str, *options: str) -> RunningProcess:
         module = [_CALLER, str(self.journal(name)), "--lanes", str(LANES[name]), *options]
-        return self._start(self._callers[name], self.caller_network, module, name)
+        network = _way(self.caller_network, list(LANES).index(name))
+        return self._start(self._callers[name], network, module, name)
 
     def _start(self, team: Team, network: FaultProxy, module: list[str], name: str) -> RunningProcess:
         return RunningProcess(
@@ -185,3 +211,8 @@ class FaultDeployment:
             output=self.folder / f"{name}.log",
             forked=True,
         )
+
+
+def _way(network: list[FaultProxy], number: int) -> FaultProxy:
+    """Return how the caller, or the worker, with this number gets to its gateway: they are at all of them."""
+    return network[number % len(network)]

@@ -21,11 +21,12 @@ from tests.faults.kill.checker import OutcomeWatch
 from tests.faults.kill.durable_lines import JournalReader, read_journal
 from tests.faults.kill.records import Run
 from tests.faults.moved_clock import move_clock
-from tests.faults.plan import Fault, FaultKind, faults
+from tests.faults.plan import PARTS, Fault, FaultKind, Part, faults
 from tests.faults.records import CallerHistory, History, caller_log
 from tests.faults.signals import read_heard, read_signaled
 from tests.faults.stored_history import last_position, read_operations, read_queue
 from tests.faults.stores import StoreUnderTest
+from tests.faults.tcp_proxy import FaultProxy
 from tests.faults.troubles import Troubles
 
 PROGRESS_SECONDS = 90.0
@@ -43,6 +44,7 @@ class Report:
     seconds: float
     faults: dict[str, int]
     pairs: int
+    failed_over: int
     operations: int
     handler_runs: int
     signals_heard: int
@@ -61,6 +63,7 @@ class FaultRun:
         self._seed = seed
         self._inflicted: Counter[str] = Counter()
         self._pairs = 0
+        self._failed_over = 0
         self._restarts: list[int] = []
         self._watches = {name: OutcomeWatch() for name in LANES}
         self._readers = {name: JournalReader(self._deployment.journal(name)) for name in LANES}
@@ -126,12 +129,19 @@ class FaultRun:
         inflict(fault)
 
     def _kill_gateway(self, fault: Fault) -> None:
-        number = fault.choice % len(self._deployment.gateways)
+        deployment = self._deployment
+        others, number = divmod(fault.choice, len(deployment.gateways))
+        # Every other time its clients find another one, as behind a load balancer, until it is back.
+        fails_over = len(deployment.gateways) > 1 and others % 2 == 1
         with self._troubles.while_(fault.kind):
-            self._deployment.gateways[number].kill()
+            if fails_over:
+                deployment.fail_over(number)
+            deployment.gateways[number].kill()
             self._look()
             time.sleep(fault.lasts_seconds)
-            self._deployment.restart_gateway(number, elsewhere=fault.kind is FaultKind.MOVE_GATEWAY)
+            deployment.restart_gateway(number, elsewhere=fault.kind is FaultKind.MOVE_GATEWAY)
+        if fails_over:
+            self._failed_over += deployment.failed_over(number)
 
     def _kill_worker(self, fault: Fault) -> None:
         number = fault.choice % WORKERS
@@ -156,25 +166,31 @@ class FaultRun:
             self._await_all_serving()
 
     def _cut(self, fault: Fault) -> None:
-        if fault.kind is FaultKind.CUT_CALLERS:
-            self._deployment.caller_network.cut()
-        else:
-            self._deployment.worker_network.cut()
+        for proxy in self._network(fault):
+            proxy.cut()
 
     def _silence(self, fault: Fault) -> None:
-        deployment = self._deployment
-        is_callers = fault.kind is FaultKind.SILENCE_CALLERS
-        network = deployment.caller_network if is_callers else deployment.worker_network
-        network.silence()
+        network = self._network(fault)
+        for proxy in network:
+            proxy.silence()
         time.sleep(fault.lasts_seconds)
         # Every other time the ends have to find out by themselves.
         if fault.choice % 2:
-            network.cut()
+            for proxy in network:
+                proxy.cut()
 
     def _slow_down(self, fault: Fault) -> None:
-        self._deployment.caller_network.crawl(_CRAWL_BYTES_PER_SECOND)
+        network = self._network(fault)
+        for proxy in network:
+            proxy.crawl(_CRAWL_BYTES_PER_SECOND)
         time.sleep(fault.lasts_seconds)
-        self._deployment.caller_network.crawl(0)
+        for proxy in network:
+            proxy.crawl(0)
+
+    def _network(self, fault: Fault) -> list[FaultProxy]:
+        """Return the ways to all gateways of those whose network fails."""
+        is_callers = PARTS[fault.kind] is Part.CALLER_NETWORK
+        return self._deployment.caller_network if is_callers else self._deployment.worker_network
 
     def _fill_disk(self, fault: Fault) -> None:
         """Let no file of the gateway's process grow: what a full disk does, and takes no root."""
@@ -261,6 +277,7 @@ class FaultRun:
             seconds=round(time.monotonic() - began, 1),
             faults=dict(sorted(self._inflicted.items())),
             pairs=self._pairs,
+            failed_over=self._failed_over,
             operations=sum(len(its.stored) for its in history.callers.values()),
             handler_runs=len(history.ledger),
             signals_heard=len(history.heard),

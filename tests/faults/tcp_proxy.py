@@ -25,8 +25,9 @@ _RESET = struct.pack("ii", 1, 0)
 class _Link:
     """One connection through the proxy. A silent one keeps both ends open and moves nothing."""
 
-    def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
+    def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter, target: str) -> None:
         self._ends = (near, far)
+        self.target = target
         self.flowing = asyncio.Event()
         self.flowing.set()
 
@@ -75,6 +76,10 @@ class FaultProxy:
         """How many connections go through it, the silent ones included."""
         return self._do(self._count())
 
+    def connections_to(self, target: str) -> int:
+        """How many of them lead to an address."""
+        return self._do(self._count(target))
+
     def point_to(self, target: str) -> None:
         """Connect to another address from now on; connections that are open stay where they are."""
         self._do(self._set(target=target))
@@ -101,8 +106,8 @@ class FaultProxy:
         host, port = self._server.sockets[0].getsockname()
         self.address = f"{host}:{port}"
 
-    async def _count(self) -> int:
-        return len(self._links)
+    async def _count(self, target: str = "") -> int:
+        return sum(not target or link.target == target for link in self._links)
 
     async def _set(self, *, target: str = "", chunk_bytes: int = 0) -> None:
         self._target = target or self._target
@@ -128,13 +133,14 @@ class FaultProxy:
         await asyncio.gather(*self._jobs, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, _, port = self._target.rpartition(":")
+        target = self._target
+        host, _, port = target.rpartition(":")
         try:
             far_reader, far_writer = await asyncio.open_connection(host, int(port))
         except OSError:
             writer.transport.abort()
             return
-        link = _Link(writer, far_writer)
+        link = _Link(writer, far_writer, target)
         self._links.add(link)
         ways = [
             asyncio.create_task(self._forward(link, reader, far_writer)),

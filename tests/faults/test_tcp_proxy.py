@@ -97,14 +97,16 @@ def test_proxy_keeps_connections_open_when_it_is_silent(echo: Echo) -> None:
 
 
 def test_proxy_connects_elsewhere_when_it_is_pointed_there(echo: Echo) -> None:
-    """Its own address stays."""
+    """Its own address stays, and connections that are open stay where they are."""
     other = Echo(b"2")
-    with FaultProxy(echo.address) as proxy:
-        with connect(proxy) as near:
-            assert near.recv(1) == b"1"
+    with FaultProxy(echo.address) as proxy, connect(proxy) as near:
+        assert near.recv(1) == b"1"
         proxy.point_to(other.address)
-        with connect(proxy) as near:
-            assert near.recv(1) == b"2"
+        with connect(proxy) as another:
+            assert another.recv(1) == b"2"
+            assert [proxy.connections_to(each.address) for each in (echo, other)] == [1, 1]
+            near.sendall(b"still there")
+            assert near.recv(65_536) == b"still there"
     other.close()
 
 
