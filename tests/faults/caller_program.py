@@ -98,7 +98,9 @@ class Caller:
             try:
                 if not operation_id:
                     operation_id = (await self._start(number)).operation_id
-                    self._journal.write(event="acknowledged", number=number, operation_id=operation_id)
+                    self._journal.write(
+                        event="acknowledged", number=number, operation_id=operation_id, at_us=now_us()
+                    )
                 handle = self.client.get_operation_handle(operation_id, result_type=Receipt)
                 await self._signal(number, handle)
                 ending, digest = await how_it_ended(handle)

@@ -3,31 +3,18 @@
 Pure: ``test_checker.py`` plants each violation, and expects it to be found.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from tests.faults.kill import checker as kill_checker
-from tests.faults.records import (
-    ENDS,
-    GOES_OUT,
-    WAITS,
-    CallerHistory,
-    History,
-    QueueEvent,
-    Timing,
-    Trouble,
-)
+from tests.faults.records import CallerHistory, History, Timing, Trouble
 from tests.faults.signals import check_signals
+from tests.faults.turns import waits_of
 from tests.faults.work import ending_of
 
 LATEST_US = 1_000_000
 """How late a timeout may be while store and gateway are healthy."""
-
-
-LEASED_AT_ONCE = 16
-"""Tasks that one lease takes at most: as many as a worker of the run has room for."""
 
 
 class Problem(StrEnum):
@@ -35,7 +22,7 @@ class Problem(StrEnum):
 
     EARLY = "a timeout ended it before its time"
     LATE = "a timeout ended it later than a second after its time, and nothing kept the gateway from it"
-    UNFAIR = "another caller was served twice while it waited"
+    UNFAIR = "another caller had more turns while it waited than there are gateways, or two in one lease"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +50,7 @@ def check(history: History) -> list[Finding]:
         ]
         findings += _check_timeouts(caller, its, history.troubles)
         findings += _check_signals(caller, its, history)
-    findings += _check_turns(history.queue, history.restarts, gateways=history.gateways)
+    findings += _check_turns(history)
     return findings
 
 
@@ -124,61 +111,12 @@ def _found(problem: Problem, caller: str, timing: Timing, detail: str) -> Findin
     return Finding(problem=problem, caller=caller, operation_id=timing.operation_id, detail=detail)
 
 
-class _Waiting:
-    """An operation that is its caller's only one, and whom the others were served since it waits."""
-
-    def __init__(self, event: QueueEvent) -> None:
-        self.event = event
-        self.served: Counter[str] = Counter()
-
-
-def _check_turns(queue: Sequence[QueueEvent], restarts: Sequence[int], *, gateways: int) -> Iterator[Finding]:
-    """Find callers that were passed over.
-
-    With F others, an operation goes out within the next F + 1 dispatches: as all weights are 1, nobody else
-    has two turns in that time. A caller's own operations stand in line behind each other, so that only those
-    count that are alone; a restart begins a new round.
-
-    Of several gateways each has its own rounds, and one lease under way: it may commit after a start that it
-    did not see.
-    """
-    open_operations: dict[str, set[str]] = defaultdict(set)
-    waiting: dict[str, _Waiting] = {}
-    left = sorted(restarts)
-    for event in queue:
-        while left and left[0] < event.position:
-            left.pop(0)
-            for entry in waiting.values():
-                entry.served.clear()
-        is_new = event.operation_id not in open_operations[event.caller]
-        match event.what:
-            case what if what == WAITS:
-                if not open_operations[event.caller]:
-                    waiting[event.operation_id] = _Waiting(event)
-                open_operations[event.caller].add(event.operation_id)
-            case what if what == GOES_OUT:
-                yield from _judge(waiting.pop(event.operation_id, None), most=_most_turns(gateways))
-                for entry in waiting.values():
-                    if entry.event.caller != event.caller:
-                        entry.served[event.caller] += 1
-                if is_new:
-                    open_operations[event.caller].add(event.operation_id)
-            case what if what == ENDS:
-                waiting.pop(event.operation_id, None)
-                open_operations[event.caller].discard(event.operation_id)
-            case unknown:
-                raise AssertionError(unknown)
-
-
-def _most_turns(gateways: int) -> int:
-    return 1 if gateways == 1 else gateways * (1 + LEASED_AT_ONCE)
-
-
-def _judge(entry: _Waiting | None, *, most: int) -> Iterator[Finding]:
-    if entry is not None and any(times > most for times in entry.served.values()):
-        yield Finding(
-            problem=Problem.UNFAIR,
-            caller=entry.event.caller,
-            operation_id=entry.event.operation_id,
-            detail=f"from {entry.event.position}: {dict(entry.served)}",
-        )
+def _check_turns(history: History) -> Iterator[Finding]:
+    for wait in waits_of(history):
+        if wait.is_unfair:
+            yield Finding(
+                problem=Problem.UNFAIR,
+                caller=wait.event.caller,
+                operation_id=wait.event.operation_id,
+                detail=f"from {wait.event.position}: {dict(wait.turns)}, allowed: {wait.allowed}",
+            )

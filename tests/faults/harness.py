@@ -24,10 +24,11 @@ from tests.faults.moved_clock import move_clock
 from tests.faults.plan import PARTS, Fault, FaultKind, Part, faults
 from tests.faults.records import CallerHistory, History, caller_log
 from tests.faults.signals import read_heard, read_signaled
-from tests.faults.stored_history import last_position, read_operations, read_queue
+from tests.faults.stored_history import read_operations, read_queue
 from tests.faults.stores import StoreUnderTest
 from tests.faults.tcp_proxy import FaultProxy
 from tests.faults.troubles import Troubles
+from tests.faults.turns import waits_of
 
 PROGRESS_SECONDS = 90.0
 FINISH_SECONDS = 180.0
@@ -51,6 +52,9 @@ class Report:
     timed_out: int
     latest_timeout_ms: float
     stalls: int
+    waits_judged: int
+    turns_of_another: int
+    turns_allowed: int
     findings: tuple[Finding, ...]
 
 
@@ -64,7 +68,6 @@ class FaultRun:
         self._inflicted: Counter[str] = Counter()
         self._pairs = 0
         self._failed_over = 0
-        self._restarts: list[int] = []
         self._watches = {name: OutcomeWatch() for name in LANES}
         self._readers = {name: JournalReader(self._deployment.journal(name)) for name in LANES}
         self._heard: Counter[str] = Counter()
@@ -133,7 +136,7 @@ class FaultRun:
         others, number = divmod(fault.choice, len(deployment.gateways))
         # Every other time its clients find another one, as behind a load balancer, until it is back.
         fails_over = len(deployment.gateways) > 1 and others % 2 == 1
-        with self._troubles.while_(fault.kind):
+        with self._troubles.while_(fault.kind, new_rounds=1):
             if fails_over:
                 deployment.fail_over(number)
             deployment.gateways[number].kill()
@@ -159,7 +162,8 @@ class FaultRun:
         self._deployment.restart_caller(name)
 
     def _restart_database(self, fault: Fault) -> None:
-        with self._troubles.while_(fault.kind):
+        # A lease whose commit is in doubt is repeated, as the gateway has to assume, with the same turn.
+        with self._troubles.while_(fault.kind, new_rounds=len(self._deployment.gateways)):
             self._store.stop()
             time.sleep(fault.lasts_seconds)
             self._store.start()
@@ -271,6 +275,7 @@ class FaultRun:
             for name, watch in self._watches.items()
             for found in watch.findings
         ]
+        waits = list(waits_of(history))
         return Report(
             seed=self._seed,
             store=self._store.name,
@@ -284,6 +289,9 @@ class FaultRun:
             timed_out=len(late_us),
             latest_timeout_ms=max(late_us, default=0) / 1000,
             stalls=sum(entry.why == "the machine stalled" for entry in history.troubles),
+            waits_judged=len(waits),
+            turns_of_another=max((wait.most_turns for wait in waits), default=0),
+            turns_allowed=history.gateways,
             findings=(*changed, *check(history)),
         )
 
@@ -312,13 +320,12 @@ class FaultRun:
             ledger=tuple(Run(**line) for line in lines if "event" not in line),
             queue=queue,
             troubles=self._troubles.all(),
-            restarts=tuple(self._restarts),
             gateways=self._store.gateways,
             heard=read_heard(lines),
         )
 
     def _look(self) -> None:
-        """Compare the outcomes in the store with those before; note how far the audit log is.
+        """Compare the outcomes in the store with those before.
 
         A database that is away is awaited: until then a gateway that was killed is not started again.
         """
@@ -332,7 +339,6 @@ class FaultRun:
                 for name, watch in self._watches.items():
                     stored, _ = read_operations(connection, name)
                     watch.look(stored)
-                self._restarts.append(last_position(connection))
         except OperationalError:
             return False
         finally:

@@ -27,7 +27,6 @@ SELECT position, type, event FROM audit_events
 WHERE type IN ('operation_started', 'task_dispatched', 'operation_ended') ORDER BY position
 """
 )
-_LAST = text("SELECT max(position) FROM audit_events")
 _TIMED_OUT = "timed_out_"
 
 
@@ -40,11 +39,6 @@ def read_operations(connection: Connection, caller: str) -> tuple[tuple[Stored, 
 def read_queue(connection: Connection) -> tuple[QueueEvent, ...]:
     """Return who began to wait, went out and ended, in the order of the audit log."""
     return tuple(_queue_events(connection.execute(_QUEUE)))
-
-
-def last_position(connection: Connection) -> int:
-    """Return where the audit log ends."""
-    return int(connection.execute(_LAST).scalar() or 0)
 
 
 def _queue_events(rows: Iterable[Any]) -> Iterable[QueueEvent]:
@@ -63,6 +57,8 @@ def _queue_events(rows: Iterable[Any]) -> Iterable[QueueEvent]:
             caller=about.operation.caller_namespace,
             operation_id=format_operation_id(OperationId(about.operation.operation_id)),
             what=what,
+            at_us=event.occurred_at_ms * 1000,
+            session=about.session_id.hex() if what == GOES_OUT else "",
         )
 
 

@@ -27,6 +27,7 @@ ENDLESS, HANGING = 7, 11
 ANSWERING = {Way.RUN, Way.FOLLOWING}
 BEGIN_US = 1_900_000_000_000_000
 SECOND_US = 1_000_000
+TOLD_MS = 2
 
 
 def _id(number: int) -> str:
@@ -80,6 +81,7 @@ def _caller() -> CallerHistory:
     timings = tuple(map(_timing, JOBS))
     moments = Moments(
         intended_us={n: _begin_us(n) - 1_000 for n in JOBS},
+        acknowledged_us={n: _begin_us(n) + TOLD_MS * 1_000 for n in JOBS},
         received_us={n: (timing.closed_us or 0) + 1_000 for n, timing in zip(JOBS, timings, strict=True)},
     )
     return CallerHistory(log=log, moments=moments, stored=stored, timings=timings)
@@ -92,6 +94,7 @@ def _queue(*events: tuple[str, str, str]) -> tuple[QueueEvent, ...]:
     )
 
 
+RESTART = Trouble(why="killed", begin_us=0, end_us=2 * BEGIN_US, new_rounds=1)
 FAIR = _queue(
     ("busy", "b1", WAITS),
     ("busy", "b2", WAITS),
@@ -109,7 +112,6 @@ def _history(
     caller: CallerHistory | None = None,
     queue: Sequence[QueueEvent] = FAIR,
     troubles: Sequence[Trouble] = (),
-    restarts: Sequence[int] = (),
 ) -> History:
     ledger = tuple(
         Run(operation_id=_id(n), number=n, attempt=1, digest=_digest(n))
@@ -121,7 +123,6 @@ def _history(
         ledger=ledger,
         queue=tuple(queue),
         troubles=tuple(troubles),
-        restarts=tuple(restarts),
     )
 
 
@@ -242,9 +243,78 @@ def test_checker_finds_unfairness_when_another_caller_is_served_twice() -> None:
         ("quiet", "q1", GOES_OUT),
     )
     assert _problems(_history(queue=unfair)) == {(Problem.UNFAIR, "q1")}
-    # After a restart in between, a new round begins; and each of two gateways has its own.
-    assert _problems(_history(queue=unfair, restarts=[4])) == set()
-    assert _problems(replace(_history(queue=unfair), gateways=2)) == set()
+    # After a restart in between, a new round begins.
+    assert _problems(_history(queue=unfair, troubles=[RESTART])) == set()
+
+
+def _beside_first_job(*turns: tuple[int, str, str], out_ms: int = 50) -> History:
+    """Return a history of two gateways: who had a turn, when and at which worker, while job 1 waited."""
+    begin = _begin_us(1)
+
+    def event(at_ms: int, caller: str, operation_id: str, what: str, session: str = "") -> QueueEvent:
+        at_us = begin + at_ms * 1_000
+        return QueueEvent(
+            position=0, caller=caller, operation_id=operation_id, what=what, at_us=at_us, session=session
+        )
+
+    queue = [
+        *(event(-1, caller, f"{caller}-{n}", WAITS) for n, (_, caller, _) in enumerate(turns)),
+        event(0, CALLER, _id(1), WAITS),
+        *(
+            event(at_ms, caller, f"{caller}-{n}", GOES_OUT, session)
+            for n, (at_ms, caller, session) in enumerate(turns)
+        ),
+        event(out_ms, CALLER, _id(1), GOES_OUT, "w1"),
+    ]
+    return replace(_history(queue=queue), gateways=2)
+
+
+# The last one of the worker that gets job 1: what is on record before it had ended when job 1 was taken.
+LAST = (45, "other", "w1")
+
+
+def test_checker_finds_unfairness_when_another_caller_has_more_turns_than_there_are_gateways() -> None:
+    """Each of two gives it one, whichever worker gets what."""
+    fair = _beside_first_job((10, "busy", "w1"), (20, "busy", "w2"), (30, "other", "w1"), LAST)
+    assert _problems(fair) == set()
+    unfair = _beside_first_job((10, "busy", "w1"), (20, "busy", "w2"), (30, "busy", "w1"), LAST)
+    assert _problems(unfair) == {(Problem.UNFAIR, _id(1))}
+    # A gateway that was restarted meanwhile begins a new round.
+    assert _problems(replace(unfair, troubles=(RESTART,))) == set()
+
+
+def test_checker_finds_unfairness_when_one_lease_serves_another_caller_twice() -> None:
+    """Even if that is not more often than there are gateways."""
+    twice = _beside_first_job((10, "busy", "w1"), (10, "other", "w1"), (10, "busy", "w1"), LAST)
+    assert _problems(twice) == {(Problem.UNFAIR, _id(1))}
+
+
+def test_checker_lets_leases_pass_when_they_could_not_see_the_operation() -> None:
+    """They began before it was there, or had not ended when it was taken, for all that is known."""
+    early = _beside_first_job(*((ms, "busy", "w2") for ms in range(TOLD_MS + 1)), LAST)
+    under_way = _beside_first_job(LAST, *((40, "busy", "w2"),) * 3)
+    late = _beside_first_job(*((ms, "busy", "w2") for ms in (50, 60, 60, 70)))
+    last = _beside_first_job(*((40, "busy", "w1"),) * 3)
+    assert [_problems(history) for history in (early, under_way, late, last)] == [set()] * 4
+    ended = _beside_first_job(*((40, "busy", "w2"),) * 3, (45, "other", "w2"))
+    assert _problems(ended) == {(Problem.UNFAIR, _id(1))}
+
+
+def test_checker_finds_unfairness_when_starts_go_straight_to_workers_for_longer_than_a_second() -> None:
+    """Until then their gateway may not know of what waits at the other one; nor while there is trouble."""
+
+    def straight(begin_ms: int) -> History:
+        turns = [(begin_ms + ms, "busy", "w2") for ms in range(3)]
+        history = _beside_first_job(*turns, out_ms=3_000)
+        # What goes straight to a worker never waits.
+        queue = [event for event in history.queue if event.caller == CALLER or event.what != WAITS]
+        return replace(history, queue=tuple(queue))
+
+    assert _problems(straight(900)) == set()
+    assert _problems(straight(1_100)) == {(Problem.UNFAIR, _id(1))}
+    begin = _begin_us(1)
+    trouble = Trouble(why="hangs", begin_us=begin + 200_000, end_us=begin + 700_000)
+    assert _problems(replace(straight(1_100), troubles=(trouble,))) == set()
 
 
 def test_checker_lets_an_operation_wait_when_its_own_caller_is_served() -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from tests.faults.records import Trouble
@@ -17,6 +17,17 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+def healthy_us(begin_us: int, end_us: int, troubles: Sequence[Trouble]) -> int:
+    """Return for how long there was no trouble between two moments, all stretches together."""
+    healthy, since = 0, begin_us
+    for trouble in sorted(troubles, key=lambda each: each.begin_us):
+        if trouble.begin_us >= end_us:
+            break
+        healthy += max(0, trouble.begin_us - since)
+        since = max(since, trouble.end_us)
+    return healthy + max(0, end_us - since)
+
+
 class Troubles:
     """The account. While it is open, it watches the machine itself, too."""
 
@@ -27,13 +38,13 @@ class Troubles:
         self._watcher.start()
 
     @contextmanager
-    def while_(self, why: str) -> Generator[None]:
-        """Write down that there is trouble until the block ends."""
+    def while_(self, why: str, *, new_rounds: int = 0) -> Generator[None]:
+        """Write down that there is trouble until the block ends, and how many rounds begin anew."""
         begin = now_us()
         try:
             yield
         finally:
-            self._entries.append(Trouble(why=why, begin_us=begin, end_us=now_us()))
+            self._entries.append(Trouble(why=why, begin_us=begin, end_us=now_us(), new_rounds=new_rounds))
 
     def all(self) -> tuple[Trouble, ...]:
         """Return what was written down so far."""

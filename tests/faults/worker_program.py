@@ -30,7 +30,7 @@ from isthmus.worker.outbox import Outbox
 
 LONGEST_WORK_MS = 40
 # Few enough that work waits, and callers have to take turns.
-CONCURRENT_TASKS = 6
+CONCURRENT_TASKS = 3
 
 
 class Endless(OperationHandler[Job, Receipt]):
