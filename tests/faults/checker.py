@@ -10,18 +10,19 @@ from enum import StrEnum
 from tests.faults.kill import checker as kill_checker
 from tests.faults.records import CallerHistory, History, Timing, Trouble
 from tests.faults.signals import check_signals
+from tests.faults.troubles import healthy_us
 from tests.faults.turns import waits_of
 from tests.faults.work import ending_of
 
 LATEST_US = 1_000_000
-"""How late a timeout may be while store and gateway are healthy."""
+"""How late a timeout may be, counted while store and gateway are healthy."""
 
 
 class Problem(StrEnum):
     """What must never happen, besides what the checker of the kill test knows."""
 
     EARLY = "a timeout ended it before its time"
-    LATE = "a timeout ended it later than a second after its time, and nothing kept the gateway from it"
+    LATE = "a timeout ended it later than a second after its time, but for what kept the gateway from it"
     UNFAIR = "another caller had more turns while it waited than there are gateways, or two in one lease"
 
 
@@ -62,17 +63,6 @@ def _check_signals(caller: str, its: CallerHistory, history: History) -> Iterato
         yield Finding(problem=problem, caller=caller, operation_id=operation_id, detail=detail)
 
 
-def lateness_us(due_us: int, closed_us: int, troubles: Sequence[Trouble]) -> int:
-    """Return the longest time without trouble between two moments: for how long it is late for no reason."""
-    longest, healthy_since = 0, due_us
-    for trouble in sorted(troubles, key=lambda each: each.begin_us):
-        if trouble.end_us <= due_us or trouble.begin_us >= closed_us:
-            continue
-        longest = max(longest, trouble.begin_us - healthy_since)
-        healthy_since = max(healthy_since, trouble.end_us)
-    return max(longest, closed_us - healthy_since)
-
-
 def due_us(timing: Timing) -> int:
     """Return when the timeout that ended an operation elapsed."""
     if timing.timeout == "start_to_close":
@@ -102,7 +92,7 @@ def _check_timeouts(caller: str, history: CallerHistory, troubles: Sequence[Trou
         # Whatever the gateway believes: it cannot have scheduled it before its caller meant to start it.
         if intended is not None and received is not None and received - intended < _shortest_us(timing):
             yield _found(Problem.EARLY, caller, timing, f"after {received - intended} us for the caller")
-        late = lateness_us(due, timing.closed_us, troubles)
+        late = healthy_us(due, timing.closed_us, troubles)
         if late > LATEST_US:
             yield _found(Problem.LATE, caller, timing, f"{late} us")
 

@@ -15,7 +15,7 @@ from typing import assert_never
 from sqlalchemy.exc import OperationalError
 from tests.acceptance.deployment.deadline import OverdueError, await_that
 from tests.acceptance.deployment.process import RunningProcess
-from tests.faults.checker import Finding, check, due_us, lateness_us
+from tests.faults.checker import Finding, check, due_us
 from tests.faults.deployment import LANES, WORKERS, FaultDeployment
 from tests.faults.kill.checker import OutcomeWatch
 from tests.faults.kill.durable_lines import JournalReader, read_journal
@@ -27,7 +27,7 @@ from tests.faults.signals import read_heard, read_signaled
 from tests.faults.stored_history import read_operations, read_queue
 from tests.faults.stores import StoreUnderTest
 from tests.faults.tcp_proxy import FaultProxy
-from tests.faults.troubles import Troubles
+from tests.faults.troubles import Troubles, healthy_us
 from tests.faults.turns import waits_of
 
 PROGRESS_SECONDS = 90.0
@@ -265,7 +265,7 @@ class FaultRun:
         self._look()
         history = self._history()
         late_us = [
-            lateness_us(due_us(timing), timing.closed_us, history.troubles)
+            healthy_us(due_us(timing), timing.closed_us, history.troubles)
             for its in history.callers.values()
             for timing in its.timings
             if timing.timeout and timing.closed_us is not None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from tests.faults.checker import LATEST_US, Problem, check, lateness_us
+from tests.faults.checker import LATEST_US, Problem, check
 from tests.faults.kill import checker as kill_checker
 from tests.faults.kill.records import Acknowledged, CallerLog, Received, Run, Stored
 from tests.faults.records import (
@@ -19,6 +19,7 @@ from tests.faults.records import (
     Trouble,
 )
 from tests.faults.signals import Heard, Signaled, SignalProblem
+from tests.faults.troubles import healthy_us
 from tests.faults.work import SCHEDULE_TO_CLOSE, START_TO_CLOSE, Ending, Way, ending_of, way_of
 
 CALLER = "data-team"
@@ -218,7 +219,21 @@ def test_checker_excuses_a_late_timeout_when_there_was_trouble() -> None:
     assert _problems(_history(late, troubles=[short])) == {(Problem.LATE, _id(ENDLESS))}
 
 
-def test_lateness_is_the_longest_healthy_time_when_troubles_follow_each_other() -> None:
+def test_checker_finds_a_late_timeout_when_troubles_left_it_more_than_a_second_in_all() -> None:
+    """However short each time in between was."""
+    due = _timing(ENDLESS).schedule_to_close_at_us
+    stalls = [
+        Trouble(why="stall", begin_us=due + n * SECOND_US, end_us=due + n * SECOND_US + 100_000)
+        for n in range(3)
+    ]
+    # 0.9 s after the first stall, and 0.1 s after the second one.
+    on_time = _with_timing(ENDLESS, closed_us=due + 1_200_000)
+    assert _problems(_history(on_time, troubles=stalls)) == set()
+    late = _with_timing(ENDLESS, closed_us=due + 1_200_001)
+    assert _problems(_history(late, troubles=stalls)) == {(Problem.LATE, _id(ENDLESS))}
+
+
+def test_healthy_time_is_added_up_when_troubles_follow_each_other() -> None:
     """Overlapping and unsorted ones included; what is over or not yet begun does not matter."""
     troubles = [
         Trouble(why="c", begin_us=600, end_us=650),
@@ -227,9 +242,11 @@ def test_lateness_is_the_longest_healthy_time_when_troubles_follow_each_other() 
         Trouble(why="before", begin_us=0, end_us=50),
         Trouble(why="after", begin_us=2_000, end_us=3_000),
     ]
-    assert lateness_us(80, 700, troubles) == 300
-    assert lateness_us(80, 1_000, troubles) == 350
-    assert lateness_us(80, 90, ()) == 10
+    assert healthy_us(80, 700, troubles) == 20 + 300 + 50
+    assert healthy_us(80, 1_000, troubles) == 20 + 300 + 350
+    assert healthy_us(120, 250, troubles) == 0
+    assert healthy_us(20, 620, troubles) == 50 + 300
+    assert healthy_us(80, 90, ()) == 10
 
 
 def test_checker_finds_unfairness_when_another_caller_is_served_twice() -> None:
