@@ -88,7 +88,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Inflict faults on real processes for ten minutes; -- --seconds 3600 --seed 7 and more: see --help."""
+    """Inflict faults on real processes, ten minutes on each store; -- --seconds 3600 --seed 7: see --help."""
     session.run(sys.executable, "-m", "tests.faults.run", *session.posargs)
 
 
