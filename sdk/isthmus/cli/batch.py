@@ -5,7 +5,6 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +14,14 @@ from isthmus.cli.batch_file import BatchRequest
 from isthmus.cli.ending import state_of
 from isthmus.cli.exit_code import ExitCode, classify
 from isthmus.cli.output import Output, printable
-from isthmus.cli.waiting import FIRST_LOOK_SECONDS, LOOK_SECONDS, display, sentence
+from isthmus.cli.silence import Silence, ask
+from isthmus.cli.waiting import FIRST_LOOK_SECONDS, LOOK_SECONDS, display, look
 from isthmus.client.batch import Start
-from isthmus.client.errors import GatewayError, UnprovenOutcomeError
+from isthmus.client.errors import UnprovenOutcomeError
 from isthmus.transport.errors import IsthmusError
 
 if TYPE_CHECKING:
+    from isthmus.client.client import Client
     from isthmus.client.handle import OperationHandle
     from isthmus.client.nexus_client import NexusClient
     from isthmus.client.request import StartKeywords
@@ -49,7 +50,10 @@ class Entry:
 class Batch:
     """Starts requests and sees them end. Whoever repeats it attaches, because each has an id."""
 
-    def __init__(self, requests: Sequence[BatchRequest], output: Output, *, wait: bool) -> None:
+    def __init__(
+        self, client: "Client", requests: Sequence[BatchRequest], output: Output, *, wait: bool
+    ) -> None:
+        self._client = client
         self._entries = [Entry(request=request) for request in requests]
         self._output = output
         self._wait = wait
@@ -168,18 +172,21 @@ class Batch:
 
     async def _watch(self) -> None:
         await asyncio.sleep(FIRST_LOOK_SECONDS)
+        silence = Silence()
         with display("") as update:
             while True:
-                update(self._counts() + await self._first_that_runs())
+                said = await silence.or_else(
+                    self._first_that_runs(), meanwhile="; what waits for it goes on by itself"
+                )
+                update(self._counts() + (f" · {said}" if said else ""))
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _first_that_runs(self) -> str:
         """Say what the first one waits for: never stuck in silence."""
         handle = next(iter(self._handles.values()), None)
         if handle is not None:
-            # The display is a courtesy: the wait itself reports what is wrong.
-            with suppress(GatewayError):
-                return f" · {sentence(await handle.describe())}"
+            return await look(handle)
+        await ask(self._client)
         return ""
 
     def _counts(self) -> str:

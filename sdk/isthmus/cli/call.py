@@ -148,7 +148,7 @@ def _call_many(
     requests = read_batch(file.source, id_prefix=file.id_prefix, id_field=file.id_field)
 
     async def work(client: "Client") -> ExitCode:
-        made = Batch(requests, invocation(ctx).output, wait=wait)
+        made = Batch(client, requests, invocation(ctx).output, wait=wait)
         return await made.run(
             client.create_nexus_client(target.endpoint, target.service),
             target.operation,
@@ -174,7 +174,7 @@ def _call_one(
     from isthmus.cli.client_session import run_with_client
     from isthmus.cli.ending import print_ending
     from isthmus.cli.operation_input import read_input
-    from isthmus.cli.waiting import wait_for_result
+    from isthmus.cli.waiting import hand_over, wait_for_result
 
     output = invocation(ctx).output
     value = read_input(input_, set_)
@@ -184,7 +184,11 @@ def _call_one(
         began = time.monotonic()
         try:
             async with asyncio.timeout(None if waiting is None else waiting.total_seconds()):
-                handle = await service_client.start_operation(target.operation, value, **options)
+                handle = await hand_over(
+                    service_client.start_operation(target.operation, value, **options),
+                    client=client,
+                    what=f"{target.endpoint}/{target.service}/{target.operation}",
+                )
         except TimeoutError:
             raise _not_acknowledged(options.get("id")) from None
         left = None if waiting is None else waiting - timedelta(seconds=time.monotonic() - began)

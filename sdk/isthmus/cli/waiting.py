@@ -4,13 +4,15 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.output import printable
+from isthmus.cli.silence import ANSWER_SECONDS, Silence, ask, is_silence
+from isthmus.client.client import Client
 from isthmus.client.description import OperationDescription
 from isthmus.client.errors import DeadlineExceededError, GatewayError
 from isthmus.client.handle import OperationHandle
@@ -20,6 +22,8 @@ FIRST_LOOK_SECONDS = 0.5
 LOOK_SECONDS = 2.0
 REPEAT_SECONDS = 60.0
 MAX_PROGRESS_CHARS = 160
+
+T = TypeVar("T")
 
 
 class WaitingLines:
@@ -37,6 +41,24 @@ class WaitingLines:
         if text != self._last or now - self._written_at >= REPEAT_SECONDS:
             self._write(text + "\n")
             self._last, self._written_at = text, now
+
+
+async def hand_over(start: Awaitable[T], *, client: Client, what: str) -> T:
+    """Return what a start returns; say meanwhile that the gateway has not acknowledged it yet.
+
+    Args:
+        start: repeats itself while the gateway does not answer.
+        client: of the start.
+        what: what is started, for people.
+
+    Raises: what the start raises.
+    """
+    watching = asyncio.create_task(_watch_start(client, what))
+    try:
+        return await start
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def wait_for_result(
@@ -90,10 +112,17 @@ class LatestProgress:
     async def follow(self, handle: OperationHandle[Any]) -> None:
         """Keep up with an operation until it ends."""
         await asyncio.sleep(FIRST_LOOK_SECONDS)
-        # The display is a courtesy: the wait itself reports what is wrong.
-        with suppress(IsthmusError):
-            async for value in handle.progress():
-                self.text = progress_text(value)
+        while True:
+            try:
+                async for value in handle.progress():
+                    self.text = progress_text(value)
+            except IsthmusError as error:
+                # The display is a courtesy: the wait itself reports what is wrong.
+                if not isinstance(error, GatewayError) or not is_silence(error):
+                    return
+            else:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def progress_text(value: object) -> str:
@@ -106,13 +135,43 @@ def progress_text(value: object) -> str:
 async def _watch(handle: OperationHandle[Any], latest: LatestProgress, advice: str) -> None:
     # Most operations end at once: nothing flickers then.
     await asyncio.sleep(FIRST_LOOK_SECONDS)
+    silence = Silence()
+
+    async def where_it_is() -> str:
+        said = await look(handle)
+        return f"{said} · {latest.text}" if latest.text else said
+
     with display(handle.operation_id) as update:
         while True:
-            # The display is a courtesy: the wait itself reports what is wrong.
-            with suppress(GatewayError):
-                said = sentence(await handle.describe())
-                update((f"{said} · {latest.text}" if latest.text else said) + advice)
+            said = await silence.or_else(
+                where_it_is(), meanwhile=f"; the wait for {handle.operation_id} goes on by itself"
+            )
+            if said is not None:
+                update(said + advice)
             await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _watch_start(client: Client, what: str) -> None:
+    await asyncio.sleep(FIRST_LOOK_SECONDS)
+    silence, handing = Silence(), f"handing {what} to the gateway"
+
+    async def under_way() -> str:
+        await ask(client)
+        return handing
+
+    with display(handing) as update:
+        update(handing)
+        while True:
+            said = await silence.or_else(
+                under_way(), meanwhile=f"; the start of {what} is repeated by itself until it does"
+            )
+            update(said or handing)
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+async def look(handle: OperationHandle[Any]) -> str:
+    """Ask where an operation is, and say it. Raises GatewayError, soon when nobody answers."""
+    return sentence(await handle.describe(timeout=timedelta(seconds=ANSWER_SECONDS)))
 
 
 @contextmanager

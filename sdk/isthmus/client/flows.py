@@ -5,6 +5,7 @@ The async and the sync client run the same flows, so both verify the same things
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -263,10 +264,13 @@ def cancel_flow(caller: Caller, request: KnownRequest, clock: Clock) -> Flow[Non
     yield from with_current_keys(request.header.recipient_namespace, attempt)
 
 
-def describe_flow(operation_id: OperationId) -> Flow[operation_pb2.Operation]:
+def describe_flow(
+    operation_id: OperationId, *, wait: timedelta | None = None
+) -> Flow[operation_pb2.Operation]:
     """Ask the gateway where an operation is in its life: its word only, signed by nobody else."""
     get = operation_service_pb2.GetOperationRequest(operation_id=operation_id)
-    reply = yield Send(call=operation_service_pb2.SessionCall(get=get), timeout_seconds=START_TIMEOUT_SECONDS)
+    timeout_seconds = START_TIMEOUT_SECONDS if wait is None else wait.total_seconds()
+    reply = yield Send(call=operation_service_pb2.SessionCall(get=get), timeout_seconds=timeout_seconds)
     operation: operation_pb2.Operation = reply.get.operation
     return operation
 

@@ -120,9 +120,17 @@ class OperationHandle(Generic[OutputT_co]):
         update = await self._outbound.get_progress(ProgressInput(known=self._known, as_type=as_type))
         return update.value
 
-    async def describe(self) -> OperationDescription:
-        """Ask the gateway where the operation is in its life, and what it waits for. Raises GatewayError."""
-        return await self._outbound.describe_operation(HandleInput(known=self._known))
+    async def describe(self, *, timeout: timedelta | None = None) -> OperationDescription:  # noqa: ASYNC109
+        """Ask the gateway where the operation is in its life, and what it waits for.
+
+        Args:
+            timeout: how long to try; default: a minute.
+
+        Raises:
+            DeadlineExceededError: the gateway did not answer in time.
+            GatewayError: it refuses.
+        """
+        return await self._outbound.describe_operation(HandleInput(known=self._known, wait=timeout))
 
     def __repr__(self) -> str:
         """Show the id."""

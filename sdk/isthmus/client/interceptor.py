@@ -51,7 +51,7 @@ class HandleInput:
 
     known: KnownOperation
     wait: timedelta | None = None
-    """How long to wait, for results."""
+    """How long to wait: for a result, or for the answer when one asks where it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

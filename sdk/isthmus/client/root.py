@@ -100,7 +100,7 @@ class Root(ClientOutbound):
     async def describe_operation(self, input: HandleInput) -> OperationDescription:
         """Look."""
         operation_id = input.known.operation_id
-        return describe(await self._engine.run(describe_flow(operation_id)))
+        return describe(await self._engine.run(describe_flow(operation_id, wait=input.wait)))
 
     async def get_operation_statuses(self, input: StatusesInput) -> list[OperationStatus]:
         """Look at many operations."""

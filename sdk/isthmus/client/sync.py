@@ -392,9 +392,9 @@ class SyncOperationHandle(Generic[OutputT_co]):
         """Return the latest progress; as ``OperationHandle.progress_now``."""
         return self._outbound.get_progress(ProgressInput(known=self._known, as_type=as_type)).value
 
-    def describe(self) -> OperationDescription:
+    def describe(self, *, timeout: timedelta | None = None) -> OperationDescription:
         """Ask the gateway where the operation is in its life; as ``OperationHandle.describe``."""
-        return self._outbound.describe_operation(HandleInput(known=self._known))
+        return self._outbound.describe_operation(HandleInput(known=self._known, wait=timeout))
 
     def __repr__(self) -> str:
         """Show the id."""
@@ -449,7 +449,7 @@ class _SyncRoot(SyncClientOutbound):
 
     def describe_operation(self, input: HandleInput) -> OperationDescription:
         operation_id = input.known.operation_id
-        return describe(self._engine.run(describe_flow(operation_id)))
+        return describe(self._engine.run(describe_flow(operation_id, wait=input.wait)))
 
     def get_operation_statuses(self, input: StatusesInput) -> list[OperationStatus]:
         engine = self._engine
