@@ -114,7 +114,8 @@ def verify_proof(
         )
     except EnvelopeRejectedError as error:
         if error.reason is RejectionReason.FINGERPRINT:
-            raise ConflictError(f"{shown} was started with another input under the same id") from error
+            conflict = ConflictError(f"{shown} was started with another input under the same id")
+            raise conflict.of_operation() from error
         raise UnverifiedAnswerError(shown, "the request") from error
     return KnownRequest(header=verified, digest=digest)
 

@@ -235,7 +235,7 @@ def outcome_flow(
         left_seconds = deadline - clock.monotonic()
         if left_seconds <= 0:
             shown = format_operation_id(operation_id)
-            raise DeadlineExceededError(f"{shown} did not end within {timeout_seconds:g} s")
+            raise DeadlineExceededError(f"{shown} did not end within {timeout_seconds:g} s").of_operation()
         wait = operation_service_pb2.WaitOperationRequest(
             operation_id=operation_id, wait_ms=min(WAIT_MS, int(left_seconds * 1000))
         )

@@ -284,7 +284,9 @@ def _log_failure(error: IsthmusError, keyring: Keyring) -> None:
     if isinstance(error, ConflictError):
         return  # another process of the team was faster
     level = logging.INFO if isinstance(error, NotFoundError) else logging.WARNING
-    logger.log(level, "cannot look after the keyset of %s: %s", keyring.namespace, error)
+    logger.log(
+        level, "cannot look after the keyset of %s, and tries again by itself: %s", keyring.namespace, error
+    )
 
 
 def _now_ms() -> int:

@@ -197,7 +197,7 @@ def _start_generation(
             if error.reason == "MESSAGE_EXPIRED" and clock.now_ms() >= prepared.sealed.header.expires_at_ms:
                 # Repeated for as long as the operation may take, and never answered.
                 msg = f"{format_operation_id(prepared.operation_id)} was not acknowledged within its timeout"
-                raise DeadlineExceededError(msg) from error
+                raise DeadlineExceededError(msg).of_operation() from error
             raise
         return prepared, reply.execute.status if wait else reply.start.status
 
@@ -248,7 +248,7 @@ def _created_by_lost_answer(
     if known.digest != prepared.sealed.digest:
         raise AlreadyExistsError(
             f"{format_operation_id(prepared.operation_id)} exists under this id", reason="ALREADY_EXISTS"
-        )
+        ).of_operation()
     return status
 
 

@@ -3,7 +3,7 @@
 Endings of operations are no transport errors: those are raised by ``isthmus.client``.
 """
 
-from typing import Final
+from typing import Final, Self
 
 
 class IsthmusError(Exception):
@@ -41,6 +41,8 @@ class GatewayError(IsthmusError):
 
     retryable = False
     advice = "see the gateway's log"
+    advice_on_operation = ""
+    """Instead, for whoever meant an operation: most calls start none, and are told nothing about starts."""
 
     def __init__(
         self,
@@ -54,23 +56,36 @@ class GatewayError(IsthmusError):
         self.reason = reason
         self.retry_after_seconds = retry_after_seconds
         self.metadata = metadata or {}
-        advice = _ADVICE_BY_REASON.get(reason) or self.metadata.get("fix") or self.advice
+        super().__init__(self._text(self.advice))
+
+    def of_operation(self) -> Self:
+        """Return this error, advising whoever started an operation, or asked something of one."""
+        self.args = (self._text(self.advice_on_operation or self.advice),)
+        return self
+
+    def _text(self, advice: str) -> str:
+        advice = _ADVICE_BY_REASON.get(self.reason) or self.metadata.get("fix") or advice
         # The gateway's fixes are sentences, those of this module go on.
         link = ". " if advice[:1].isupper() else "; "
-        super().__init__(f"{message or type(self).__name__}{f' [{reason}]' if reason else ''}{link}{advice}")
+        reason = f" [{self.reason}]" if self.reason else ""
+        return f"{self.message or type(self).__name__}{reason}{link}{advice}"
 
 
 class ConnectionLostError(GatewayError):
     """The gateway cannot be reached, or went away during the call."""
 
     retryable = True
-    advice = "check the address and that the gateway runs; a start may be repeated with the same id"
+    advice = "check the address and that the gateway runs"
+    advice_on_operation = f"{advice}; a start may be repeated with the same id"
 
 
 class DeadlineExceededError(GatewayError):
     """The call's own time was over before an answer came. The operation, if started, goes on."""
 
-    advice = "repeat with the same id to attach to the operation, or take its handle and wait longer"
+    advice = "check that the gateway runs; it may still have done it: look before you repeat it"
+    advice_on_operation = (
+        "repeat with the same id to attach to the operation, or take its handle and wait longer"
+    )
 
 
 class UnauthenticatedError(GatewayError):
@@ -92,27 +107,30 @@ class NotFoundError(GatewayError):
 
 
 class AlreadyExistsError(GatewayError):
-    """The start was to create an operation and one exists under its id."""
+    """What was to be created exists: an operation under the id of the start, or something by this name."""
 
-    advice = "use another id, or reuse_policy='attach' to get the existing operation"
+    advice = "take another name, or change what exists"
+    advice_on_operation = "use another id, or reuse_policy='attach' to get the existing operation"
 
 
 class ConflictError(GatewayError):
-    """Another input, or another operation, is known under the same id."""
+    """Another input is known under the same id, or somebody else changed what was to be changed."""
 
-    advice = "use another id for another input; repeat the id only with the same input"
+    advice = "look at what is there now, and repeat it if it still makes sense"
+    advice_on_operation = "use another id for another input; repeat the id only with the same input"
 
 
 class PreconditionFailedError(GatewayError):
     """The state of the operation or of the resource does not allow it."""
 
-    advice = "look at the operation's state first"
+    advice = "look at the state of it first"
+    advice_on_operation = "look at the operation's state first"
 
 
 class OperationExpiredError(PreconditionFailedError):
     """The operation ended so long ago that the gateway keeps nothing but its id; it is not started again."""
 
-    advice = "use another id if it is to run again; how it ended is in the audit log"
+    advice = advice_on_operation = "use another id if it is to run again; how it ended is in the audit log"
 
 
 class ResourceExhaustedError(GatewayError):
@@ -137,7 +155,8 @@ class UnsupportedError(GatewayError):
 class GatewayInternalError(GatewayError):
     """The gateway failed; it keeps the cause in its log."""
 
-    advice = "repeat with the same id; if it persists, ask the operator of the gateway"
+    advice = "repeat it later; if it persists, ask the operator of the gateway"
+    advice_on_operation = "repeat with the same id; if it persists, ask the operator of the gateway"
 
 
 class KeyRetiredError(GatewayError):

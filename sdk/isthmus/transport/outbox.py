@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from isthmus.transport.errors import IsthmusError
+from isthmus.transport.errors import GatewayError, IsthmusError
 from isthmus.v1 import operation_service_pb2
 
 _MAX_FRAME_CALLS: Final = 512
@@ -32,7 +32,8 @@ class OpenCall:
     def fail(self, error: IsthmusError) -> None:
         """End the wait with an error, unless it has ended."""
         if not self.answer.done():
-            self.answer.set_exception(error)
+            told = error.of_operation() if isinstance(error, GatewayError) else error
+            self.answer.set_exception(told)
 
     def resolve(self, reply: operation_service_pb2.SessionReply) -> None:
         """End the wait with the answer, unless it has ended."""

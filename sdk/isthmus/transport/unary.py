@@ -108,9 +108,9 @@ class UnarySession:
                     attempt, self._randomness(), at_least_seconds=error.retry_after_seconds
                 )
                 if not _is_repeated(error):
-                    raise
+                    raise error.of_operation() from None
                 if self._monotonic() + delay >= deadline:
-                    raise self._late(timeout_seconds, error) from error
+                    raise self._late(timeout_seconds, error).of_operation() from error
                 self._repeating.note(error, attempt=attempt)
                 self._sleep(delay)
 
@@ -148,6 +148,9 @@ class UnarySession:
                 self._sleep(delay)
         for number in left:
             answers[number] = self._late(timeout_seconds, answers.get(number))
+        for answer in answers.values():
+            if isinstance(answer, GatewayError):
+                answer.of_operation()
         return [answers[number] for number in range(len(starts))]
 
     def _start_together(self, starts: Mapping[int, Start], deadline: float) -> dict[int, Started]:

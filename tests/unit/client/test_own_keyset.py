@@ -7,10 +7,13 @@ import pytest
 from tests.unit.client.teams import NOW_MS, Team
 
 from isthmus.client.key_alarm import KeyAlarm, KeyAlarmKind
-from isthmus.client.own_keyset import OwnKeysetWatch
+from isthmus.client.own_keyset import BlockingLook, OwnKeysetWatch
 from isthmus.keys.contents import new_key
 from isthmus.keys.rotation import revoke
 from isthmus.keys.statements import next_keyset, sign_keyset
+from isthmus.keys.timings import KeyTimings
+from isthmus.transport.channel import ChannelSettings
+from isthmus.transport.connection import SyncConnection
 from isthmus.wire.chain import DAY_MS
 from isthmus.wire.public_key import KeyKind, KeyState
 from isthmus.wire.trust_statement import SignedKeyset
@@ -145,3 +148,18 @@ def test_warning_is_given_when_the_root_has_to_delegate_anew(
     assert record.levelno == logging.WARNING
     assert "within 10 days" in record.message
     assert "keys delegate" in record.message
+
+
+def test_log_says_that_it_is_tried_again_when_the_gateway_does_not_answer(
+    team: Team, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No word of ids to repeat: nobody started anything."""
+    connection = SyncConnection(ChannelSettings(address="127.0.0.1:1"))
+    look = BlockingLook(connection, team, KeyTimings())
+    look.refresh()
+    connection.close()
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(
+        "cannot look after the keyset of data-team, and tries again by itself: cannot reach"
+    )
+    assert said.endswith("; check the address and that the gateway runs")

@@ -51,6 +51,24 @@ def test_error_has_its_type_when_code_is_known(code: grpc.StatusCode) -> None:
     assert str(error) == f"it happened; {expected.advice}"
 
 
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
+def test_advice_is_about_starts_when_an_operation_is_meant(code: grpc.StatusCode) -> None:
+    """Whoever fetched a keyset has nothing to attach to, and no id to repeat."""
+    error = error_from_status(status(code))
+    for word in ("same id", "operation", "a start", "another id"):
+        assert word not in str(error)
+    expected = error.advice_on_operation or error.advice
+    assert error.of_operation() is error
+    assert str(error) == f"it happened; {expected}"
+
+
+def test_advice_of_the_gateway_is_kept_when_an_operation_is_meant() -> None:
+    """It knows better."""
+    info = error_details_pb2.ErrorInfo(reason="CHANGED", domain="isthmus", metadata={"fix": "Do this."})
+    error = error_from_status(status(grpc.StatusCode.ABORTED, info))
+    assert str(error.of_operation()) == "it happened [CHANGED]. Do this."
+
+
 def test_details_are_kept_when_the_domain_is_ours() -> None:
     """Reason, fix, delay; reasons of others are not mistaken for ours."""
     info = error_details_pb2.ErrorInfo(reason="RATE", domain="isthmus", metadata={"fix": "slow down"})
