@@ -45,7 +45,10 @@ class Readiness:
                 commits = await self._store.can_commit()
         except TimeoutError as error:
             await self._set(ready=False, why="its store does not answer")
-            raise UnavailableError(f"the store gave no answer within {ANSWER_SECONDS:g} s") from error
+            raise UnavailableError(
+                f"the store gave no answer within {ANSWER_SECONDS:g} s",
+                fix="Look into the gateway's log: its disk may be full, or its database away.",
+            ) from error
         except GatewayError:
             await self._set(ready=False, why="its store does not answer")
             raise

@@ -43,6 +43,8 @@ def server_credentials(listen: ListenSettings) -> grpc.ServerCredentials | None:
         pair = (listen.tls_key_file.read_bytes(), listen.tls_certificate_file.read_bytes())
     except OSError as error:
         raise ConfigurationError(
-            f"{error.filename} cannot be read: {error.strerror}", reason="TLS_FILES"
+            f"{error.filename} cannot be read: {error.strerror}",
+            reason="TLS_FILES",
+            fix="Check the path, and that the user that runs the gateway may read it.",
         ) from None
     return grpc.ssl_server_credentials([pair])

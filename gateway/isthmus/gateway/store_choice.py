@@ -72,4 +72,7 @@ def dsn_of(settings: StoreSettings) -> str:
     try:
         return settings.dsn_file.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ConfigurationError(f"{settings.dsn_file} cannot be read: {error.strerror}") from error
+        raise ConfigurationError(
+            f"{settings.dsn_file} cannot be read: {error.strerror}",
+            fix="Check the path, and that the user that runs the gateway may read it.",
+        ) from error

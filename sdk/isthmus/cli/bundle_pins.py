@@ -44,7 +44,10 @@ def read_pins(path: Path) -> tuple[BundlePin, ...]:
             raise CliError(f"{path} has something else than pins: {', '.join(sorted(document)) or 'nothing'}")
         listed = document["pins"]
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
-        raise CliError(f"{path} is no list of pins")
+        raise CliError(
+            f"{path} is no list of pins: write a table [[pins]] for each, or take what"
+            " isthmus --output json trust list prints"
+        )
     return tuple(_pin(entry, path) for entry in listed)
 
 

@@ -26,7 +26,11 @@ def load_handler(path: str) -> Any:  # noqa: ANN401 - an instance of whatever th
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise CliError(f"{path!r}: there is no module {error.name!r} here") from error
+        raise CliError(
+            f"{path!r}: there is no module {error.name!r}: it is looked for in the current directory,"
+            f" {Path.cwd()}, in PYTHONPATH, and among what {sys.executable} has installed; run this where the"
+            " code is, or install it there"
+        ) from error
     for part in name.split("."):
         found = getattr(found, part, None)
         if found is None:

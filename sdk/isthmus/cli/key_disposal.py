@@ -83,10 +83,16 @@ def rewrap(ctx: typer.Context, key: KeyIdArgument, dry_run: DryRun = False) -> N
     keyring = open_keyring(ctx)
     found = find(keyring, key)
     if found.record.kind is not KeyKind.ENCRYPTION or found.record.state is KeyState.ACTIVE:
-        raise CliError(f"{_name(found)} is no encryption key that was replaced: there is nothing to rewrap")
+        raise CliError(
+            f"{_name(found)} is no encryption key that was replaced: there is nothing to rewrap;"
+            " isthmus keys show says which one is"
+        )
     old = keyring.decryption_key(found.record.key_id)
     if old is None:
-        raise CliError(f"the secret of {_name(found)} is gone: nothing that is sealed to it can be opened")
+        raise CliError(
+            f"the secret of {_name(found)} is gone: what is sealed to it opens only with a copy of the"
+            " keyring from before; have callers start again what they still need"
+        )
     with open_connection(ctx) as gateway:
         kept = GatewayMessages(gateway)
         if dry_run:

@@ -28,7 +28,9 @@ def read_passphrase(
         )
         found = typed.encode()
     if not found:
-        raise CliError("an empty passphrase protects nothing")
+        raise CliError(
+            "an empty passphrase protects nothing: type one, or set passphrase_file in the profile"
+        )
     return found
 
 
@@ -88,5 +90,5 @@ def read_passphrase_file(path: Path) -> bytes:
     except OSError as error:
         raise CliError(f"cannot read the passphrase file {path}: {error.strerror}") from error
     if not passphrase:
-        raise CliError(f"the passphrase file {path} is empty")
+        raise CliError(f"the passphrase file {path} is empty: write a passphrase into it")
     return passphrase

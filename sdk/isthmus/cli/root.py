@@ -6,10 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli.dry_run import DryRun
-from isthmus.cli.exit_code import CliError, ExitCode
+from isthmus.cli.exit_code import CliError
 from isthmus.cli.invocation import invocation
 from isthmus.cli.keyset_life import KeysetLife, keyset_life_ms
 from isthmus.cli.moment import format_duration, moment_of, now_ms
+from isthmus.cli.new_file import refuse_existing
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -85,8 +86,7 @@ def draft(  # noqa: PLR0917 - typer names them
     from isthmus.keys import root_draft
     from isthmus.keys.private_file import replace_file
 
-    if file.exists():
-        raise CliError(f"there is one already: {file}", code=ExitCode.CONFLICT)
+    refuse_existing(file)
     life_ms = keyset_life_ms(keyset_life)
     keyring = open_keyring(ctx)
     made = root_draft.draft(

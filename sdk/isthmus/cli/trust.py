@@ -113,7 +113,7 @@ def remove(
         return
     trusted = store.trusted(namespace)
     if trusted is None:
-        raise CliError(f"{namespace} is not pinned", code=ExitCode.NOT_FOUND)
+        raise CliError(f"{namespace} is not pinned; who is says: isthmus trust list", code=ExitCode.NOT_FOUND)
     if trusted.expires_at_ms is not None:
         raise CliError(
             f"{namespace} is not pinned here: the bundle of {' and '.join(trusted.organizations)} vouches for"

@@ -13,6 +13,7 @@ from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.fingerprint import parse_fingerprint
 from isthmus.cli.invocation import invocation
 from isthmus.cli.moment import moment_of, now_ms, parse_duration
+from isthmus.cli.new_file import refuse_existing
 from isthmus.cli.trust_store_file import open_trust_store
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ def draft(  # noqa: PLR0917 - typer names them
     from isthmus.keys.root_draft import decode_public
     from isthmus.wire.chain import ChainError
 
-    if file.exists():
-        raise CliError(f"there is one already: {file}", code=ExitCode.CONFLICT)
+    refuse_existing(file)
     keys = [decode_public(one.read_text(encoding="utf-8")) for one in key or ()]
     read = None if pins is None else read_pins(pins)
     lifetime_ms = parse_duration(life) // timedelta(milliseconds=1)
@@ -200,7 +200,10 @@ def remove(
     """Forget an organization and its root: whom only it vouches for is not trusted any more."""
     store = open_trust_store(ctx, dry_run=dry_run)
     if organization not in {accepted.bundle.organization for accepted in store.bundles()}:
-        raise CliError(f"no bundle of {organization} is here", code=ExitCode.NOT_FOUND)
+        raise CliError(
+            f"no bundle of {organization} is here; which there are says: isthmus trust bundle list",
+            code=ExitCode.NOT_FOUND,
+        )
     alone = [
         trusted.namespace
         for trusted in store.namespaces()

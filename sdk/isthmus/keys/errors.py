@@ -18,7 +18,9 @@ class KeyFileExistsError(KeyringError):
     """A file of keys is not written over another one: keys that are lost are lost for good."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"there is one already: {path}")
+        super().__init__(
+            f"there is one already: {path}; nothing is overwritten: name another file, or move this one away"
+        )
         self.path = path
 
 

@@ -65,7 +65,11 @@ def _check_rights(path: Path, status: os.stat_result) -> None:
                 " secret that is mounted into a container: defaultMode 0440, and an fsGroup"
             )
     else:
-        raise KeyringError(f"{path} belongs to another user")
+        own = os.geteuid()
+        raise KeyringError(
+            f"{path} belongs to another user ({status.st_uid}, this process runs as {own}): run this as that"
+            f" user, or chown {own} {path}"
+        )
 
 
 def version_of(path: Path) -> FileVersion:

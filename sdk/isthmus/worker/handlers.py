@@ -4,8 +4,8 @@ import asyncio
 import concurrent.futures
 import contextvars
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, ParamSpec, TypeVar, cast
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import nexusrpc
 from nexusrpc.handler import (
@@ -27,6 +27,8 @@ from isthmus.worker.signal_handlers import SignalContext, SignalMethods, value_f
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_MOST_NAMES: Final = 20
 
 
 class ContextExecutor(concurrent.futures.Executor):
@@ -141,6 +143,7 @@ class OperationHandlers:
     def _started(self, context: StartOperationContext, content: Content) -> Awaitable[StartResult]:
         found = None if self._intercepted else self._coroutines.get((context.service, context.operation))
         if found is None:
+            self._check_served(context)
             return self._handler.start_operation(context, PayloadInput(content, self._converter))
         operation, input_type = found
         value = _input(content, input_type, self._converter)
@@ -148,10 +151,29 @@ class OperationHandlers:
 
     async def cancel(self, context: CancelOperationContext, token: str) -> None:
         """Run a cancel. Raises whatever the handler raises."""
+        self._check_served(context)
         try:
             await self._handler.cancel_operation(context, token)
         except SystemExit as error:
             raise _exited(error) from error
+
+    def _check_served(self, context: OperationContext) -> None:
+        """Raise HandlerError(NOT_FOUND) when nothing here serves it, in words that help its caller."""
+        services = self._handler.service_handlers
+        service = services.get(context.service)
+        if service is None:
+            raise nexusrpc.HandlerError(
+                f"no service {context.service!r} is served here; there are: {_some(services)}. Check the"
+                " name, and whether the worker that answers is the one that you mean",
+                type=nexusrpc.HandlerErrorType.NOT_FOUND,
+            )
+        if context.operation not in service.operation_handlers:
+            raise nexusrpc.HandlerError(
+                f"service {context.service!r} has no operation {context.operation!r} here; there are:"
+                f" {_some(service.operation_handlers)}. Check the name, and whether the worker is of"
+                " the version that you mean",
+                type=nexusrpc.HandlerErrorType.NOT_FOUND,
+            )
 
     async def signal(self, context: SignalContext) -> None:
         """Call the method that takes a signal. Raises whatever it raises.
@@ -174,6 +196,13 @@ class OperationHandlers:
                 await loop.run_in_executor(self._threads, method, context, value)
         except SystemExit as error:
             raise _exited(error) from error
+
+
+def _some(names: Iterable[str]) -> str:
+    """Return names for people: a caller learns what there is, and not more than fits into a sentence."""
+    found = sorted(names)
+    shown = ", ".join(found[:_MOST_NAMES]) or "none"
+    return shown if len(found) <= _MOST_NAMES else f"{shown} and {len(found) - _MOST_NAMES} more"
 
 
 def _exited(error: SystemExit) -> nexusrpc.HandlerError:

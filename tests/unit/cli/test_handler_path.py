@@ -67,7 +67,10 @@ def test_handler_is_made_when_a_function_makes_it(module: str) -> None:
     [
         ("{}", "write module:Handler"),
         ("{}:", "write module:Handler"),
-        ("no_such_module_here:Handler", "there is no module 'no_such_module_here'"),
+        (
+            "no_such_module_here:Handler",
+            "'no_such_module_here': it is looked for in the current directory, /",
+        ),
         ("{}:Missing", "has no Missing"),
         ("{}:Plain", "is no service handler"),
         ("{}:Needy", "needs database"),

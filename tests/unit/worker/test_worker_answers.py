@@ -129,7 +129,7 @@ async def test_input_is_a_bad_request_when_it_does_not_fit_the_type(
 async def test_operation_is_not_found_when_nobody_serves_it(
     gateway: Gateway, client: HandlerClient, caller: Caller, service: str, operation: str
 ) -> None:
-    """An unknown service or operation ends as NOT_FOUND, as nexusrpc says."""
+    """An unknown service or operation ends as NOT_FOUND; the caller reads which ones there are."""
     request = caller.request(operation, Charge("o", 1), service=service)
     async with running(client, PaymentsHandler()):
         stream = await gateway.stream()
@@ -138,6 +138,8 @@ async def test_operation_is_not_found_when_nobody_serves_it(
     error = exception_from_payload(caller.open(outcome.envelope, request, Direction.FAILURE).payload)
     assert isinstance(error, nexusrpc.HandlerError)
     assert error.type is nexusrpc.HandlerErrorType.NOT_FOUND
+    there = "Payments" if service == "Refunds" else "anything, charge, charge_in_thread, fail, settle, wait"
+    assert f"there are: {there}" in str(error)
 
 
 async def test_operation_fails_when_its_token_is_too_long(

@@ -56,7 +56,10 @@ class Admission:
         """
         reuse = _REUSE.get(request.reuse_policy)
         if reuse is None:
-            raise InvalidRequestError("the reuse policy is unknown")
+            raise InvalidRequestError(
+                "the reuse policy is unknown",
+                fix="attach or reject; or update the gateway",
+            )
         envelope = request.envelope
         sealed = self._checks.parse(envelope, principal, _REQUEST)
         header = sealed.header
@@ -112,7 +115,9 @@ class Admission:
             (own,),
         ):
             raise InvalidRequestError(
-                "the header of the context does not match the request", reason=HEADER_MISMATCH
+                "the header of the context does not match the request",
+                reason=HEADER_MISMATCH,
+                fix="update the SDK: it leaves its context under the header of the very request",
             )
         await self._checks.check_keys(sealed)
         return context

@@ -62,9 +62,15 @@ class AuditService(pb_grpc.AuditServiceServicer):
         principal = current_principal()
         wanted = readable(request.filter, principal)
         if request.last and request.after_position:
-            raise InvalidRequestError("a tail begins at a position or with the last events, not both")
+            raise InvalidRequestError(
+                "a tail begins at a position or with the last events, not both",
+                fix="Give one of them.",
+            )
         if request.after_position > _MAX_POSITION:
-            raise InvalidRequestError("after_position is out of range")
+            raise InvalidRequestError(
+                "after_position is out of range",
+                fix="Give a position that the log showed.",
+            )
         with self._watch.follow() as follower:
             last = min(request.last, MAX_PAGE_SIZE)
             after = request.after_position

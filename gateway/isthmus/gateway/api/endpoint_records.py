@@ -26,13 +26,19 @@ def read_signed_record(message: key_service_pb2.SignedStatement) -> PublishEndpo
     """
     if message.ByteSize() > MAX_RECORD_BYTES:
         raise InvalidRequestError(
-            f"the record is larger than {MAX_RECORD_BYTES} bytes", reason="ENDPOINT_RECORD"
+            f"the record is larger than {MAX_RECORD_BYTES} bytes",
+            reason="ENDPOINT_RECORD",
+            fix="name fewer recipients and earlier task queues",
         )
     signed = signed_statement_of(message)
     try:
         record = EndpointRecord.decode(signed.statement)
     except WireFormatError as error:
-        raise InvalidRequestError(f"the record is refused: {error}", reason="ENDPOINT_RECORD") from None
+        raise InvalidRequestError(
+            f"the record is refused: {error}",
+            reason="ENDPOINT_RECORD",
+            fix="sign it with the newest keyring: isthmus endpoint publish",
+        ) from None
     check_endpoint(record.endpoint)
     return PublishEndpointRecord(record=record, signed=signed)
 

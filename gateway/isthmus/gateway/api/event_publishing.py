@@ -51,7 +51,11 @@ class EventPublishing:
             )
         endpoint = await self._registry.endpoint(header.endpoint)
         if endpoint is None or endpoint.deleted_at is not None:
-            raise NotFoundError(f"the endpoint {header.endpoint} does not exist", reason="ENDPOINT_NOT_FOUND")
+            raise NotFoundError(
+                f"the endpoint {header.endpoint} does not exist",
+                reason="ENDPOINT_NOT_FOUND",
+                fix="check its name, or register it",
+            )
         await self._decide(Action.PUBLISH, principal.namespace, principal, endpoint, sealed)
         # Asked about the reader: may it have what is published here?
         decision = await self._decide(Action.RECEIVE, header.recipient_namespace, principal, endpoint, sealed)

@@ -116,5 +116,9 @@ class FeedService(pb_grpc.FeedServiceServicer):
 
 def _position(position: int) -> int:
     if position > _MAX_POSITION:
-        raise InvalidRequestError("a position is out of range", reason="POSITION")
+        raise InvalidRequestError(
+            "a position is out of range",
+            reason="POSITION",
+            fix="begin at a position that the feed showed",
+        )
     return position

@@ -88,7 +88,11 @@ class HandledRequests:
             token_key=check_token_key(request.token_key) if request.token_key else b"",
         )
         if request.token_key and request.operation_id:
-            raise InvalidRequestError("look for an operation by its id or by its token", reason="TOKEN_KEY")
+            raise InvalidRequestError(
+                "look for an operation by its id or by its token",
+                reason="TOKEN_KEY",
+                fix="give one of them",
+            )
         found = await self._store.read(wanted.find)
         return worker_service_pb2.GetRequestResponse(
             caller_namespace=found.operation.key.caller,

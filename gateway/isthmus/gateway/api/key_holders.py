@@ -80,13 +80,21 @@ def _holder_id(holder_id: bytes) -> bytes:
 
 def _identity(identity: str) -> str:
     if len(identity) > MAX_IDENTITY_CHARS or not identity.isprintable():
-        raise InvalidRequestError("the identity is too long or not printable", reason="IDENTITY")
+        raise InvalidRequestError(
+            "the identity is too long or not printable",
+            reason="IDENTITY",
+            fix="give the process a short name of printable characters",
+        )
     return identity
 
 
 def _key_ids(request: pb.ReportKeysRequest) -> tuple[bytes, ...]:
     if len(request.key_ids) > MAX_KEYS:
-        raise InvalidRequestError(f"a namespace has at most {MAX_KEYS} keys", reason="TOO_MANY_KEYS")
+        raise InvalidRequestError(
+            f"a namespace has at most {MAX_KEYS} keys",
+            reason="TOO_MANY_KEYS",
+            fix="destroy keys that nothing needs any more: isthmus keys destroy",
+        )
     key_ids = tuple(sorted(set(request.key_ids)))
     if any(len(key_id) != KEY_ID_BYTES for key_id in key_ids):
         raise InvalidRequestError(f"a key id is {KEY_ID_BYTES} bytes", reason="KEY_ID")

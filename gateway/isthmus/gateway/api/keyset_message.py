@@ -11,6 +11,7 @@ from isthmus.wire.names import check_namespace
 from isthmus.wire.trust_statement import Keyset, encode_signed_keyset, signed_keyset_of
 
 MAX_CHAIN_BYTES = 3 * 1024 * 1024
+_FIX = "Publish it from the newest keyring: isthmus keys publish. How it stands says: isthmus keys status."
 
 
 def read_signed_keyset(message: pb.SignedKeyset, *, trust_domain: str, now: datetime) -> SignedKeyset:
@@ -21,18 +22,28 @@ def read_signed_keyset(message: pb.SignedKeyset, *, trust_domain: str, now: date
         WireFormatError: it names no valid namespace.
     """
     if message.ByteSize() > MAX_CHAIN_BYTES:
-        raise InvalidRequestError(f"the chain is larger than {MAX_CHAIN_BYTES} bytes", reason="KEYSET")
+        raise InvalidRequestError(
+            f"the chain is larger than {MAX_CHAIN_BYTES} bytes",
+            reason="KEYSET",
+            fix="It grows with each rotation of the root: make a new root, and have others pin it.",
+        )
     signed = signed_keyset_of(message)
     try:
         namespace = check_namespace(Keyset.decode(signed.keyset.statement).namespace)
     except WireFormatError as error:
-        raise InvalidRequestError(f"the keyset is refused: {error}", reason="KEYSET") from None
+        raise InvalidRequestError(
+            f"the keyset is refused: {error}",
+            reason="KEYSET",
+            fix=_FIX,
+        ) from None
     try:
         chain = verify_chain(signed, trust_domain=trust_domain, namespace=namespace, fingerprint=None)
         check_time(chain, int(now.timestamp() * 1000))
     except ChainError as error:
         raise InvalidRequestError(
-            f"the keyset is refused: {error} ({error.problem})", reason="KEYSET"
+            f"the keyset is refused: {error} ({error.problem})",
+            reason="KEYSET",
+            fix=_FIX,
         ) from None
     return SignedKeyset(
         namespace=namespace,

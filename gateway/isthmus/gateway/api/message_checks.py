@@ -55,6 +55,7 @@ class MessageChecks:
             raise InvalidRequestError(
                 f"a message of direction {header.direction.name} has at most {most_bytes} bytes",
                 reason="PAYLOAD_TOO_LARGE",
+                fix="send a pointer to the data instead of the data",
             )
         for name, stated, actual in (
             ("sender_namespace", header.sender_namespace, principal.namespace),

@@ -19,4 +19,7 @@ def moment(message: Timestamp) -> datetime:
     try:
         return message.ToDatetime(UTC)
     except (ValueError, OverflowError):
-        raise InvalidRequestError("a time is out of range") from None
+        raise InvalidRequestError(
+            "a time is out of range",
+            fix="Give a time between the years 1 and 9999.",
+        ) from None

@@ -41,7 +41,11 @@ class NamespaceService(pb_grpc.NamespaceServiceServicer):
         name = check_namespace(request.name)
         namespace = await self._store.read(lambda reader: reader.namespace(name))
         if namespace is None:
-            raise NotFoundError(f"there is no namespace {name}", reason="NAMESPACE_NOT_FOUND")
+            raise NotFoundError(
+                f"there is no namespace {name}",
+                reason="NAMESPACE_NOT_FOUND",
+                fix="Check its name; the platform team makes namespaces: isthmus namespace create.",
+            )
         return pb.GetNamespaceResponse(namespace=namespace_message(namespace))
 
     async def ListNamespaces(

@@ -52,7 +52,10 @@ class OperationListing:
 def _state(wire: int) -> State:
     state = state_from(wire)
     if state is None:
-        raise InvalidRequestError("a state of the filter is unknown")
+        raise InvalidRequestError(
+            "a state of the filter is unknown",
+            fix="Leave it out, or update the gateway.",
+        )
     return state
 
 

@@ -177,7 +177,11 @@ def _duration(message: endpoint_service_pb2.Endpoint, field: str, default: timed
     """Return a duration in milliseconds that may be absent."""
     milliseconds: int = getattr(message, field)
     if abs(milliseconds) > _MOST_MS:
-        raise InvalidRequestError(f"{field} is out of range", reason="ENDPOINT_SETTINGS")
+        raise InvalidRequestError(
+            f"{field} is out of range",
+            reason="ENDPOINT_SETTINGS",
+            fix="Give a time that a person would wait for.",
+        )
     return timedelta(milliseconds=milliseconds) if milliseconds else default
 
 
@@ -189,7 +193,11 @@ def _circuit(message: endpoint_service_pb2.CircuitBreaker) -> CircuitSettings:
 
 def _retry(message: endpoint_service_pb2.RetryPolicy) -> RetrySettings:
     if message.on_exhausted not in endpoint_service_pb2.OnExhausted.values():
-        raise InvalidRequestError("on_exhausted has an unknown value", reason="ENDPOINT_SETTINGS")
+        raise InvalidRequestError(
+            "on_exhausted has an unknown value",
+            reason="ENDPOINT_SETTINGS",
+            fix="Park or fail; or update the gateway.",
+        )
     initial, longest = message.initial_interval_ms, message.max_interval_ms
     return RetrySettings(
         initial_interval=initial * _MILLISECOND if initial else _DEFAULT_RETRY.initial_interval,

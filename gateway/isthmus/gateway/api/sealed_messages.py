@@ -81,7 +81,11 @@ class SealedMessages:
         place, namespace = _place(request.place), principal.namespace
         kept = await self._store.read(partial(find_message, place=place, namespace=namespace))
         if kept is None or namespace not in [wrap.namespace for wrap in parse_head(kept)[1]]:
-            raise NotFoundError("no message for this namespace is kept there", reason="MESSAGE_NOT_FOUND")
+            raise NotFoundError(
+                "no message for this namespace is kept there",
+                reason="MESSAGE_NOT_FOUND",
+                fix="List the messages again: what was kept too long is gone, with its operation.",
+            )
         return pb.GetSealedMessageResponse(envelope=kept)
 
     async def rewrap(

@@ -74,7 +74,11 @@ def _signals(reader: Reader, key: OperationKey, handler: str, attempt: int, afte
     operation = reader.operation(key)
     if operation is None or operation.handler != handler:
         msg = "there is no such operation among those that this namespace handles"
-        raise NotFoundError(msg, reason="OPERATION_NOT_FOUND")
+        raise NotFoundError(
+            msg,
+            reason="OPERATION_NOT_FOUND",
+            fix="check its id, and that the credential is of the namespace that started it or serves it",
+        )
     check_current(operation, attempt)
     found: list[bytes] = []
     size = 0

@@ -185,7 +185,11 @@ class TaskOutcomes:
     ) -> RecordCommand:
         error_type = retry.error_type
         if not 0 < len(error_type) <= MAX_ERROR_TYPE_CHARS or not error_type.isprintable():
-            raise InvalidRequestError("the error type is empty or too long", reason="ERROR_TYPE")
+            raise InvalidRequestError(
+                "the error type is empty or too long",
+                reason="ERROR_TYPE",
+                fix="name the type of the error in a word, as Nexus does",
+            )
         sealed = None
         if retry.envelope:
             sealed = await self._answers.check(principal, retry.envelope, _FAILURE)

@@ -36,7 +36,10 @@ class WorkerHellos:
             raise InvalidRequestError(f"a session id is {SESSION_BYTES} random bytes", reason="SESSION_ID")
         for name, text in (("version", hello.version), ("identity", hello.identity)):
             if len(text) > MAX_TEXT_CHARS or not text.isprintable():
-                raise InvalidRequestError(f"the worker's {name} is too long or not printable")
+                raise InvalidRequestError(
+                    f"the worker's {name} is too long or not printable",
+                    fix=f"give at most {MAX_TEXT_CHARS} printable characters",
+                )
         queue = QueueKey(namespace=principal.namespace, task_queue=check_task_queue(hello.task_queue))
         await self._authorize(principal, queue)
         return WorkerSession(

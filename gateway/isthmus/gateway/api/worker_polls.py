@@ -102,7 +102,10 @@ class WorkerPolls:
             WireFormatError, GatewayError: the poll is refused.
         """
         if request.max_tasks < 1:
-            raise InvalidRequestError("max_tasks is at least 1")
+            raise InvalidRequestError(
+                "max_tasks is at least 1",
+                fix="ask for one task at least",
+            )
         session = await self._hellos.session(principal, request.worker)
         held = await self._leases.open(session)
         box = self._dispatcher.interrupts
@@ -131,7 +134,10 @@ class WorkerPolls:
             WireFormatError, GatewayError: the session is refused.
         """
         if max(len(request.outcomes), len(request.reports), len(request.running)) > MAX_OUTCOMES:
-            raise InvalidRequestError(f"more than {MAX_OUTCOMES} outcomes, reports or tasks in one call")
+            raise InvalidRequestError(
+                f"more than {MAX_OUTCOMES} outcomes, reports or tasks in one call",
+                fix="send the others in another call",
+            )
         session = await self._hellos.session(principal, request.worker)
         # Before the outcomes: the last report of an attempt that fails is what the next one needs.
         report_acks = await asyncio.gather(

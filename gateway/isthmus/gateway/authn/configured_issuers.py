@@ -42,7 +42,10 @@ def issuer_key_problems(config: GatewayConfig) -> Iterator[Problem]:
 def _profile(settings: IssuerSettings) -> JwtIssuer:
     path = settings.jwks_file or settings.key_file
     if path is None:
-        raise ConfigurationError(f"the issuer {settings.issuer!r} has no keys")
+        raise ConfigurationError(
+            f"the issuer {settings.issuer!r} has no keys",
+            fix="Set key_file or jwks_file of the issuer.",
+        )
     return JwtIssuer(
         issuer=settings.issuer,
         algorithm=settings.algorithm,

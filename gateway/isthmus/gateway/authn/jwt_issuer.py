@@ -14,6 +14,7 @@ from isthmus.gateway.authn.verification_keys import VerificationKeys
 from isthmus.gateway.core.errors import UnauthenticatedError
 
 _REQUIRED = ("iss", "sub", "aud", "exp", "iat")
+_CLAIMS_FIX = f"Ask the issuer for a token with {', '.join(_REQUIRED)}; times are in whole seconds."
 _LATEST = 2**40  # seconds: far beyond every clock, and still a date
 
 
@@ -45,7 +46,9 @@ class JwtIssuer:
         subject = claims["sub"]
         if not isinstance(subject, str) or not is_presentable(subject):
             raise UnauthenticatedError(
-                "the subject is not 1 to 255 visible ASCII characters", reason="SUBJECT_REFUSED"
+                "the subject is not 1 to 255 visible ASCII characters",
+                reason="SUBJECT_REFUSED",
+                fix="Ask the issuer for a token whose sub is 1 to 255 visible ASCII characters.",
             )
         mapped = self.subjects.map(subject)
         if mapped is None:
@@ -66,12 +69,18 @@ class JwtIssuer:
     def _check_header(self, token: UnverifiedToken) -> None:
         if token.algorithm != self.algorithm:
             raise UnauthenticatedError(
-                f"this issuer signs with {self.algorithm} only", reason="TOKEN_ALGORITHM"
+                f"this issuer signs with {self.algorithm} only",
+                reason="TOKEN_ALGORITHM",
+                fix=f"Ask the issuer for a token that is signed with {self.algorithm}.",
             )
         # Types are media types: case does not count, and "application/" may be left out (RFC 7515, 4.1.9).
         type_ = token.type.lower().removeprefix("application/")
         if type_ not in {accepted.lower() for accepted in self.types}:
-            raise UnauthenticatedError("the token is of another type", reason="TOKEN_TYPE")
+            raise UnauthenticatedError(
+                "the token is of another type",
+                reason="TOKEN_TYPE",
+                fix=f"Ask the issuer for a token of type {' or '.join(sorted(self.types))}.",
+            )
 
     def _verified_claims(self, token: UnverifiedToken) -> Mapping[str, Any]:
         key = self.keys.find(token.key_id)
@@ -98,7 +107,11 @@ class JwtIssuer:
                 },
             )
         except jwt.InvalidSignatureError:
-            raise UnauthenticatedError("the signature is wrong", reason="TOKEN_SIGNATURE") from None
+            raise UnauthenticatedError(
+                "the signature is wrong",
+                reason="TOKEN_SIGNATURE",
+                fix="Get a new token, and give it whole and unchanged; is it meant for this gateway?",
+            ) from None
         except jwt.InvalidAudienceError:
             raise UnauthenticatedError(
                 "the token is for another audience",
@@ -107,10 +120,22 @@ class JwtIssuer:
             ) from None
         except jwt.MissingRequiredClaimError as error:
             if error.claim == "aud":
-                raise UnauthenticatedError("the token has no audience", reason="TOKEN_AUDIENCE") from None
-            raise UnauthenticatedError(f"the token has no {error.claim}", reason="TOKEN_CLAIMS") from None
+                raise UnauthenticatedError(
+                    "the token has no audience",
+                    reason="TOKEN_AUDIENCE",
+                    fix=f"Ask the issuer for a token with exactly the audience {self.audience!r}.",
+                ) from None
+            raise UnauthenticatedError(
+                f"the token has no {error.claim}",
+                reason="TOKEN_CLAIMS",
+                fix=_CLAIMS_FIX,
+            ) from None
         except (jwt.PyJWTError, ValueError, TypeError):
-            raise UnauthenticatedError("a claim is not what it should be", reason="TOKEN_CLAIMS") from None
+            raise UnauthenticatedError(
+                "a claim is not what it should be",
+                reason="TOKEN_CLAIMS",
+                fix=_CLAIMS_FIX,
+            ) from None
         return token.claims
 
     def _check_times(self, claims: Mapping[str, Any], now: datetime) -> tuple[datetime, datetime]:
@@ -140,8 +165,16 @@ def _time(claims: Mapping[str, Any], name: str) -> datetime:
     value = claims[name]
     # A bool is an int to Python.
     if type(value) is not int or not 0 <= value < _LATEST:
-        raise UnauthenticatedError(f"{name} is no time in whole seconds", reason="TOKEN_CLAIMS")
+        raise UnauthenticatedError(
+            f"{name} is no time in whole seconds",
+            reason="TOKEN_CLAIMS",
+            fix=_CLAIMS_FIX,
+        )
     try:
         return datetime.fromtimestamp(value, UTC)
     except (OverflowError, ValueError, OSError):
-        raise UnauthenticatedError(f"{name} is no time in whole seconds", reason="TOKEN_CLAIMS") from None
+        raise UnauthenticatedError(
+            f"{name} is no time in whole seconds",
+            reason="TOKEN_CLAIMS",
+            fix=_CLAIMS_FIX,
+        ) from None

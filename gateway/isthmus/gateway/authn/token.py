@@ -41,10 +41,16 @@ def parse_token(text: str) -> UnverifiedToken:
     refused = _REFUSED_HEADERS & header.keys()
     if refused:
         raise UnauthenticatedError(
-            f"the header of the token has {', '.join(sorted(refused))}", reason="TOKEN_HEADER_REFUSED"
+            f"the header of the token has {', '.join(sorted(refused))}",
+            reason="TOKEN_HEADER_REFUSED",
+            fix="Ask the issuer for a token with a plain header: alg, typ and kid.",
         )
     if str(header.get("cty", "")).upper() == "JWT":
-        raise UnauthenticatedError("the token contains another token", reason="TOKEN_HEADER_REFUSED")
+        raise UnauthenticatedError(
+            "the token contains another token",
+            reason="TOKEN_HEADER_REFUSED",
+            fix="Ask the issuer for a token that is a signed JWT itself, not wrapped in another one.",
+        )
     key_id = header.get("kid")
     if key_id is not None and not isinstance(key_id, str):
         raise _malformed()
@@ -83,7 +89,11 @@ def _decode(part: str) -> bytes:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise UnauthenticatedError("the token repeats a name", reason="TOKEN_REPEATS_A_NAME")
+        raise UnauthenticatedError(
+            "the token repeats a name",
+            reason="TOKEN_REPEATS_A_NAME",
+            fix="Get a new token, and give it whole and unchanged.",
+        )
     return value
 
 
@@ -99,4 +109,8 @@ def _text(header: Mapping[str, Any], name: str) -> str:
 
 
 def _malformed() -> UnauthenticatedError:
-    return UnauthenticatedError("the token is malformed", reason="TOKEN_MALFORMED")
+    return UnauthenticatedError(
+        "the token is malformed",
+        reason="TOKEN_MALFORMED",
+        fix="Get a new token, and give it whole and unchanged.",
+    )

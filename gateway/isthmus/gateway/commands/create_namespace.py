@@ -22,13 +22,16 @@ def create_namespace(
     printable = all(char.isprintable() or char == "\n" for char in description)
     if len(description) > MAX_DESCRIPTION_CHARS or not printable:
         raise InvalidRequestError(
-            f"a description is at most {MAX_DESCRIPTION_CHARS} printable characters and line breaks"
+            f"a description is at most {MAX_DESCRIPTION_CHARS} printable characters and line breaks",
+            fix="Give a shorter one, without control characters.",
         )
     existing = uow.namespace(name)
     if existing is not None:
         if existing.description != description:
             raise AlreadyExistsError(
-                f"the namespace {name} exists with another description", reason="NAMESPACE_EXISTS"
+                f"the namespace {name} exists with another description",
+                reason="NAMESPACE_EXISTS",
+                fix="It stands as it is: leave its description, or take another name.",
             )
         return existing
     namespace = Namespace(name=name, description=description, created_at=now)

@@ -76,7 +76,11 @@ def publish_endpoint_record(
         _check_follows(verified, newest)
     for recipient in record.required_recipients:
         if uow.namespace(recipient) is None:
-            raise NotFoundError(f"there is no namespace {recipient}", reason="NAMESPACE_NOT_FOUND")
+            raise NotFoundError(
+                f"there is no namespace {recipient}",
+                reason="NAMESPACE_NOT_FOUND",
+                fix="check its name; the platform team makes namespaces: isthmus namespace create",
+            )
     uow.put_endpoint_record(
         StoredEndpointRecord(
             endpoint=check_endpoint(record.endpoint),
@@ -126,7 +130,9 @@ def _verified(
         check_record_time(verified.record, int(now.timestamp() * 1000))
     except ChainError as error:
         raise InvalidRequestError(
-            f"the record is refused: {error} ({error.problem})", reason="ENDPOINT_RECORD"
+            f"the record is refused: {error} ({error.problem})",
+            reason="ENDPOINT_RECORD",
+            fix="sign it with the newest keyring: isthmus endpoint publish",
         ) from None
     return verified
 

@@ -35,7 +35,9 @@ def publish_keyset(uow: UnitOfWork, signed: SignedKeyset, *, actor: Actor, now: 
     """
     if signed.namespace != actor.namespace:
         raise AccessDeniedError(
-            f"the keyset is of the namespace {signed.namespace}", reason="NOT_THE_NAMESPACE"
+            f"the keyset is of the namespace {signed.namespace}",
+            reason="NOT_THE_NAMESPACE",
+            fix="Publish it with the credential of that namespace: the profile has another one.",
         )
     newest = uow.keyset(signed.namespace)
     if newest is not None and newest.message == signed.message:

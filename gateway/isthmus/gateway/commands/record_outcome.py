@@ -84,7 +84,11 @@ def record_outcome(uow: UnitOfWork, outcome: SealedOutcome, *, now: datetime) ->
         return Recorded(operation=_start_async(uow, operation, outcome, now))
     if outcome.header.direction not in OUTCOMES:
         msg = "the direction of this envelope is no outcome"
-        raise InvalidRequestError(msg, reason="WRONG_DIRECTION")
+        raise InvalidRequestError(
+            msg,
+            reason="WRONG_DIRECTION",
+            fix="update the SDK of the worker",
+        )
     event = OutcomeReceived(
         direction=outcome.header.direction, digest=outcome.digest, outcome_bytes=len(outcome.envelope)
     )
@@ -125,7 +129,11 @@ def _identity(uow: UnitOfWork, key: OperationKey, handler: str) -> Identity | No
 
 def _not_handled() -> NotFoundError:
     msg = "there is no such operation among those that this namespace handles"
-    return NotFoundError(msg, reason="OPERATION_NOT_FOUND")
+    return NotFoundError(
+        msg,
+        reason="OPERATION_NOT_FOUND",
+        fix="check its id, and that the credential is of the namespace that started it or serves it",
+    )
 
 
 def _audit_late(uow: UnitOfWork, operation: OperationRef, outcome: SealedOutcome, now: datetime) -> None:
@@ -163,7 +171,11 @@ def check_answers(operation: Operation, header: Header) -> None:
     )
     if answered != expected:
         msg = "the header of the answer does not match the operation"
-        raise InvalidRequestError(msg, reason="HEADER_MISMATCH")
+        raise InvalidRequestError(
+            msg,
+            reason="HEADER_MISMATCH",
+            fix="update the SDK of the worker",
+        )
 
 
 def _start_async(uow: UnitOfWork, operation: Operation, outcome: SealedOutcome, now: datetime) -> Operation:

@@ -59,7 +59,11 @@ def called_operation(uow: UnitOfWork, header: Header) -> Operation:
         if identity is not None:
             raise identity.expired
         msg = "there is no such operation"
-        raise NotFoundError(msg, reason="OPERATION_NOT_FOUND")
+        raise NotFoundError(
+            msg,
+            reason="OPERATION_NOT_FOUND",
+            fix="check its id, and that the credential is of the namespace that started it or serves it",
+        )
     target = (
         operation.request_digest,
         operation.handler,
@@ -75,5 +79,9 @@ def called_operation(uow: UnitOfWork, header: Header) -> Operation:
         header.operation,
     ):
         msg = "the header of the message does not match the operation"
-        raise InvalidRequestError(msg, reason="HEADER_MISMATCH")
+        raise InvalidRequestError(
+            msg,
+            reason="HEADER_MISMATCH",
+            fix="cancel with the endpoint, service and operation that it was started with",
+        )
     return operation

@@ -40,7 +40,11 @@ def terminate_operation(
         )
     operation = uow.operation(key)
     if operation is None:
-        raise NotFoundError("there is no such operation", reason="OPERATION_NOT_FOUND")
+        raise NotFoundError(
+            "there is no such operation",
+            reason="OPERATION_NOT_FOUND",
+            fix="check its id; with --caller, that it is of this caller",
+        )
     if operation.statement is Statement.TERMINATED:
         return Termination(operation=operation, terminated=False)
     if operation.state.is_terminal:

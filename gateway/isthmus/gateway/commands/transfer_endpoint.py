@@ -43,9 +43,17 @@ def offer_endpoint(
         uow, name=name, expected_etag=expected_etag, actor=actor, authorizer=authorizer
     )
     if namespace == existing.namespace:
-        raise InvalidRequestError(f"{name} belongs to {namespace} already", reason="ENDPOINT_OWNER")
+        raise InvalidRequestError(
+            f"{name} belongs to {namespace} already",
+            reason="ENDPOINT_OWNER",
+            fix="Nothing is to be done.",
+        )
     if uow.namespace(namespace) is None:
-        raise NotFoundError(f"there is no namespace {namespace}", reason="NAMESPACE_NOT_FOUND")
+        raise NotFoundError(
+            f"there is no namespace {namespace}",
+            reason="NAMESPACE_NOT_FOUND",
+            fix="Check its name; the platform team makes namespaces: isthmus namespace create.",
+        )
     since = (existing.draining_since or now) if drain else None
     if existing.offered_to == namespace and existing.draining_since == since:
         return existing

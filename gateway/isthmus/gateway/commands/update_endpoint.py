@@ -59,7 +59,11 @@ def visible_endpoint(uow: UnitOfWork, name: str, actor: Actor) -> Endpoint:
     """Return an endpoint that the actor may know of. Raises NotFoundError."""
     endpoint = uow.endpoint(name)
     if endpoint is None or not is_visible(endpoint, actor.namespace):
-        raise NotFoundError(f"there is no endpoint {name}", reason="ENDPOINT_NOT_FOUND")
+        raise NotFoundError(
+            f"there is no endpoint {name}",
+            reason="ENDPOINT_NOT_FOUND",
+            fix="Check its name; its owner may have to put your namespace on its allow list.",
+        )
     return endpoint
 
 
