@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from isthmus.cli import completing
 from isthmus.cli.exit_code import MEANINGS, ExitCode
 from isthmus.cli.group import PREFIX, RootGroup, below, name_variables
 from isthmus.cli.invocation import Invocation
@@ -79,7 +80,11 @@ def _print_version(wanted: bool) -> None:
 def root(
     ctx: typer.Context,
     profile: Annotated[
-        str | None, typer.Option(help="Which profile to use: which gateway, as whom, with which keys.")
+        str | None,
+        typer.Option(
+            help="Which profile to use: which gateway, as whom, with which keys.",
+            autocompletion=completing.profiles,
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="The file with the profiles.", dir_okay=False)] = None,
     output: Annotated[

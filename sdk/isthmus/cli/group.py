@@ -73,7 +73,7 @@ def _hoist(args: list[str]) -> list[str]:
             break
         if word in _ANYWHERE and pending:
             front += [word, pending.pop(0)]
-        elif word.partition("=")[0] in _ANYWHERE:
+        elif "=" in word and word.partition("=")[0] in _ANYWHERE:
             front.append(word)
         else:
             rest.append(word)

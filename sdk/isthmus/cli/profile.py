@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from isthmus.cli import completing
 from isthmus.cli.invocation import invocation
 
 app = typer.Typer(no_args_is_help=True, help="Profiles: which gateway, as whom, with which keys.")
@@ -41,7 +42,9 @@ def list_(ctx: typer.Context) -> None:
 @app.command()
 def show(
     ctx: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="Which; default: the current.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Which; default: the current.", autocompletion=completing.profiles)
+    ] = None,
 ) -> None:
     """Show the settings in use, after the environment had its say. There are no secrets in them."""
     import dataclasses

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from isthmus.cli import trust_bundle
+from isthmus.cli import completing, trust_bundle
 from isthmus.cli.dry_run import DryRun
 from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.fingerprint import parse_fingerprint
@@ -99,7 +99,9 @@ def list_(ctx: typer.Context) -> None:
 @app.command()
 def remove(
     ctx: typer.Context,
-    namespace: Annotated[str, typer.Argument(help="The other team.")],
+    namespace: Annotated[
+        str, typer.Argument(help="The other team.", autocompletion=completing.pinned_namespaces)
+    ],
     only_as_recipient: Annotated[
         bool, typer.Option("--as-recipient", help="It stays trusted, and does not read along any more.")
     ] = False,
@@ -131,7 +133,11 @@ def remove(
 def verify(
     ctx: typer.Context,
     namespace: Annotated[
-        list[str] | None, typer.Argument(help="Whose keysets; default: everybody's that is pinned.")
+        list[str] | None,
+        typer.Argument(
+            help="Whose keysets; default: everybody's that is pinned.",
+            autocompletion=completing.pinned_namespaces,
+        ),
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
