@@ -1,5 +1,6 @@
 """Which error means which exit code."""
 
+import re
 from pathlib import Path
 
 import nexusrpc
@@ -10,6 +11,7 @@ from isthmus.client import errors
 from isthmus.demo.dataset import DatasetError
 from isthmus.keys.errors import KeyFileExistsError, KeyringError, TrustError
 
+OUTCOMES = Path(__file__).resolve().parents[3] / "docs" / "outcomes.md"
 CODES: list[tuple[BaseException, ExitCode]] = [
     (CliError("no"), ExitCode.USAGE),
     (CliError("no", code=ExitCode.NOT_FOUND), ExitCode.NOT_FOUND),
@@ -53,3 +55,10 @@ def test_error_has_no_code_when_nobody_foresaw_it() -> None:
 def test_every_code_is_explained_when_help_is_shown() -> None:
     """Help lists the meanings."""
     assert set(MEANINGS) == set(ExitCode)
+
+
+def test_page_lists_every_exit_code_when_a_script_relies_on_them() -> None:
+    """The same words as at the end of ``isthmus --help``, in the same order."""
+    _, _, section = OUTCOMES.read_text(encoding="utf-8").partition("\n## Exit codes of the command line\n")
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", section, re.MULTILINE)
+    assert rows == [(str(code.value), meaning) for code, meaning in MEANINGS.items()]
