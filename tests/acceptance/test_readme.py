@@ -150,6 +150,7 @@ def test_getting_started_works_when_it_is_typed_as_it_stands(
     shown = run_page([service, *page], tmp_path, environment)
     assert "Grace paid 9.99" in shown
     assert "allow:payments:data-team/Payments" in shown
+    assert "1 passed" in shown
 
 
 def run_page(page: list[Block], folder: Path, environment: dict[str, str]) -> str:

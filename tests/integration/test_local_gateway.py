@@ -167,7 +167,10 @@ async def test_gateway_says_what_to_do_when_it_does_not_run() -> None:
 
 
 def test_example_passes_when_it_is_run_as_documented() -> None:
-    """The example of the documentation, by the command that it names."""
+    """The example that docs/getting-started.md names, by the command that it names."""
+    page = (ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
+    assert "`examples/test_payments.py`" in page
+    assert "`pytest examples`" in page
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "examples"],
         cwd=ROOT,
