@@ -21,6 +21,7 @@ from isthmus.worker.handlers import OperationHandlers
 from isthmus.worker.interceptor import Interceptor
 from isthmus.worker.large_payloads import LargePayloads
 from isthmus.worker.link import Link, TransportChoice
+from isthmus.worker.queue_look import warn_if_unused
 from isthmus.worker.reports import DEFAULT_INTERVAL, Reports
 from isthmus.worker.session import Session, SessionOptions
 from isthmus.worker.signal_reads import SignalReads
@@ -167,6 +168,7 @@ class Worker:
         )
         linking = asyncio.create_task(link.run())
         stopping = asyncio.create_task(self._stopping.wait())
+        looking = asyncio.create_task(self._look_at_queue(session))
         try:
             await asyncio.wait({linking, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not linking.done():
@@ -175,9 +177,9 @@ class Worker:
         finally:
             session.pool.stop_all()
             session.close()
-            for job in (linking, stopping):
+            for job in (linking, stopping, looking):
                 job.cancel()
-            await asyncio.gather(linking, stopping, return_exceptions=True)
+            await asyncio.gather(linking, stopping, looking, return_exceptions=True)
             if self._owned_executor is not None:
                 self._owned_executor.shutdown(wait=False, cancel_futures=True)
 
@@ -220,6 +222,10 @@ class Worker:
         await self.shutdown()
         if self._background is not None:
             await self._background
+
+    async def _look_at_queue(self, session: Session) -> None:
+        await session.wait_established()
+        await warn_if_unused(self._client, self._options.task_queue)
 
     async def _finish(self, session: Session, linking: asyncio.Task[None]) -> None:
         session.drain()
