@@ -1,5 +1,6 @@
 """Tells a gateway that does not answer from one that has nothing new to say, for lines about what waits."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -32,11 +33,21 @@ class Silence:
         try:
             answer: str | None = await asked
         except GatewayError as error:
+            _end_if_canceled()
             if is_silence(error):
                 return f"the gateway has not answered since {show(self._heard_at)} UTC{meanwhile}"
             answer = None
+        _end_if_canceled()
         self._heard_at = self._now()
         return answer
+
+
+def _end_if_canceled() -> None:
+    # gRPC may answer a cancel that meets the end of a call with how the call ended: a display that went on
+    # then would keep its command from ending.
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def is_silence(error: GatewayError) -> bool:
