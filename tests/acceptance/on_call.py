@@ -47,6 +47,7 @@ class BatchesHandler:
 
     @sync_operation
     def slow(self, ctx, input: dict) -> dict:
+        pathlib.Path("begun").touch()
         while not ctx.task_cancellation.is_cancelled():
             time.sleep(0.05)
         pathlib.Path("interrupted").touch()

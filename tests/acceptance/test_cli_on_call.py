@@ -1,10 +1,10 @@
 """What an on-call engineer does: ask why an operation waits, redrive it, end it. Real faults of processes."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
 from tests.acceptance.cli_process import CommandLine
+from tests.acceptance.deployment.deadline import await_that
 from tests.acceptance.on_call import on_call, start, why, worker
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -32,12 +32,13 @@ def test_cause_is_told_to_both_sides_when_nobody_serves_and_then_somebody_runs_i
         assert running["worker"]
         assert f"worker {running['worker']} runs attempt 1" in running["sentence"]
         assert running["lease_expires_at"]
+        # It counts as running as soon as a worker has it; only that knows when its handler begins.
+        await_that((isthmus.directory / "begun").exists, "the handler begins", seconds=30)
         ended = isthmus(
             "operation", "terminate", operation_id, "--reason", "too slow", "--yes", profile="app-team"
         )
         assert ended.json["terminated"] is True
-        while not (isthmus.directory / "interrupted").exists():
-            time.sleep(0.05)
+        await_that((isthmus.directory / "interrupted").exists, "the handler is interrupted", seconds=30)
     sentence = isthmus("operation", "why", operation_id).json["sentence"]
     assert "was terminated at " in sentence
     waited = isthmus("operation", "wait", operation_id)
