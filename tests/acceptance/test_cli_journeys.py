@@ -253,7 +253,7 @@ def test_new_team_gets_going_when_it_makes_its_own_keys(isthmus: CommandLine, tm
         made = isthmus("keys", "init", "--root", root, "--namespace", "data-team")
         assert made.code == 0, made.err
         assert made.json["trust_domain"] == "dev.isthmus.internal"
-        assert isthmus("keys", "init", "--root", root, "--namespace", "data-team").code == 2
+        assert isthmus("keys", "init", "--root", root, "--namespace", "data-team").code == 5
         assert (tmp_path / "keys" / "keyring.json.signer").exists()
         assert isthmus("keys", "publish", "--signer", str(tmp_path / "nosuch")).code == 2
         # Another root vouches for the keyset that is published: nothing is published over it.
