@@ -6,15 +6,14 @@
 A thousand operations are really started and completed, and their rows, audit events and envelopes are copied
 by SQL: operations under new ids, waiting tasks under the ids of the first thousand. Then more operations are
 started and completed, each acknowledged, 64 to a commit; the stores take turns. (That plans do not depend on
-the size is held by ``tests/integration/test_store_query_plans.py``.) With open ones, the store is opened
-and commits once, in a process of its own; dispatch and connections are not part of it.
+the size is held by ``tests/integration/test_store_query_plans.py``.) With open ones a gateway is started, in
+a process of its own: how long until it serves, and what memory it took at most, three seconds later.
 """
 
 import argparse
 import asyncio
 import dataclasses
 import json
-import resource
 import sqlite3
 import statistics
 import subprocess
@@ -29,13 +28,16 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks.bench_store import new_operations, run_batches, starting, thread_seconds
 from tests.contract.samples import operation
+from tests.integration.registry_gateway import development_config
 
+from isthmus.gateway.server import Gateway
 from isthmus.gateway.store.sqlite import SqliteStore
 
 TEMPLATE = 1000
 BATCH = 64
 _TABLES = ("operations", "envelopes", "tasks", "audit_events")
 TURNS = 5
+_LOOK_SECONDS = 3.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,26 +139,36 @@ def measure_growth(folder: Path, sizes: list[int], count: int) -> list[Growth]:
 
 
 def measure_opening(folder: Path, count: int) -> Opening:
-    """Open a store with many open operations, in a process of its own whose memory counts."""
-    path = folder / f"open-{count}.db"
+    """Start a gateway on many open operations, in a process of its own whose memory counts."""
+    config = development_config(folder / f"open-{count}")
+    config.data_dir.mkdir()
+    path = config.database_file
     asyncio.run(make_template(path, are_open=True))
     multiply(path, count)
     ran = subprocess.run(
-        [sys.executable, __file__, "--open-only", str(path)], check=True, capture_output=True, text=True
+        [sys.executable, __file__, "--open-only", str(config.data_dir)],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     seconds, megabytes = json.loads(ran.stdout)
     return Opening(open_operations=count, start_seconds=seconds, peak_megabytes=megabytes)
 
 
-async def open_once(path: Path) -> tuple[float, float]:
-    """Open a store and commit one operation; return the seconds and this process's peak in megabytes."""
+async def start_once(data_dir: Path) -> tuple[float, float]:
+    """Start a gateway; return the seconds until it serves, and this process's peak in megabytes."""
     began = time.perf_counter()
-    store = SqliteStore(path)
-    await store.open()
-    await run_batches(store, new_operations(1), 1)
+    gateway = await Gateway.start(development_config(data_dir))
     seconds = time.perf_counter() - began
-    await store.close()
-    return round(seconds, 3), round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    await asyncio.sleep(_LOOK_SECONDS)
+    await gateway.stop()
+    return round(seconds, 3), round(peak_kilobytes() / 1024, 1)
+
+
+def peak_kilobytes() -> int:
+    """Return the most memory that this process took; what getrusage says begins with that of the parent."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 def main() -> None:
@@ -170,7 +182,7 @@ def main() -> None:
     parser.add_argument("--open-only", type=Path, default=None, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.open_only is not None:
-        print(json.dumps(asyncio.run(open_once(arguments.open_only))))
+        print(json.dumps(asyncio.run(start_once(arguments.open_only))))
         return
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
         folder = Path(directory)
