@@ -50,7 +50,10 @@ def classify(error: BaseException) -> ExitCode | None:
     # By name, along the bases: no module has to be imported to ask, and a subclass counts as its parent.
     for base in type(error).__mro__:
         if base.__name__ in _BY_NAME and base.__module__.partition(".")[0] in {"isthmus", "nexusrpc"}:
-            return _BY_NAME[base.__name__]
+            code = _BY_NAME[base.__name__]
+            # A gateway that does not answer: only if the call was about an operation is that still running.
+            is_silence = code is ExitCode.STILL_RUNNING and not getattr(error, "is_of_operation", False)
+            return ExitCode.UNAVAILABLE if is_silence else code
     return None
 
 

@@ -43,6 +43,8 @@ class GatewayError(IsthmusError):
     advice = "see the gateway's log"
     advice_on_operation = ""
     """Instead, for whoever meant an operation: most calls start none, and are told nothing about starts."""
+    is_of_operation = False
+    """Whether the call started an operation, or asked something of one."""
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class GatewayError(IsthmusError):
 
     def of_operation(self) -> Self:
         """Return this error, advising whoever started an operation, or asked something of one."""
+        self.is_of_operation = True
         self.args = (self._text(self.advice_on_operation or self.advice),)
         return self
 
