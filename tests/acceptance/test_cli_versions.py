@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from tests.acceptance.cli_process import CommandLine, development, wait_for_line
+from tests.acceptance.deployment.deadline import await_that
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -56,6 +57,12 @@ def update(isthmus: CommandLine, *options: str) -> None:
     assert updated.code == 0, updated.err
 
 
+def sessions(isthmus: CommandLine) -> dict[str, int]:
+    """Return how many workers of each version are connected."""
+    present = isthmus("endpoint", "describe", "prices", profile="app-team").json
+    return {each["version"]: each["sessions"] for each in present["worker_versions"]}
+
+
 def answered(isthmus: CommandLine, name: str) -> dict[str, str]:
     """Call many times; return by the id of each which version answered."""
     requests = "".join(json.dumps({"n": number}) + "\n" for number in range(COUNT))
@@ -70,9 +77,8 @@ def test_operations_follow_the_ramp_when_two_versions_run(isthmus: CommandLine) 
     """Nothing to a new version at 0, both in between, everything at 100, nothing after the rollback."""
     update(isthmus, "--ramp", "v2=0")
     with worker(isthmus, "v1"), worker(isthmus, "v2"):
-        present = isthmus("endpoint", "describe", "prices", profile="app-team").json
-        sessions = {each["version"]: each["sessions"] for each in present["worker_versions"]}
-        assert sessions == {"v1": 1, "v2": 1}
+        # A worker says that it polls when it begins to connect.
+        await_that(lambda: sessions(isthmus) == {"v1": 1, "v2": 1}, "both workers are there", seconds=30)
         assert set(answered(isthmus, "none").values()) == {"v1"}
         update(isthmus, "--ramp", "v2=50")
         half = Counter(answered(isthmus, "half").values())
