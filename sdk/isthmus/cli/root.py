@@ -10,7 +10,6 @@ from isthmus.cli.exit_code import CliError
 from isthmus.cli.invocation import invocation
 from isthmus.cli.keyset_life import KeysetLife, keyset_life_ms
 from isthmus.cli.moment import format_duration, moment_of, now_ms
-from isthmus.cli.new_file import refuse_existing
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -84,9 +83,10 @@ def draft(  # noqa: PLR0917 - typer names them
     """Draft the first or the next root, or another delegation by the root that is."""
     from isthmus.cli.keyring_file import open_keyring
     from isthmus.keys import root_draft
+    from isthmus.keys.key_file import require_no_file
     from isthmus.keys.private_file import replace_file
 
-    refuse_existing(file)
+    require_no_file(file)
     life_ms = keyset_life_ms(keyset_life)
     keyring = open_keyring(ctx)
     made = root_draft.draft(

@@ -13,7 +13,6 @@ from isthmus.cli.exit_code import CliError, ExitCode
 from isthmus.cli.fingerprint import parse_fingerprint
 from isthmus.cli.invocation import invocation
 from isthmus.cli.moment import moment_of, now_ms, parse_duration
-from isthmus.cli.new_file import refuse_existing
 from isthmus.cli.trust_store_file import open_trust_store
 
 if TYPE_CHECKING:
@@ -66,11 +65,12 @@ def draft(  # noqa: PLR0917 - typer names them
     from isthmus.cli.bundle_pins import read_pins
     from isthmus.keys import bundle_draft
     from isthmus.keys.errors import KeysError
+    from isthmus.keys.key_file import require_no_file
     from isthmus.keys.private_file import replace_file
     from isthmus.keys.root_draft import decode_public
     from isthmus.wire.chain import ChainError
 
-    refuse_existing(file)
+    require_no_file(file)
     keys = [decode_public(one.read_text(encoding="utf-8")) for one in key or ()]
     read = None if pins is None else read_pins(pins)
     lifetime_ms = parse_duration(life) // timedelta(milliseconds=1)

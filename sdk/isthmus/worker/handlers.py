@@ -4,7 +4,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import nexusrpc
@@ -24,6 +24,7 @@ from isthmus.payload.converter import PayloadConverter
 from isthmus.payload.errors import PayloadConversionError
 from isthmus.worker.interceptor import Interceptor, InterceptorMiddleware, StartResult
 from isthmus.worker.signal_handlers import SignalContext, SignalMethods, value_for
+from isthmus.worker.some_names import some_names
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -163,15 +164,16 @@ class OperationHandlers:
         service = services.get(context.service)
         if service is None:
             raise nexusrpc.HandlerError(
-                f"no service {context.service!r} is served here; there are: {_some(services)}. Check the"
-                " name, and whether the worker that answers is the one that you mean",
+                f"no service {context.service!r} is served here; there are:"
+                f" {some_names(services, _MOST_NAMES)}. Check the name, and whether the worker that answers"
+                " is the one that you mean",
                 type=nexusrpc.HandlerErrorType.NOT_FOUND,
             )
         if context.operation not in service.operation_handlers:
             raise nexusrpc.HandlerError(
                 f"service {context.service!r} has no operation {context.operation!r} here; there are:"
-                f" {_some(service.operation_handlers)}. Check the name, and whether the worker is of"
-                " the version that you mean",
+                f" {some_names(service.operation_handlers, _MOST_NAMES)}. Check the name, and whether"
+                " the worker is of the version that you mean",
                 type=nexusrpc.HandlerErrorType.NOT_FOUND,
             )
 
@@ -196,13 +198,6 @@ class OperationHandlers:
                 await loop.run_in_executor(self._threads, method, context, value)
         except SystemExit as error:
             raise _exited(error) from error
-
-
-def _some(names: Iterable[str]) -> str:
-    """Return names for people: a caller learns what there is, and not more than fits into a sentence."""
-    found = sorted(names)
-    shown = ", ".join(found[:_MOST_NAMES]) or "none"
-    return shown if len(found) <= _MOST_NAMES else f"{shown} and {len(found) - _MOST_NAMES} more"
 
 
 def _exited(error: SystemExit) -> nexusrpc.HandlerError:

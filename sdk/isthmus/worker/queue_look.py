@@ -10,6 +10,7 @@ from isthmus.v1 import endpoint_service_pb2
 from isthmus.wire.errors import WireFormatError
 from isthmus.wire.names import check_task_queue
 from isthmus.worker.connected import WorkerClient
+from isthmus.worker.some_names import some_names
 
 _CALL_SECONDS: Final = 10.0
 _PAGE_SIZE: Final = 1000
@@ -27,7 +28,7 @@ async def warn_if_unused(client: WorkerClient, task_queue: str) -> None:
     with suppress(IsthmusError, WireFormatError):
         queues = await _queues(client)
         if queues is not None and task_queue not in queues:
-            logger.warning("%s", _warning(client.namespace, task_queue, sorted(queues)))
+            logger.warning("%s", _warning(client.namespace, task_queue, queues))
 
 
 async def _queues(client: WorkerClient) -> set[str] | None:
@@ -45,11 +46,8 @@ async def _queues(client: WorkerClient) -> set[str] | None:
     return None
 
 
-def _warning(namespace: str, task_queue: str, others: list[str]) -> str:
-    known = ""
-    if others:
-        more = f" and {len(others) - _MOST_NAMES} more" if len(others) > _MOST_NAMES else ""
-        known = f" (they name: {', '.join(others[:_MOST_NAMES])}{more})"
+def _warning(namespace: str, task_queue: str, others: set[str]) -> str:
+    known = f" (they name: {some_names(others, _MOST_NAMES)})" if others else ""
     return (
         f"no endpoint of {namespace} sends work to task queue {task_queue}{known}; create one with:"
         f" isthmus endpoint create NAME --task-queue {task_queue}"

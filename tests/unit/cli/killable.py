@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from isthmus.cli.key_revocation import revoke_key
 from isthmus.cli.key_rotation import KeyRotation, Rotated
@@ -64,6 +65,14 @@ class World:
             now_ms=self.now_ms,
             parameters=KdfParameters(salt=new_salt(), memory_kib=8, iterations=1, lanes=1),
         )
+
+    @classmethod
+    def published_in(cls, folder: Path) -> Self:
+        """Return a namespace whose first keyset is published; steps count from here."""
+        world = cls(folder)
+        world.publication(world.keyring()).publish()
+        world.steps = 0
+        return world
 
     def keyring(self) -> FileKeyring:
         """Open the keyring, as a new process does."""

@@ -13,10 +13,7 @@ from isthmus.wire.trust_statement import SignedKeyset
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """A namespace whose first keyset is published."""
-    world = World(tmp_path)
-    world.publication(world.keyring()).publish()
-    world.steps = 0
-    return world
+    return World.published_in(tmp_path)
 
 
 @pytest.mark.parametrize("kind", list(KeyKind))
@@ -28,8 +25,7 @@ def test_revocation_ends_the_same_when_it_is_killed_at_any_step_and_repeated(
     while True:
         folder = tmp_path / str(kills)
         folder.mkdir()
-        world = World(folder)
-        world.publication(world.keyring()).publish()
+        world = World.published_in(folder)
         stolen = world.keyring().contents.in_state(kind, KeyState.ACTIVE)[0].record.key_id
         world.steps, world.kill_at = 0, kills + 1
         try:

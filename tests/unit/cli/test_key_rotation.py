@@ -25,10 +25,7 @@ from isthmus.wire.public_key import KeyKind, KeyState
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """A namespace whose first keyset is published."""
-    world = World(tmp_path)
-    world.publication(world.keyring()).publish()
-    world.steps = 0
-    return world
+    return World.published_in(tmp_path)
 
 
 def test_rotation_replaces_both_keys_when_nothing_interrupts_it(world: World) -> None:
@@ -48,8 +45,7 @@ def test_rotation_ends_the_same_when_it_is_killed_at_any_step_and_repeated(tmp_p
     while True:
         folder = tmp_path / str(kills)
         folder.mkdir()
-        world = World(folder)
-        world.publication(world.keyring()).publish()
+        world = World.published_in(folder)
         world.steps, world.kill_at = 0, kills + 1
         try:
             world.rotate()
@@ -199,8 +195,7 @@ def test_rotation_that_waits_ends_the_same_when_it_is_killed_at_any_step_and_rep
     while True:
         folder = tmp_path / str(kills)
         folder.mkdir()
-        world = World(folder)
-        world.publication(world.keyring()).publish()
+        world = World.published_in(folder)
         old = held(world)
         asked: list[None] = []
 
@@ -227,8 +222,7 @@ def test_rotation_that_waits_ends_the_same_when_it_is_killed_at_any_step_and_rep
 def old_world(folder: Path) -> World:
     """A namespace whose first signing key was replaced so long ago that nothing needs it any more."""
     folder.mkdir()
-    world = World(folder)
-    world.publication(world.keyring()).publish()
+    world = World.published_in(folder)
     for _ in range(2):
         world.rotate()
     world.now_ms += NEEDED_FOR_MS

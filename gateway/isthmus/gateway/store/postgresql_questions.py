@@ -1,18 +1,19 @@
 """What is asked of a PostgreSQL database before a gateway starts; nothing is written."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
 
 import psycopg
 
-from isthmus.gateway.store.postgresql_connection import connect, unreachable
+from isthmus.gateway.store.moments import from_microseconds
+from isthmus.gateway.store.postgresql_connection import PostgresqlConnection, connect, unreachable
 from isthmus.gateway.store.statements import Query
 
 PIN: str = "pin/"
 MOST_CLOCK_DIFFERENCE = timedelta(seconds=1)
 PINNED = Query("", "SELECT value FROM meta WHERE name = %s::text")
 _TIME = Query("", "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAY_CREATE = "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)::int"
 
 
@@ -43,17 +44,11 @@ def clock_difference(dsn: str, now: Callable[[], datetime]) -> timedelta:
     Raises:
         UnavailableError: the server cannot be reached.
     """
-    try:
-        connection = connect(dsn, purpose="check")
-        try:
-            before = now()
-            (microseconds,) = connection.execute(_TIME).fetchone()
-            after = now()
-        finally:
-            connection.close()
-    except psycopg.OperationalError as error:
-        raise unreachable(error) from error
-    there = _EPOCH + timedelta(microseconds=microseconds)
+    with _connected(dsn) as connection:
+        before = now()
+        (microseconds,) = connection.execute(_TIME).fetchone()
+        after = now()
+    there = from_microseconds(microseconds)
     return max(before - there, timedelta()) + min(after - there, timedelta())
 
 
@@ -75,12 +70,15 @@ CLOCK_FIX = (
 
 
 def _ask(dsn: str, query: Query, *parameters: str) -> object:
+    with _connected(dsn) as connection:
+        row: tuple[object, ...] | None = connection.execute(query, parameters).fetchone()
+    return None if row is None else row[0]
+
+
+@contextmanager
+def _connected(dsn: str) -> Generator[PostgresqlConnection]:
     try:
-        connection = connect(dsn, purpose="check")
-        try:
-            row: tuple[object, ...] | None = connection.execute(query, parameters).fetchone()
-        finally:
-            connection.close()
+        with closing(connect(dsn, purpose="check")) as connection:
+            yield connection
     except psycopg.OperationalError as error:
         raise unreachable(error) from error
-    return None if row is None else row[0]
