@@ -5,9 +5,8 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import nexusrpc
 import pytest
-from nexusrpc.handler import StartOperationContext, service_handler, sync_operation
+from tests.integration.echo import Echo, EchoHandler
 from tests.integration.operation_calls import cancel, refusal, start
 from tests.integration.operation_gateway import Client, RunningGateway, Worker
 from tests.integration.sealed_messages import CALLER, ENDPOINT, HANDLER, cancel_of, outcome, request
@@ -263,23 +262,6 @@ async def test_endpoint_is_as_before_when_it_changed_hands_twice(operation_gatew
 
 
 # --- callers ------------------------------------------------------------------------------------------------
-
-
-@nexusrpc.service
-class Echo:
-    """Says things back."""
-
-    say: nexusrpc.Operation[str, str]
-
-
-@service_handler(service=Echo)
-class EchoHandler:
-    """Says things back."""
-
-    @sync_operation
-    async def say(self, _ctx: StartOperationContext, text: str) -> str:
-        """Say it back."""
-        return text
 
 
 async def test_client_calls_the_new_owner_when_it_moved_its_pin(local_gateway: LocalGateway) -> None:

@@ -6,9 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-import nexusrpc
 import pytest
-from nexusrpc.handler import StartOperationContext, service_handler, sync_operation
+from tests.integration.echo import Echo, EchoHandler
 
 from isthmus.client import Client
 from isthmus.client.engine import now_ms
@@ -29,23 +28,6 @@ from isthmus.wire.endpoint_record import EndpointRecord
 from isthmus.wire.trust_statement import SignedStatement, signed_statement_message
 
 OWNER, CALLER, NEW = "app-team", "data-team", "ai-team"
-
-
-@nexusrpc.service
-class Echo:
-    """Says things back."""
-
-    say: nexusrpc.Operation[str, str]
-
-
-@service_handler(service=Echo)
-class EchoHandler:
-    """Says things back."""
-
-    @sync_operation
-    async def say(self, _ctx: StartOperationContext, text: str) -> str:
-        """Say it back."""
-        return text
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ import asyncio
 import logging
 from typing import cast
 
-import nexusrpc
 import pytest
-from nexusrpc.handler import StartOperationContext, service_handler, sync_operation
+from tests.integration.echo import EchoHandler
 
 from isthmus.testing import LocalGateway
 from isthmus.transport.channel import ChannelSettings
@@ -15,23 +14,6 @@ from isthmus.worker.connected import WorkerClient
 from isthmus.worker.queue_look import warn_if_unused
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@nexusrpc.service
-class Echo:
-    """Says things back."""
-
-    say: nexusrpc.Operation[str, str]
-
-
-@service_handler(service=Echo)
-class EchoHandler:
-    """Says things back."""
-
-    @sync_operation
-    async def say(self, _ctx: StartOperationContext, text: str) -> str:
-        """Say it back."""
-        return text
 
 
 class Warnings(logging.Handler):

@@ -6,10 +6,9 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import nexusrpc
 import pytest
-from nexusrpc.handler import StartOperationContext, service_handler, sync_operation
 from tests.integration.caller_session import Call, Session, execute_call
+from tests.integration.echo import Echo, EchoHandler
 from tests.integration.operation_calls import (
     cancel,
     described,
@@ -239,23 +238,6 @@ async def test_many_are_deleted_step_by_step_when_many_are_due(operation_gateway
     operation_gateway.advance(days=31)
     await operation_gateway.retire()
     assert await refused(wait(operation_gateway.client(CALLER), last)) == EXPIRED
-
-
-@nexusrpc.service
-class Echo:
-    """Says things back."""
-
-    say: nexusrpc.Operation[str, str]
-
-
-@service_handler(service=Echo)
-class EchoHandler:
-    """Says things back."""
-
-    @sync_operation
-    async def say(self, _ctx: StartOperationContext, text: str) -> str:
-        """Say it back."""
-        return text
 
 
 async def test_client_raises_an_error_of_its_own_when_an_operation_expired(
